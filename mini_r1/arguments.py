@@ -1,0 +1,50 @@
+"""Recipe keys of our own. Everything else in a recipe is TRL's: `GRPOConfig` or `SFTConfig`, and `ModelConfig`.
+
+This module imports no torch, so that a recipe is checked before anything large is loaded.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class RecipeArguments:
+    """What is asked, how it is asked, and what is rewarded. One flat key each, shared by every script."""
+
+    task: str | None = field(default=None, metadata={"help": "Name of a module in tasks/, such as countdown."})
+    task_args: dict | None = field(
+        default=None, metadata={"help": "Settings of the task's problem generator (see its `generate`)."}
+    )
+    dataset_id_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Hub id, or a local .parquet/.jsonl file or folder. Left out: the task generates problems."},
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration name of a hub dataset."})
+    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    dataset_test_split: str | None = field(
+        default=None,
+        metadata={"help": "Split to evaluate on. Left out: `test_fraction` of the train split, chosen by problem key."},
+    )
+    test_fraction: float = field(default=0.1, metadata={"help": "Share of problems held out, between 0 and 1."})
+    max_train_rows: int | None = field(default=None, metadata={"help": "At most this many training rows."})
+    max_eval_rows: int | None = field(default=None, metadata={"help": "At most this many held-out rows."})
+    difficulty: list[int] | None = field(default=None, metadata={"help": "Keep rows of these difficulties only."})
+    max_prompt_tokens: int = field(default=256, metadata={"help": "Longer prompts are counted and dropped."})
+    prompt_template: str = field(default="mini_r1", metadata={"help": "Name of a template in mini_r1/prompts.py."})
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["format_reward", "equation_reward"],
+        metadata={"help": "Names of rewards in rewards/ or in the task's module, or dotted paths of your own."},
+    )
+    reward_values: dict | None = field(
+        default=None,
+        metadata={"help": "Per reward the numbers for correct, wrong, unparseable; the default is 1, 0, 0."},
+    )
+    require_format: list[str] | None = field(
+        default=None, metadata={"help": "Rewards that count as unparseable wherever the format is wrong."}
+    )
+    skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
+    dry_run: bool = field(
+        default=False, metadata={"help": "Print the plan and stop before any weights are loaded."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Start anew; an earlier run's directory is moved aside, never deleted."}
+    )

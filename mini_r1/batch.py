@@ -1,0 +1,225 @@
+"""The batch arithmetic of a GRPO run: how many completions, prompts and steps, and which settings do not fit together.
+
+TRL counts completions, not prompts. A micro-batch is `per_device_train_batch_size` completions on each process, an
+optimizer step accumulates several of them, and one rollout (generation) serves `steps_per_generation` micro-batches,
+each used `num_iterations` times. Groups of `num_generations` completions share a prompt.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mini_r1.errors import RecipeError
+
+# What GRPOConfig assumes where a recipe says nothing; tests/test_batch.py compares them with the installed TRL.
+DEFAULTS = {
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "num_generations": 8,
+    "steps_per_generation": None,
+    "generation_batch_size": None,
+    "num_iterations": 1,
+    "per_device_eval_batch_size": 8,
+    "num_generations_eval": None,
+    "eval_strategy": "no",
+    "save_strategy": "steps",
+    "save_steps": 500,
+    "max_steps": -1,
+    "num_train_epochs": 3.0,
+}
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """A batch that fits: every optimizer step and every rollout holds whole groups."""
+
+    processes: int
+    per_device: int
+    accumulation: int
+    num_generations: int
+    steps_per_generation: int
+    num_iterations: int
+    max_steps: int
+    num_train_epochs: float
+
+    @property
+    def completions_per_step(self) -> int:
+        """Completions in one optimizer step, over all processes."""
+        return self.processes * self.per_device * self.accumulation
+
+    @property
+    def prompts_per_step(self) -> int:
+        """Prompts, or groups, in one optimizer step."""
+        return self.completions_per_step // self.num_generations
+
+    @property
+    def completions_per_generation(self) -> int:
+        """Completions of one rollout, over all processes: TRL's generation batch."""
+        return self.processes * self.per_device * self.steps_per_generation
+
+    @property
+    def prompts_per_generation(self) -> int:
+        """Prompts of one rollout."""
+        return self.completions_per_generation // self.num_generations
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps in one pass over `rows` prompts. TRL drops the rows that do not fill a rollout.
+
+        Raises:
+            RecipeError: if the rows do not fill even one.
+        """
+        rollouts = rows // self.prompts_per_generation
+        if rollouts == 0:
+            raise RecipeError(
+                f"{rows} training rows do not fill one rollout of {self.prompts_per_generation} prompts; "
+                "use more rows or a smaller batch"
+            )
+        return math.ceil(rollouts * self.steps_per_generation * self.num_iterations / self.accumulation)
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps of the whole run: `max_steps`, or what the epochs come to.
+
+        Raises:
+            RecipeError: if the rows do not fill one rollout.
+        """
+        if self.max_steps > 0:
+            return self.max_steps
+        return math.ceil(self.num_train_epochs * self.steps_per_epoch(rows))
+
+    def describe(self, rows: int | None = None) -> str:
+        """The plan in two lines, or three where the number of training rows is known.
+
+        Raises:
+            RecipeError: if the rows do not fill one rollout.
+        """
+        updates = self.steps_per_generation * self.num_iterations / self.accumulation
+        lines = [
+            f"optimizer step: processes {self.processes} x per-device {self.per_device} x accumulation "
+            f"{self.accumulation} = {self.completions_per_step} completions = {self.prompts_per_step} prompts x "
+            f"{self.num_generations}",
+            f"rollout: {self.completions_per_generation} completions = {self.prompts_per_generation} prompts x "
+            f"{self.num_generations}, optimizer steps per rollout: {updates:g}",
+        ]
+        if rows is not None:
+            steps, per_epoch = self.total_steps(rows), self.steps_per_epoch(rows)
+            lines.append(f"run: {steps} optimizer steps = {steps / per_epoch:.3g} epochs of {per_epoch} ({rows} rows)")
+        return "\n".join(lines)
+
+
+def plan_batch(values: dict[str, Any], processes: int, file: str | None = None) -> BatchPlan:
+    """Work out the batch of a checked recipe on `processes` training processes; `file` is named in errors.
+
+    Raises:
+        RecipeError: if a group would be split between optimizer steps, rollouts or evaluation batches, if TRL would
+            refuse the settings, or if a checkpoint could fall inside a rollout, which cannot be resumed exactly.
+    """
+    settings = DEFAULTS | {key: value for key, value in values.items() if key in DEFAULTS}
+    try:
+        per_device = _positive(settings, "per_device_train_batch_size")
+        plan = BatchPlan(
+            processes=processes,
+            per_device=per_device,
+            accumulation=_positive(settings, "gradient_accumulation_steps"),
+            num_generations=_positive(settings, "num_generations"),
+            steps_per_generation=_steps_per_generation(settings, processes * per_device),
+            num_iterations=_positive(settings, "num_iterations"),
+            max_steps=settings["max_steps"],
+            num_train_epochs=settings["num_train_epochs"],
+        )
+        _check_groups(plan)
+        _check_evaluation(settings, plan)
+        _check_resume(settings, plan)
+    except RecipeError as error:
+        raise RecipeError(error.problem, key=error.key, file=file) from None
+    return plan
+
+
+def _positive(settings: dict, key: str) -> int:
+    if not isinstance(settings[key], int) or settings[key] < 1:
+        raise RecipeError(f"got {settings[key]}, expected a whole number of at least 1", key=key)
+    return settings[key]
+
+
+def _steps_per_generation(settings: dict, micro_batch: int) -> int:
+    batch = settings["generation_batch_size"]
+    if batch is None:
+        if settings["steps_per_generation"] is None:
+            return _positive(settings, "gradient_accumulation_steps")
+        return _positive(settings, "steps_per_generation")
+    if settings["steps_per_generation"] is not None:
+        raise RecipeError("given together with steps_per_generation; leave one out", key="generation_batch_size")
+    if _positive(settings, "generation_batch_size") % micro_batch:
+        raise RecipeError(
+            f"{batch} is not a multiple of processes x per_device_train_batch_size = {micro_batch}; "
+            f"use {_either(_multiples_near(batch, micro_batch))}",
+            key="generation_batch_size",
+        )
+    return batch // micro_batch
+
+
+def _check_groups(plan: BatchPlan) -> None:
+    group = plan.num_generations
+    if group < 2:
+        raise RecipeError(f"got {group}; GRPO compares completions, so use at least 2", key="num_generations")
+    # Steps and rollouts are both multiples of the group exactly if this is.
+    unit = plan.processes * math.gcd(plan.accumulation, plan.steps_per_generation)
+    whole = unit * plan.per_device
+    if whole % group == 0:
+        return
+    per_device = _multiples_near(plan.per_device, group // math.gcd(group, unit))
+    divisors = [number for number in range(2, whole + 1) if whole % number == 0]
+    groups = [max((n for n in divisors if n < group), default=0), min((n for n in divisors if n > group), default=0)]
+    counted = f"{plan.completions_per_step} completions a step"
+    if plan.steps_per_generation != plan.accumulation:
+        counted += f" and {plan.completions_per_generation} a rollout"
+    advice = f"use per_device_train_batch_size {_either(per_device)}"
+    if any(groups):
+        advice += f", or num_generations {_either(groups)}"
+    raise RecipeError(
+        f"processes {plan.processes} x per-device {plan.per_device} x accumulation {plan.accumulation} make {counted}, "
+        f"which groups of {group} do not divide; {advice}",
+        key="num_generations",
+    )
+
+
+def _check_evaluation(settings: dict, plan: BatchPlan) -> None:
+    if settings["eval_strategy"] == "no":
+        return
+    group = settings["num_generations_eval"] or plan.num_generations
+    per_device = _positive(settings, "per_device_eval_batch_size")
+    if per_device * plan.processes % group:
+        fitting = _multiples_near(per_device, group // math.gcd(group, plan.processes))
+        raise RecipeError(
+            f"processes {plan.processes} x per-device {per_device} completions are not a multiple of the {group} "
+            f"generations per evaluation prompt; use {_either(fitting)}, or set num_generations_eval",
+            key="per_device_eval_batch_size",
+        )
+
+
+def _check_resume(settings: dict, plan: BatchPlan) -> None:
+    # TRL begins a new rollout when it resumes: a checkpoint inside a rollout would continue on other completions.
+    if settings["save_strategy"] != "steps":
+        return
+    every = settings["save_steps"]
+    if every < 1:  # a share of max_steps; without max_steps it depends on the rows, and is left to the user
+        if plan.max_steps < 1:
+            return
+        every = math.ceil(every * plan.max_steps)
+    rollout = plan.steps_per_generation * plan.num_iterations
+    if every * plan.accumulation % rollout:
+        fitting = _multiples_near(int(every), rollout // math.gcd(rollout, plan.accumulation))
+        raise RecipeError(
+            f"a checkpoint every {every:g} steps falls inside a rollout, which is used for "
+            f"{rollout / plan.accumulation:g} steps, and could not be resumed exactly; use {_either(fitting)}",
+            key="save_steps",
+        )
+
+
+def _multiples_near(number: int, unit: int) -> list[int]:
+    """The multiples of `unit` on either side of `number`; 0 where there is none below."""
+    below = number // unit * unit
+    return [below, below + unit]
+
+
+def _either(numbers: list[int]) -> str:
+    return " or ".join(str(number) for number in numbers if number > 0)

@@ -1,0 +1,115 @@
+"""Prompt templates: from a task's question to the exact string, and so the exact token ids, that the policy continues.
+
+TRL renders conversations with a generation prompt and never continues an assistant prefill, so prompts are rendered
+here and handed over as strings. TRL tokenizes strings with special tokens on; `render` makes sure that this gives the
+chat template's own ids, with no second BOS.
+"""
+
+import difflib
+from dataclasses import dataclass
+from types import ModuleType
+
+from mini_r1.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """How a question is put.
+
+    Attributes:
+        user: what is said, with {question} and {example}; a chat turn, or with `chat=False` the whole plain text.
+        system: the system line of a chat; None for none.
+        prefill: how the answer begins, already in the prompt. What rewards see of it starts at `<think>`.
+        chat: whether the tokenizer's chat template is applied (instruction-tuned models) or not (base models).
+    """
+
+    user: str
+    system: str | None
+    prefill: str
+    chat: bool
+
+    @property
+    def answer_prefill(self) -> str:
+        """The tail of the prompt that belongs to the answer: from `<think>` on, or nothing."""
+        start = self.prefill.find("<think>")
+        return self.prefill[start:] if start >= 0 else ""
+
+
+TEMPLATES = {
+    # Mini-R1 (the Countdown tutorial): a chat prompt whose answer is begun for the model.
+    "mini_r1": PromptTemplate(
+        system="You are a careful assistant. You think a problem through first and only then give the answer.",
+        user=(
+            "{question} Show your reasoning in <think> </think> tags, then give only the final answer in "
+            "<answer> </answer> tags, for example <answer>{example}</answer>."
+        ),
+        prefill="Let me solve this step by step.\n<think>",
+        chat=True,
+    ),
+    # DeepSeek-R1-Zero (arXiv:2501.12948, table 1): plain text for base models, which know no chat format.
+    "r1_zero": PromptTemplate(
+        system=None,
+        user=(
+            "The following is a dialogue between a User and an Assistant. The Assistant first reasons about the "
+            "User's question and then answers it. The reasoning stands in <think> </think> tags and the final answer "
+            "in <answer> </answer> tags, as in: <think> reasoning </think> <answer>{example}</answer>.\n"
+            "User: {question}\nAssistant: "
+        ),
+        prefill="<think>",
+        chat=False,
+    ),
+}
+
+
+def get_template(name: str) -> PromptTemplate:
+    """The template called `name`. Raises `RecipeError` with the nearest name where there is none."""
+    if name not in TEMPLATES:
+        near = difflib.get_close_matches(name, TEMPLATES, n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(TEMPLATES)
+        raise RecipeError(f"there is no template {name!r}; {hint}", key="prompt_template")
+    return TEMPLATES[name]
+
+
+def messages(template: PromptTemplate, task: ModuleType, row: dict) -> list[dict]:
+    """The conversation that a chat template renders; the last message is the assistant's prefill."""
+    user = template.user.format(question=task.question(row), example=task.ANSWER_EXAMPLE)
+    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": template.prefill}]
+    return turns if template.system is None else [{"role": "system", "content": template.system}, *turns]
+
+
+def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> str:
+    """The prompt as one string whose token ids, special tokens on, are the chat template's own.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+
+    Raises:
+        RecipeError: where the tokenizer has no chat template, or its ids cannot be had from a string.
+    """
+    if not template.chat:
+        return template.user.format(question=task.question(row), example=task.ANSWER_EXAMPLE) + template.prefill
+    if not tokenizer.chat_template:
+        raise RecipeError(
+            "this tokenizer has no chat template; for a base model choose r1_zero", key="prompt_template"
+        )
+    turns = messages(template, task, row)
+    if not template.prefill:
+        how = {"add_generation_prompt": True}
+        turns = turns[:-1]
+    else:
+        how = {"continue_final_message": True}
+    text = tokenizer.apply_chat_template(turns, tokenize=False, **how)
+    wanted = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)["input_ids"]
+    if prompt_ids(text, tokenizer) == wanted:
+        return text
+    bos = tokenizer.bos_token
+    if bos and text.startswith(bos):  # Llama 3: both the template and the tokenizer write it
+        text = text.removeprefix(bos)
+        if prompt_ids(text, tokenizer) == wanted:
+            return text
+    raise RecipeError("the chat template's token ids cannot be reproduced from its text", key="model_name_or_path")
+
+
+def prompt_ids(prompt: str, tokenizer) -> list[int]:
+    """Token ids as TRL makes them of a string prompt."""
+    return tokenizer(text=prompt)["input_ids"]

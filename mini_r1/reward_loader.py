@@ -1,0 +1,179 @@
+"""From the names in a recipe to the reward functions that TRL calls.
+
+A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
+of your own (`my_pkg.my_module.my_reward`).
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from types import ModuleType
+
+import rewards
+from mini_r1.errors import RecipeError
+from rewards import Verdict, format_verdict, reward_from
+
+Reward = Callable[..., list[float | None]]
+
+
+def load_rewards(
+    reward_funcs: list[str],
+    reward_values: dict[str, list[float]] | None = None,
+    require_format: list[str] | None = None,
+    task_module: ModuleType | None = None,
+) -> list[Reward]:
+    """The rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
+
+    Args:
+        reward_funcs: names, as in the recipe.
+        reward_values: per name the numbers for correct, wrong and unparseable.
+        require_format: names of the rewards that count as unparseable wherever the format is wrong.
+        task_module: the task's module; its rewards go before those of the same name in `rewards`.
+
+    Each reward keeps its public `__name__` (of a dotted path the last part), and gives None for a row whose `rewards`
+    column lists only others. Whatever the recipe gets wrong is a `RecipeError`.
+
+    Example: `load_rewards(["format_reward", "equation_reward"], {"equation_reward": [2, -1, -1]})`.
+    """
+    values, strict = reward_values or {}, require_format or []
+    _check_types(reward_funcs, values, strict)
+    known = _rewards_in(rewards) | (_rewards_in(task_module) if task_module else {})
+    found = {name: _find(name, known) for name in reward_funcs}
+    public = [_public_name(name) for name in reward_funcs]
+    if twice := sorted({name for name in public if public.count(name) > 1}):
+        raise RecipeError(f"names {', '.join(twice)} twice; name each reward once", key="reward_funcs")
+    _check_changeable(values, found, key="reward_values")
+    _check_changeable(strict, found, key="require_format")
+
+    for name in {*values, *strict}:
+        verifier = found[name].verifier
+        if name in strict:
+            verifier = _requiring_format(verifier)
+        found[name] = reward_from(_public_name(name), verifier, values.get(name, found[name].values))
+    return [_for_its_rows(reward, _public_name(name)) for name, reward in found.items()]
+
+
+def _public_name(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _check_types(reward_funcs: object, values: object, strict: object) -> None:
+    for key, names in (("reward_funcs", reward_funcs), ("require_format", strict)):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RecipeError(f"must be a list of reward names, such as [format_reward], not {names!r}", key=key)
+    if not reward_funcs:
+        raise RecipeError("is empty; name at least one reward, such as format_reward", key="reward_funcs")
+    if not isinstance(values, dict):
+        raise RecipeError(f"must be a map such as {{equation_reward: [1, 0, 0]}}, not {values!r}", key="reward_values")
+    for name, numbers in values.items():
+        if not (isinstance(numbers, (list, tuple)) and len(numbers) == 3 and all(map(_is_number, numbers))):
+            raise RecipeError(
+                f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
+                key="reward_values",
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_changeable(names: Iterable[str], found: dict[str, Reward], key: str) -> None:
+    for name in names:
+        if name not in found:
+            raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(found)}", key=key)
+        if not hasattr(found[name], "verifier"):
+            raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
+
+
+def _rewards_in(module: ModuleType) -> dict[str, Reward]:
+    return {name: value for name, value in vars(module).items() if name.endswith("_reward") and callable(value)}
+
+
+def _find(name: str, known: dict[str, Reward]) -> Reward:
+    if name in known:
+        return known[name]
+    module_name, dot, function_name = name.rpartition(".")
+    if not dot:
+        raise _unknown(f"there is no reward {name!r}", name, known)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_module.my_reward", key="reward_funcs")
+    module = _import(module_name)
+    reward = getattr(module, function_name, None)
+    if not callable(reward):
+        raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
+    return reward
+
+
+def _unknown(problem: str, name: str, known: dict[str, Reward]) -> RecipeError:
+    nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
+    return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
+
+
+def _import(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Only where it is this module, or a package around it, that is missing. What is missing inside a module of
+        # the user's is for the user to see in full.
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise RecipeError(
+            f"there is no module {error.name!r}; install it, or set PYTHONPATH to the folder that holds it",
+            key="reward_funcs",
+        ) from error
+
+
+def _requiring_format(verifier: Callable[..., Verdict | None]) -> Callable[..., Verdict | None]:
+    @functools.wraps(verifier)
+    def strict(text, *gold):
+        verdict = verifier(text, *gold)
+        if verdict is None or format_verdict(text) is Verdict.CORRECT:
+            return verdict
+        return Verdict.UNPARSEABLE
+
+    return strict
+
+
+def _for_its_rows(reward: Reward, name: str) -> Reward:
+    """The same reward, but None, without a call, for rows whose `rewards` column is a list without `name`.
+
+    Rows of other tasks are left out of the call altogether, so that no reward has to cope with their null columns.
+    """
+
+    def select(completions, columns):
+        """Which rows are due, and the arguments for these rows alone."""
+        wanted = columns.get("rewards") or [None] * len(completions)
+        due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
+        if len(due) == len(completions):
+            return due, {"completions": completions, **columns}
+        # Not all that TRL passes is a column: trainer_state and the logging functions go through as they are.
+        rows = {
+            key: [value[i] for i in due] if isinstance(value, list) and len(value) == len(completions) else value
+            for key, value in {"completions": completions, **columns}.items()
+        }
+        return due, rows
+
+    def spread(due, numbers, length):
+        by_row = dict(zip(due, numbers, strict=True))
+        return [by_row.get(i) for i in range(length)]
+
+    if inspect.iscoroutinefunction(reward):  # TRL awaits what it sees to be a coroutine function
+
+        @functools.wraps(reward)
+        async def filtered(completions, **columns):
+            due, rows = select(completions, columns)
+            return spread(due, await reward(**rows) if due else [], len(completions))
+
+    else:
+
+        @functools.wraps(reward)
+        def filtered(completions, **columns):
+            due, rows = select(completions, columns)
+            return spread(due, reward(**rows) if due else [], len(completions))
+
+    filtered.__name__ = name
+    return filtered

@@ -1,0 +1,160 @@
+"""The run directory: start, resume, skip or refuse a run; record what it was made with and what came out."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from mini_r1.checkpoints import find_checkpoint
+from mini_r1.errors import RecipeError
+from mini_r1.recipe import Recipe, differences, write_resolved
+
+PACKAGES = "torch transformers trl datasets accelerate peft deepspeed vllm".split()
+
+
+@dataclass
+class Run:
+    """One run in one directory, over all the attempts that it took.
+
+    Attributes:
+        checkpoint: the whole checkpoint to resume from, or None.
+        finished: the run is complete already; there is nothing to do.
+    """
+
+    folder: Path
+    recipe: Recipe
+    main_process: bool
+    checkpoint: str | None = None
+    finished: bool = False
+    _earlier_seconds: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Wall time in seconds of this run so far: that behind the checkpoint, and since it was loaded."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def restart_clock(self) -> None:
+        """Count from now: called when the work proper begins."""
+        self._started = time.monotonic()
+
+    def say(self, message: str) -> None:
+        if self.main_process:
+            print(message, flush=True)
+
+    def read(self, name: str) -> dict | None:
+        """A JSON file of the run directory; None where it is missing."""
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write(self, name: str, values: dict) -> None:
+        """Write a JSON file into the run directory, whole or not at all, by the main process only."""
+        if self.main_process:
+            scratch = self.folder / f"{name}.tmp"
+            scratch.write_text(json.dumps(values, indent=2) + "\n")
+            os.replace(scratch, self.folder / name)
+
+    def finish(self, summary: dict) -> None:
+        """Write `summary.json`: the run is complete, and is skipped from now on."""
+        manifest = self.read("manifest.json") or {}
+        self.write("manifest.json", {**manifest, "finished": _now(), "wall_seconds": round(self.seconds(), 1)})
+        self.write("summary.json", summary)
+
+
+def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwrite: bool) -> Run:
+    """Decide what this run is: new, resumed, or finished already. Called by every process, before anything is loaded.
+
+    Raises:
+        RecipeError: where the directory holds a run of another recipe.
+    """
+    from accelerate import PartialState
+
+    process = PartialState()
+    run = Run(Path(output_dir), recipe, process.is_main_process)
+    with process.main_process_first():  # the others then find what the main process made of the directory
+        if run.main_process and overwrite and run.folder.exists():
+            run.say(f"{run.folder} is moved to {_set_aside(run.folder)}, as overwrite_output_dir says")
+        _refuse_other_recipe(run)
+        run.finished = (run.folder / "summary.json").exists()
+        if not run.finished:
+            run.checkpoint, run._earlier_seconds = find_checkpoint(run.folder, wanted_checkpoint, run.say)
+        if run.main_process and not run.finished:
+            write_resolved(recipe, run.folder)
+            attempts = (run.read("manifest.json") or {}).get("attempts", [])
+            run.write("manifest.json", manifest(recipe, [*attempts, {"started": _now(), "from": run.checkpoint}]))
+    return run
+
+
+def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
+    """What a run was made with: versions, git commit, seeds, hardware, command."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "recipe": recipe.path,
+        "command": shlex.join(sys.argv),
+        "seed": recipe.values.get("seed"),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changed_files": (_git("status", "--porcelain") or "").splitlines(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "hardware": {
+            "machine": platform.machine(),
+            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "threads": torch.get_num_threads(),
+        },
+        "attempts": attempts,
+    }
+
+
+def _refuse_other_recipe(run: Run) -> None:
+    path = run.folder / "recipe.yaml"
+    if not path.exists():
+        return
+    changed = differences(yaml.safe_load(path.read_text()), run.recipe.values)
+    if changed:
+        raise RecipeError(
+            f"{run.folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
+            "undo the change to go on with it, choose another --output_dir, or start anew with "
+            "--overwrite_output_dir true (the old run is kept, moved aside)",
+            key="output_dir",
+            file=run.recipe.path,
+        )
+
+
+def _set_aside(folder: Path) -> Path:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    shutil.move(folder, aside)
+    return aside
+
+
+def _git(*words: str) -> str | None:
+    """What git prints, or None outside a git checkout."""
+    if shutil.which("git") is None:
+        return None
+    here = Path(__file__).parent
+    result = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

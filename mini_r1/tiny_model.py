@@ -1,0 +1,70 @@
+"""A policy small enough for a laptop CPU: Qwen2 architecture, random weights, and a tokenizer made for one task.
+
+No weights come with this repository. `build` makes the model from a recipe's numbers, and its tokenizer from the
+prompts and traces of the task. From then on it is a model folder like any other.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable
+from types import ModuleType
+
+from mini_r1.prompts import PromptTemplate, render
+
+# The chat format of the Qwen family, reduced to what a prompt needs.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
+SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
+PROMPT_PIECES = re.compile(r"\d+|<\|\w+\|>|\n|<think>$|(?:(?!<\|\w+\|>|<think>$)[^\d\n])+")
+TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)\D)+")
+
+
+def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, seed: int):
+    """A byte-level tokenizer in which every number and every fixed phrase of the task is one token.
+
+    Any other text falls back to bytes, so nothing is unknown. It is a `Qwen2Tokenizer`, because `AutoTokenizer` makes
+    one of whatever lies beside a Qwen2 model; the phrases are added tokens (not special ones: those would vanish when
+    completions are decoded), which that class keeps.
+    """
+    from tokenizers import AddedToken
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    vocab = {token: i for i, token in enumerate(SPECIAL_TOKENS + sorted(ByteLevel.alphabet()))}
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocab, merges=[], unk_token=PADDING, eos_token=END_OF_TURN, pad_token=PADDING,
+        additional_special_tokens=SPECIAL_TOKENS[1:2], chat_template=CHAT_TEMPLATE,
+    )  # fmt: skip
+    rng = random.Random(seed)
+    broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
+    prompts = (render(template, task, row, tokenizer) for row in rows)
+    traces = (task.trace(row, rng, **settings) for row in rows for settings in (trace_args, broken))
+    pieces = _common(PROMPT_PIECES, prompts, len(rows)) + _common(TRACE_PIECES, traces, len(rows))
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
+    return tokenizer
+
+
+def _common(pattern: re.Pattern, texts: Iterable[str], n: int) -> list[str]:
+    """The pieces that at least one text in 500 has, so that a token is seen often enough to be learned."""
+    counts = Counter(piece for text in texts for piece in pattern.findall(text))
+    return sorted(piece for piece, count in counts.items() if count >= max(2, n / 500))
+
+
+def build_model(tokenizer, seed: int, **sizes):
+    """A `Qwen2ForCausalLM` with random weights for this tokenizer.
+
+    Args:
+        sizes: fields of `Qwen2Config`, such as hidden_size, intermediate_size, num_hidden_layers.
+    """
+    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, set_seed
+
+    set_seed(seed)
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    # a multiple of 16 rows keeps the output layer's matrix product on the fast path
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=-(-len(tokenizer) // 16) * 16, bos_token_id=None, **ids, **sizes))
+    model.generation_config = GenerationConfig(bos_token_id=None, **ids)
+    return model

@@ -1,0 +1,104 @@
+"""TRL's `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate.utils import gather_object
+from transformers import set_seed
+from trl import GRPOTrainer
+
+from rewards import format_reward
+
+SAMPLES_FILE = "success_completion_samples.txt"
+
+
+class R1GRPOTrainer(GRPOTrainer):
+    """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
+
+    Nothing of the algorithm is changed. Prompts must be strings, rows must have `difficulty`.
+
+    Args:
+        correct: the task's own reward with its default numbers, 1.0 for a right answer. What counts as right does not
+            depend on what a recipe rewards.
+        samples_per_step: right completions written to `success_completion_samples.txt` at each generation.
+    """
+
+    def __init__(self, *args, correct: Callable, samples_per_step: int = 1, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.correct = correct
+        self.samples_per_step = samples_per_step
+        self._graded: list[tuple] | None = None  # while evaluating: (prompt, difficulty, right, well formed, tokens)
+
+    def measure(self, seed: int) -> dict:
+        """Sample `num_generations_eval` completions for every held-out problem and grade them.
+
+        The random state is set before and after, so that an interrupted and resumed run draws the same numbers.
+
+        Returns:
+            {"pass@1", "format": shares in [0, 1], "mean_length": tokens, "n": problems, "samples": per problem,
+            "by_difficulty": {difficulty: {"pass@1", "mean_length", "n"}}}. pass@1 is the mean over all samples.
+        """
+        set_seed(seed)
+        self._graded = []
+        self.evaluate()
+        graded, self._graded = self._graded, None
+        set_seed(seed)
+        by_problem = defaultdict(list)
+        for prompt, *outcome in graded:
+            # the last batch of several processes is filled up with rows already seen
+            if len(by_problem[prompt]) < self.num_generations_eval:
+                by_problem[prompt].append(outcome)
+        outcomes = [outcome for problem in by_problem.values() for outcome in problem]
+        groups = defaultdict(list)
+        for outcome in outcomes:
+            groups[outcome[0]].append(outcome)
+        samples = self.num_generations_eval
+        by_difficulty = {str(d): self._summary(groups[d], samples) for d in sorted(groups)}
+        for values in by_difficulty.values():
+            del values["format"]
+        return {**self._summary(outcomes, samples), "samples": samples, "by_difficulty": by_difficulty}
+
+    @staticmethod
+    def _summary(outcomes: list[tuple], samples: int) -> dict:
+        _, right, well_formed, tokens = (sum(column) for column in zip(*outcomes, strict=True))
+        total = len(outcomes)
+        return {
+            "pass@1": right / total,
+            "format": well_formed / total,
+            "mean_length": tokens / total,
+            "n": total // samples,
+        }
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        sampling = self.model.training and self.accelerator.is_main_process
+        if self._graded is None and not sampling:
+            return rewards
+        columns = {name: [row.get(name) for row in inputs] for name in inputs[0] if name != "prompt"}
+        right = self.correct(completions=completions, **columns)
+        if self._graded is not None:
+            well_formed = format_reward(completions=completions, **columns)
+            lengths = [len(ids) for ids in completion_ids_list]
+            difficulties = columns["difficulty"]
+            self._graded += gather_object(list(zip(prompts, difficulties, right, well_formed, lengths, strict=True)))
+        else:
+            self._write_samples(prompts, completions, right)
+        return rewards
+
+    def _write_samples(self, prompts: list[str], completions: list[str], right: list[float | None]) -> None:
+        """Append the first right completions of this generation, whole, as a person reads them."""
+        solved = [i for i, value in enumerate(right) if value == 1][: self.samples_per_step]
+        with open(Path(self.args.output_dir) / SAMPLES_FILE, "a", encoding="utf-8") as file:
+            for i in solved:
+                file.write(f"===== step {self.state.global_step + 1}\n{prompts[i]}{completions[i]}\n\n")
+
+
+def drop_samples_after(folder: str | Path, step: int) -> None:
+    """Cut samples of steps after `step`, which a resumed run will write again."""
+    path = Path(folder) / SAMPLES_FILE
+    if not path.exists():
+        return
+    head, *blocks = ("\n" + path.read_text(encoding="utf-8")).split("\n===== step ")
+    kept = [block for block in blocks if int(block.split("\n", 1)[0]) <= step]
+    path.write_text((head + "".join("\n===== step " + block for block in kept)).lstrip("\n"), encoding="utf-8")

@@ -1,0 +1,23 @@
+"""Rewards: text in, verdict out. Standard library only; no IO, no torch, no TRL.
+
+To add one, write `my_verdict(text, <columns>)` in a new file here, name it with `reward_from("my_reward", my_verdict)`,
+and export it below. Every exported name that ends in `_reward` can be used in a recipe's `reward_funcs`.
+"""
+
+from rewards.equation import equation_reward, equation_verdict
+from rewards.format import format_reward, format_verdict
+from rewards.text import answer_block, full_text, has_right_format
+from rewards.verdict import DEFAULT_VALUES, Verdict, reward_from
+
+__all__ = [
+    "DEFAULT_VALUES",
+    "Verdict",
+    "answer_block",
+    "equation_reward",
+    "equation_verdict",
+    "format_reward",
+    "format_verdict",
+    "full_text",
+    "has_right_format",
+    "reward_from",
+]

@@ -1,0 +1,56 @@
+"""The one place that reads think and answer tags.
+
+Everything here is a fixed number of `str` searches, so that a megabyte of reasoning costs about a millisecond.
+"""
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+
+
+def full_text(prefill: str | None, completion: str | list[dict[str, str]]) -> str:
+    """The model's whole turn: the part already in the prompt, then the completion.
+
+    Args:
+        prefill: the tail of the prompt that belongs to the answer, such as `<think>`; None counts as "".
+        completion: a text, or a conversation of one message.
+
+    Example: `full_text("<think>", [{"role": "assistant", "content": "1</think>"}])` is `"<think>1</think>"`.
+    """
+    if not isinstance(completion, str):
+        (message,) = completion
+        completion = message["content"]
+    return (prefill or "") + completion
+
+
+def has_right_format(text: str) -> bool:
+    """Whether the text is `<think>R</think>`, whitespace, `<answer>A</answer>`: no more, each tag once, R, A not blank.
+
+    Example: `has_right_format("<think>1+2 it is</think>\\n<answer>1+2</answer>")` is True.
+    """
+    text = text.strip()
+    if not (text.startswith(THINK_OPEN) and text.endswith(ANSWER_CLOSE)):
+        return False
+    if any(text.count(tag) != 1 for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)):
+        return False
+    inside = text[len(THINK_OPEN) : -len(ANSWER_CLOSE)]
+    reasoning, _, rest = inside.partition(THINK_CLOSE)
+    # Where <answer> comes before </think>, `rest` has no <answer> left, and the answer is blank.
+    between, _, answer = rest.partition(ANSWER_OPEN)
+    return bool(reasoning.strip() and not between.strip() and answer.strip())
+
+
+def answer_block(text: str) -> str | None:
+    """What stands in the only `<answer>...</answer>`, if that follows a closed think block; else None.
+
+    A second answer tag anywhere, such as one quoted in the reasoning, leaves no telling which is meant: None.
+    Text after the block, between the blocks or before `<think>` does not matter here.
+
+    Example: `answer_block("<think></think>So: <answer>1+2</answer> Bye!")` is `"1+2"`.
+    """
+    if text.count(ANSWER_OPEN) != 1 or text.count(ANSWER_CLOSE) != 1:
+        return None
+    before, _, rest = text.partition(ANSWER_OPEN)
+    answer, closed, _ = rest.partition(ANSWER_CLOSE)
+    # The last think tag before the answer must be a closing one; otherwise the answer is part of the reasoning.
+    thought = -1 < before.rfind(THINK_OPEN) < before.rfind(THINK_CLOSE)
+    return answer if closed and thought else None

@@ -1,0 +1,55 @@
+"""Verdicts, and how a function that gives them becomes a reward for TRL."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from rewards.text import full_text
+
+
+class Verdict(Enum):
+    """What a verifier says about one text."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSEABLE = "unparseable"
+
+
+# The numbers for correct, wrong and unparseable; a recipe changes them with `reward_values`.
+DEFAULT_VALUES = (1.0, 0.0, 0.0)
+
+
+def reward_from(
+    name: str, verifier: Callable[..., Verdict | None], values: Sequence[float] = DEFAULT_VALUES
+) -> Callable[..., list[float | None]]:
+    """Turn a verifier of one text into a reward with TRL's signature, `reward(completions, prefill, <columns>)`.
+
+    Args:
+        name: the reward's `__name__`, which is public: TRL logs `rewards/<name>/mean`.
+        verifier: `verifier(text, <columns>) -> Verdict | None`. Its parameters after `text` name the dataset columns
+            it needs; it gets one row's values. None means that the row's gold is unusable, so no reward is due.
+        values: the numbers for correct, wrong and unparseable.
+
+    Example:
+        >>> def short_verdict(text, limit):
+        ...     return Verdict.CORRECT if len(text) <= limit else Verdict.WRONG
+        >>> short_reward = reward_from("short_reward", short_verdict)
+        >>> short_reward(completions=["abc", "abcdef"], limit=[4, 4])
+        [1.0, 0.0]
+    """
+    needed = list(inspect.signature(verifier).parameters)[1:]
+    numbers = {verdict: float(value) for verdict, value in zip(Verdict, values, strict=True)} | {None: None}
+
+    def reward(completions, prefill=None, **columns) -> list[float | None]:
+        if missing := [column for column in needed if column not in columns]:
+            raise TypeError(f"{name} needs the dataset columns {', '.join(needed)}; missing: {', '.join(missing)}")
+        nothing = [None] * len(completions)
+        gold = [nothing if columns[column] is None else columns[column] for column in needed]
+        rows = zip(completions, nothing if prefill is None else prefill, *gold, strict=True)
+        return [numbers[verifier(full_text(start, completion), *row)] for completion, start, *row in rows]
+
+    reward.__name__ = reward.__qualname__ = name
+    reward.__module__, reward.__doc__ = verifier.__module__, verifier.__doc__
+    # What the recipe's reward_values and require_format rebuild the reward from.
+    reward.verifier, reward.values = verifier, tuple(values)
+    return reward

@@ -1,0 +1,34 @@
+"""One file per task. A task is a module with the functions of tasks/countdown.py; its file name is its name in recipes.
+
+A task module offers:
+    HUB_ID              where the real rows are
+    REWARD              name of the reward that decides whether an answer is right
+    ANSWER_EXAMPLE      what an answer block looks like, shown in the prompt
+    parse_row(raw)      a raw dataset row -> the task's columns and `difficulty`; ValueError names column and fault
+    key(row)            the problem's identity: equal for equal problems, whatever the order of their parts
+    question(row)       the question, without any word on tags
+    gold_answer(row)    an answer that its reward scores 1.0
+    generate(n, seed, **task_args)      `n` new rows, all different, the same for the same arguments
+    trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`
+"""
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from mini_r1.errors import RecipeError
+
+
+def names() -> list[str]:
+    """Names of all tasks: the public modules of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def get(name: str | None) -> ModuleType:
+    """The task module called `name`. Raises `RecipeError` with the nearest name where there is none."""
+    if name not in names():
+        near = difflib.get_close_matches(str(name), names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(names())
+        raise RecipeError(f"there is no task {name!r}; {hint}", key="task")
+    return importlib.import_module(f"tasks.{name}")
