@@ -1,0 +1,57 @@
+"""The hub, where it can be reached; the local cache at once, where it cannot."""
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mini_r1.errors import RecipeError
+
+
+def offline_if_unreachable(values: dict) -> None:
+    """Where a recipe names something on the hub and the hub does not answer, use the local cache without waiting.
+
+    Must be called before transformers or datasets are imported: they read HF_HUB_OFFLINE once. Without this, every file
+    is asked for five times, for about a minute.
+    """
+    names = [values.get("model_name_or_path"), values.get("dataset_id_or_path")]
+    wanted = [name for name in names if isinstance(name, str) and not Path(name).expanduser().exists()]
+    behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    if not wanted or behind_proxy or "HF_HUB_OFFLINE" in os.environ:
+        return
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    try:
+        socket.create_connection((endpoint.hostname, port), timeout=3).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        print(f"note: {endpoint.hostname} cannot be reached from here; only what is in the local cache can be used")
+
+
+def load_tokenizer(name: str | None, **kwargs):
+    """The tokenizer of a hub id or local folder, padding on the left, as generation needs it.
+
+    Raises:
+        RecipeError: where there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if not name:
+        raise RecipeError("is missing; name a hub id or a local folder", key="model_name_or_path")
+    looks_local = name.startswith((".", "/", "~", "runs/")) or name.count("/") != 1
+    if looks_local and not Path(name).is_dir():
+        raise RecipeError(f"there is no folder {name}{_first(name)}", key="model_name_or_path")
+    try:
+        return AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
+    except (OSError, ValueError) as error:
+        where = "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
+        raise RecipeError(f"{name} {where}", key="model_name_or_path") from error
+
+
+def _first(folder: str) -> str:
+    """What to run first, where the missing folder is a run directory of one of our recipes."""
+    stem = Path(folder).name.rpartition("-s")[0]
+    if not folder.startswith("runs/") or not stem:
+        return ""
+    parent = next((stem.removesuffix(tail) for tail in ("-sft", "-base") if stem.endswith(tail)), stem)
+    return f"; first run: make train-{parent}"
