@@ -41,10 +41,43 @@ class RecipeArguments:
     require_format: list[str] | None = field(
         default=None, metadata={"help": "Rewards that count as unparseable wherever the format is wrong."}
     )
-    skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
-    dry_run: bool = field(
-        default=False, metadata={"help": "Print the plan and stop before any weights are loaded."}
+    num_processes: int | None = field(
+        default=None, metadata={"help": "Training processes the recipe's batch was written for; others get a warning."}
     )
+    skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
+    dry_run: bool = field(default=False, metadata={"help": "Print the plan and stop before any weights are loaded."})
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew; an earlier run's directory is moved aside, never deleted."}
     )
+
+
+@dataclass
+class SFTArguments(RecipeArguments):
+    """What supervised fine-tuning needs beyond `SFTConfig`."""
+
+    num_traces: int | None = field(
+        default=None, metadata={"help": "How many traces the task writes; left out: one for each training row."}
+    )
+    trace_phases: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Phases of the trace writer, in order: [{share: 0.7, give_up: 0.0}, {share: 0.3, ...}]; all keys "
+            "but `share` go to the task's `trace`. Needs train_sampling_strategy: sequential."
+        },
+    )
+    muon_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "If set, hidden matrices train with Muon at this rate; learning_rate is for all others."},
+    )
+    max_completion_length: int = field(default=1024, metadata={"help": "New tokens at most, in the evaluation."})
+    num_generations_eval: int = field(default=4, metadata={"help": "Completions for each held-out problem."})
+
+
+@dataclass
+class BuildArguments(RecipeArguments):
+    """What `scripts/build_model.py` needs to make a model from nothing."""
+
+    seed: int = field(default=42, metadata={"help": "Of the random weights."})
+    output_dir: str = field(default="runs/{recipe}-s{seed}", metadata={"help": "Where the model folder goes."})
+    model_sizes: dict | None = field(default=None, metadata={"help": "Fields of Qwen2Config."})
+    trace_args: dict | None = field(default=None, metadata={"help": "Settings of the task's `trace`."})

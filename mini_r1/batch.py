@@ -21,7 +21,6 @@ DEFAULTS = {
     "num_iterations": 1,
     "per_device_eval_batch_size": 8,
     "num_generations_eval": None,
-    "eval_strategy": "no",
     "save_strategy": "steps",
     "save_steps": 500,
     "max_steps": -1,
@@ -183,8 +182,7 @@ def _check_groups(plan: BatchPlan) -> None:
 
 
 def _check_evaluation(settings: dict, plan: BatchPlan) -> None:
-    if settings["eval_strategy"] == "no":
-        return
+    # Not only with an eval_strategy: held-out problems are measured before and after every run.
     group = settings["num_generations_eval"] or plan.num_generations
     per_device = _positive(settings, "per_device_eval_batch_size")
     if per_device * plan.processes % group:

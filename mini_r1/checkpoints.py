@@ -5,29 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
-from accelerate import PartialState
-from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
 from mini_r1.errors import RecipeError
 
 MARK = "whole.json"  # {"files": {relative path: bytes}, "seconds": training time so far}
-
-
-class MarkCheckpoints(TrainerCallback):
-    """Marks every checkpoint once all processes have written their part of it.
-
-    Args:
-        seconds: returns the training time so far, of earlier attempts too.
-    """
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-
-    def on_save(self, args, state, control, **kwargs):
-        PartialState().wait_for_everyone()
-        if state.is_world_process_zero:
-            mark(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", self.seconds())
+PREFIX = "checkpoint"  # as transformers names them
 
 
 def mark(folder: Path, seconds: float) -> None:
@@ -67,10 +48,11 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
         found = read_mark(Path(wanted))
         if found is None:
             raise RecipeError(
-                f"{wanted} is no whole checkpoint; leave it out to take the last whole one", key="resume_from_checkpoint"
+                f"{wanted} is no whole checkpoint; leave it out to take the last whole one",
+                key="resume_from_checkpoint",
             )
         return str(wanted), found["seconds"]
-    for folder in sorted(Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step, reverse=True):
+    for folder in sorted(Path(output_dir).glob(f"{PREFIX}-*"), key=_step, reverse=True):
         found = read_mark(folder)
         if found is not None:
             return str(folder), found["seconds"]

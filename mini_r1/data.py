@@ -1,4 +1,4 @@
-"""Rows for the trainer: load or generate, validate, remove duplicates, split by problem key, render, drop the too long."""
+"""Rows for the trainer: load or generate, validate, remove duplicates, split by problem key, render."""
 
 import hashlib
 import inspect
@@ -94,7 +94,8 @@ def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
 def read_split(args: RecipeArguments, split: str) -> list[dict]:
     """The raw rows of one split of a local file, a local folder or a hub dataset.
 
-    A folder's files belong to the split that their name begins with (`train.parquet`, `data/test-00000-of-00001.parquet`).
+    A folder's files belong to the split that their name begins with (`train.parquet`,
+    `data/test-00000-of-00001.parquet`).
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
@@ -108,7 +109,9 @@ def read_split(args: RecipeArguments, split: str) -> list[dict]:
     elif path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.name.startswith(split))
         if not files:
-            there = ", ".join(sorted(f.name for f in path.rglob("*") if f.suffix in SUFFIXES)[:5]) or "nothing of the kind"
+            there = (
+                ", ".join(sorted(f.name for f in path.rglob("*") if f.suffix in SUFFIXES)[:5]) or "nothing of the kind"
+            )
             raise RecipeError(
                 f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
                 key="dataset_id_or_path",

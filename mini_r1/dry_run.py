@@ -5,7 +5,10 @@ from types import ModuleType
 
 import yaml
 
-from mini_r1.prompts import PromptTemplate, render
+from mini_r1.data import load_rows
+from mini_r1.errors import RecipeError
+from mini_r1.hub import load_tokenizer
+from mini_r1.prompts import PromptTemplate, prompt_ids, render
 from mini_r1.recipe import Recipe
 
 BUNDLED_TEMPLATES = {  # part of a model's name -> the chat template that TRL ships for its family
@@ -57,3 +60,30 @@ def bundled_tokenizer(model_name: str):
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")), unk_token="?", chat_template=text
     )
+
+
+def dry_run_grpo(recipe: Recipe, args, model_args, plan, task: ModuleType, template: PromptTemplate, rewards) -> None:
+    """Print the resolved recipe, the batch arithmetic, one prompt and what its rewards give."""
+    show_recipe(recipe)
+    print(f"--- batch\n{plan.describe()}")
+    try:
+        rows = load_rows(args, task)
+        print(rows.describe())
+        row = rows.train[0]
+    except RecipeError as error:
+        if error.key != "dataset_id_or_path" or Path(args.dataset_id_or_path).exists():
+            raise
+        print(f"note: {error.problem}; the example below is a generated problem")
+        row = task.parse_row(task.generate(1, 0)[0])
+    note = ""
+    try:
+        tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+        prompt_tokens = len(prompt_ids(render(template, task, row, tokenizer), tokenizer))
+        note = f" ({prompt_tokens} tokens, the chat template's own ids)"
+    except RecipeError as error:
+        tokenizer = bundled_tokenizer(model_args.model_name_or_path or "")
+        if tokenizer is None or error.key != "model_name_or_path":
+            raise
+        print(f"note: {error.problem}")
+        note = " (rendered with TRL's chat template for this family; token ids unchecked)"
+    show_example(row, task, template, tokenizer, rewards, note)

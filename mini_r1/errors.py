@@ -22,7 +22,7 @@ class RecipeError(Exception):
 
 
 def exit_on_recipe_error(main: Callable[[], None]) -> None:
-    """Run `main`; a `RecipeError` becomes one line on stderr and exit status 2. Anything else is a bug and propagates."""
+    """Run `main`; a `RecipeError` becomes one line on stderr and exit status 2; anything else propagates."""
     try:
         main()
     except RecipeError as error:

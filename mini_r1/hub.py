@@ -44,7 +44,9 @@ def load_tokenizer(name: str | None, **kwargs):
     try:
         return AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:
-        where = "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
+        where = (
+            "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
+        )
         raise RecipeError(f"{name} {where}", key="model_name_or_path") from error
 
 

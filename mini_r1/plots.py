@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
-
 def read_history(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
     """metric -> (steps, values) of a run's `trainer_state.json`."""
     history: dict[str, tuple[list, list]] = {}

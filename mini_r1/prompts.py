@@ -89,9 +89,7 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
     if not template.chat:
         return template.user.format(question=task.question(row), example=task.ANSWER_EXAMPLE) + template.prefill
     if not tokenizer.chat_template:
-        raise RecipeError(
-            "this tokenizer has no chat template; for a base model choose r1_zero", key="prompt_template"
-        )
+        raise RecipeError("this tokenizer has no chat template; for a base model choose r1_zero", key="prompt_template")
     turns = messages(template, task, row)
     if not template.prefill:
         how = {"add_generation_prompt": True}

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ class Recipe:
     def name(self) -> str:
         """The recipe's stem: `countdown-tiny` for `recipes/countdown-tiny.yaml`."""
         return Path(self.path).stem
+
+    @contextmanager
+    def blame(self):
+        """Inside, a `RecipeError` that names a key but no file gets the file that set the key."""
+        try:
+            yield
+        except RecipeError as error:
+            error.file = error.file or self.origin.get(error.key, self.path)
+            raise
 
 
 def parse(argv: list[str], dataclass_types: tuple[type, ...]) -> tuple[Recipe, tuple]:
@@ -197,7 +207,7 @@ def _layers(path: Path) -> list[tuple[str, dict]]:
     layers: list[tuple[str, dict]] = []
     seen: list[Path] = []
     while True:
-        values = _load(path)
+        values = load_yaml(path)
         layers.append((_short(path), values))
         seen.append(path.resolve())
         if "extends" not in values:
@@ -227,7 +237,8 @@ def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _load(path: Path) -> dict:
+def load_yaml(path: Path) -> dict:
+    """A YAML map from a file; `RecipeError` with line and column where it is none."""
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.load(file, Loader=_Loader)

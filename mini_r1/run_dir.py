@@ -13,13 +13,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from mini_r1.checkpoints import find_checkpoint
 from mini_r1.errors import RecipeError
-from mini_r1.recipe import Recipe, differences, write_resolved
+from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
-PACKAGES = "torch transformers trl datasets accelerate peft deepspeed vllm".split()
+PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
 
 
 @dataclass
@@ -126,9 +124,10 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
 
 def _refuse_other_recipe(run: Run) -> None:
     path = run.folder / "recipe.yaml"
-    if not path.exists():
+    anything_to_lose = (run.folder / "summary.json").exists() or any(run.folder.glob("checkpoint-*"))
+    if not path.exists() or not anything_to_lose:
         return
-    changed = differences(yaml.safe_load(path.read_text()), run.recipe.values)
+    changed = differences(resolve(path).values, run.recipe.values)
     if changed:
         raise RecipeError(
             f"{run.folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "

@@ -1,12 +1,20 @@
-"""What a person sees while a run goes on: one readable line a step."""
+"""Trainer callbacks: one readable line a step for the person who watches, and a mark on every whole checkpoint."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+from accelerate import PartialState
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from mini_r1.checkpoints import PREFIX, mark
 
 
 class OneLineAStep(TrainerCallback):
     """Prints one line at each logging step, in place of TRL's dictionaries and progress bars."""
+
+    def __init__(self):
+        self._batches, self._said = 0, time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._started, self._first = time.monotonic(), state.global_step
@@ -14,6 +22,16 @@ class OneLineAStep(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs and ("reward" in logs or "loss" in logs):
             print(self._line(state, logs), flush=True)
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        if eval_dataloader is None or not state.is_world_process_zero:
+            return
+        self._batches += 1
+        if self._batches == len(eval_dataloader):
+            self._batches = 0
+        elif time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            print(f"  held-out batch {self._batches}/{len(eval_dataloader)}", flush=True)
 
     def _line(self, state, logs: dict) -> str:
         done = state.global_step - self._first
@@ -36,29 +54,32 @@ class OneLineAStep(TrainerCallback):
         return "  ".join(parts)
 
 
-def show_one_line_a_step(trainer) -> None:
-    """Replace the trainer's own printing."""
+class MarkCheckpoints(TrainerCallback):
+    """Marks every checkpoint once all processes have written their part of it.
+
+    Args:
+        seconds: returns the training time so far, of earlier attempts too.
+    """
+
+    def __init__(self, seconds: Callable[[], float]):
+        self.seconds = seconds
+
+    def on_save(self, args, state, control, **kwargs):
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            mark(Path(args.output_dir) / f"{PREFIX}-{state.global_step}", self.seconds())
+
+
+def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
+    """Replace the trainer's own printing, and mark its checkpoints.
+
+    Args:
+        seconds: returns the wall time of the run so far, of earlier attempts too.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(OneLineAStep())
-
-
-def results_table(before: dict, after: dict) -> str:
-    """Before and after as a table for the terminal; rows by difficulty where there is more than one."""
-    rows = [("all problems", before, after)]
-    if len(after["by_difficulty"]) > 1:
-        rows += [
-            (f"difficulty {d}", before["by_difficulty"][d], values) for d, values in after["by_difficulty"].items()
-        ]
-    lines = [f"{'held-out problems':<18}{'n':>6}  {'pass@1':^17}{'format':^17}{'mean length':^17}"]
-    for name, old, new in rows:
-        cells = "".join(
-            f"{old[key]:>7.{digits}f} -> {new[key]:<6.{digits}f}" if key in old else " " * 17
-            for key, digits in (("pass@1", 3), ("format", 3), ("mean_length", 1))
-        )
-        lines.append(f"{name:<18}{new['n']:>6}  {cells}")
-    lines.append(f"pass@1 is the mean over {after['samples']} samples a problem")
-    return "\n".join(lines)
+    trainer.add_callback(MarkCheckpoints(seconds))
 
 
 def _clock(seconds: float) -> str:

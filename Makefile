@@ -1,0 +1,52 @@
+# make help lists the targets. SEED=1 chooses a seed, FRESH=1 starts anew (the old run is moved aside, not deleted),
+# LAUNCH="accelerate launch --num_processes 2" says how training scripts are started, ARGS="--key value" adds flags.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.installed
+FLAGS = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true) $(ARGS)
+LAUNCH ?= $(shell command -v nvidia-smi >/dev/null && echo accelerate launch)
+START = $(if $(LAUNCH),$(BIN)/$(LAUNCH),$(BIN)/python)
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint clean
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
+	@echo "recipes: $(notdir $(basename $(wildcard recipes/*.yaml)))"
+
+install: $(READY) ## make .venv with the pinned dependencies, and those for GPUs where there is an NVIDIA GPU
+
+$(READY): requirements.txt requirements-gpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=...") if sys.version_info < (3, 11) else 0'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (minutes the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt \
+		$$(command -v nvidia-smi >/dev/null && echo -r requirements-gpu.txt)
+	@touch $@
+
+train-%: $(READY) ## train a recipe; where a pipeline has its name, all of its stages
+	@if [ -f recipes/pipelines/$*.yaml ]; then \
+		$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(if $(LAUNCH),--launch "$(LAUNCH)") $(FLAGS); \
+	else $(START) scripts/run_r1_grpo.py --config recipes/$*.yaml $(FLAGS); fi
+
+dry-run-%: $(READY) ## what a recipe would do: batch, prompt, rewards; loads no weights
+	@$(BIN)/python scripts/run_r1_grpo.py --config recipes/$*.yaml --dry_run $(FLAGS)
+
+try-%: $(READY) ## ask the trained model a held-out question and watch it think
+	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(FLAGS)
+
+report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
+	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
+
+download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
+	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(FLAGS)
+
+test: $(READY) ## all tests, offline
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean: ## delete caches; never runs/ or .venv
+	@rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info; find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

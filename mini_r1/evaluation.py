@@ -1,0 +1,57 @@
+"""Accuracy of any model on held-out rows, by the rollout path of training: same prompts, sampling, parser, rewards."""
+
+import time
+from types import ModuleType
+
+from mini_r1.reward_loader import load_rewards
+
+
+def measure_model(model, tokenizer, test_set, task: ModuleType, config, **trainer_args) -> dict:
+    """`R1GRPOTrainer.measure` for a model that is not being trained with GRPO.
+
+    Args:
+        model: a loaded model, or the name of one.
+        test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
+        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device, backend.
+    """
+    from mini_r1.callbacks import add_callbacks
+    from mini_r1.trainer import R1GRPOTrainer
+
+    correct = load_rewards([task.REWARD], None, None, task)[0]
+    trainer = R1GRPOTrainer(
+        model=model,
+        reward_funcs=[correct],
+        args=config,
+        train_dataset=test_set,
+        eval_dataset=test_set,
+        processing_class=tokenizer,
+        correct=correct,
+        **trainer_args,
+    )
+    add_callbacks(trainer, time.monotonic)
+    return trainer.measure(config.seed)
+
+
+def config_like(training, args):
+    """A `GRPOConfig` that evaluates with the device, precision and batch size of an `SFTConfig`.
+
+    Args:
+        args: `SFTArguments`, for the samples per problem and their length.
+    """
+    from trl import GRPOConfig
+
+    samples = args.num_generations_eval
+    batch = max(samples, training.per_device_eval_batch_size // samples * samples)
+    return GRPOConfig(
+        output_dir=training.output_dir,
+        report_to="none",
+        seed=training.seed,
+        use_cpu=training.use_cpu,
+        bf16=training.bf16,
+        fp16=training.fp16,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        num_generations=samples,
+        max_completion_length=args.max_completion_length,
+    )

@@ -1,0 +1,66 @@
+"""Cold-start data: the task's own think/answer traces as token ids, the prompt's the same as in the rollout."""
+
+import random
+from types import ModuleType
+
+from mini_r1.arguments import SFTArguments
+from mini_r1.errors import RecipeError
+from mini_r1.prompts import PromptTemplate, prompt_ids, render
+
+
+def trace_dataset(
+    rows: list[dict],
+    args: SFTArguments,
+    task: ModuleType,
+    template: PromptTemplate,
+    tokenizer,
+    seed: int,
+    batch_size: int,
+):
+    """A dataset of {"input_ids", "completion_mask"}, phase after phase, each trace on a random row.
+
+    Prompt and completion are tokenized apart and joined: tokenized together, a merge across the border would train the
+    model on another context than the rollout's. The completion ends with the end-of-sequence token. Within a window of
+    16 batches, traces of like length share a batch of `batch_size`, which halves the padding.
+
+    Raises:
+        RecipeError: where the task writes no traces, or the phases are not usable.
+    """
+    from datasets import Dataset
+
+    if not hasattr(task, "trace"):
+        raise RecipeError(f"tasks/{args.task}.py has no trace writer", key="task")
+    phases = args.trace_phases or [{"share": 1.0}]
+    total = args.num_traces or len(rows)
+    if any("share" not in phase for phase in phases) or abs(sum(phase["share"] for phase in phases) - 1) > 1e-6:
+        raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
+    rng = random.Random(seed)
+    chosen, texts = [], []
+    for phase in phases:
+        settings = {name: value for name, value in phase.items() if name != "share"}
+        for _ in range(round(phase["share"] * total)):
+            row = rng.randrange(len(rows))
+            chosen.append(row)
+            try:
+                texts.append(task.trace(rows[row], rng, **settings))
+            except (TypeError, ValueError) as error:
+                raise RecipeError(str(error), key="trace_phases") from error
+    prompts = [prompt_ids(render(template, task, row, tokenizer), tokenizer) for row in rows]
+    completions = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    columns = {"input_ids": [], "completion_mask": []}
+    for i in _like_lengths_together([len(completion) for completion in completions], batch_size, rng):
+        row, completion = chosen[i], completions[i]
+        columns["input_ids"].append([*prompts[row], *completion, tokenizer.eos_token_id])
+        columns["completion_mask"].append([0] * len(prompts[row]) + [1] * (len(completion) + 1))
+    return Dataset.from_dict(columns)
+
+
+def _like_lengths_together(lengths: list[int], batch_size: int, rng: random.Random) -> list[int]:
+    """An order of the traces: windows stay where they are, batches inside a window are of like length and shuffled."""
+    order, window = [], 16 * batch_size
+    for start in range(0, len(lengths), window):
+        by_length = sorted(range(start, min(start + window, len(lengths))), key=lengths.__getitem__)
+        batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+        rng.shuffle(batches)
+        order += [i for batch in batches for i in batch]
+    return order

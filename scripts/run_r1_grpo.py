@@ -1,0 +1,107 @@
+"""Train a policy with GRPO from a recipe.
+
+accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key value]
+"""
+
+import os
+import sys
+
+import tasks
+from mini_r1 import hub, prompts
+from mini_r1.batch import plan_batch
+from mini_r1.data import load_rows, to_dataset
+from mini_r1.errors import exit_on_recipe_error
+from mini_r1.recipe import build, check, parse_command_line, resolve
+from mini_r1.reward_loader import load_rewards
+from mini_r1.stages import dataclass_types
+
+
+def main() -> None:
+    recipe = resolve(*parse_command_line(sys.argv[1:]))
+    hub.offline_if_unreachable(recipe.values)
+
+    types = dataclass_types("r1_grpo")
+    recipe = check(recipe, types)
+    with recipe.blame():
+        dry_run = recipe.values.get("dry_run", False)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        planned_for = recipe.values.get("num_processes") or processes
+        plan = plan_batch(recipe.values, planned_for if dry_run else processes)
+        task = tasks.get(recipe.values.get("task"))
+        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        if dry_run:
+            recipe.values.update(use_cpu=True, bf16=False)  # weights are not loaded; a laptop can look at any recipe
+        args, training, model_args = build(recipe, types)
+        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+        if dry_run:
+            from mini_r1.dry_run import dry_run_grpo
+
+            dry_run_grpo(resolve(*parse_command_line(sys.argv[1:])), args, model_args, plan, task, template, rewards)
+        else:
+            train(recipe, args, training, model_args, plan, planned_for, task, template, rewards)
+
+
+def train(recipe, args, training, model_args, plan, planned_for, task, template, rewards) -> None:
+    from mini_r1 import run_dir
+
+    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    if run.finished:
+        run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
+        return
+    if planned_for != plan.processes:
+        run.say(
+            f"note: written for {planned_for} processes, running on {plan.processes}: "
+            f"{plan.completions_per_step} completions a step; raise gradient_accumulation_steps to keep the batch"
+        )
+    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    rows = load_rows(args, task)
+    train_set, dropped, longest = to_dataset(rows.train, args, task, template, tokenizer)
+    test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer) if rows.test else (None,)
+    run.say(f"{rows.describe()}; prompts up to {longest} tokens, {dropped} longer ones dropped")
+    run.say(plan.describe(len(train_set)))
+
+    from transformers import set_seed
+    from trl import get_peft_config, get_quantization_config
+
+    from mini_r1.callbacks import add_callbacks
+    from mini_r1.finish import finish_run, model_kwargs, save_and_publish
+    from mini_r1.trainer import R1GRPOTrainer, drop_samples_after
+
+    training.model_init_kwargs = model_kwargs(model_args, training)
+    if training.use_vllm and training.vllm_max_model_length is None:
+        training.vllm_max_model_length = longest + training.max_completion_length
+    trainer = R1GRPOTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=rewards,
+        args=training,
+        train_dataset=train_set,
+        eval_dataset=test_set,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+        correct=load_rewards([task.REWARD], None, None, task)[0],
+    )
+    add_callbacks(trainer, run.seconds)
+
+    before = run.read("before.json")
+    if test_set is not None and before is None:
+        run.say(f"measuring {len(test_set)} held-out problems before training")
+        before = trainer.measure(training.seed)
+        run.write("before.json", before)
+    step = int(run.checkpoint.rpartition("-")[2]) if run.checkpoint else 0
+    if run.checkpoint:
+        run.say(f"resuming from {run.checkpoint}")
+    if run.main_process:
+        drop_samples_after(run.folder, step)
+    run.restart_clock()
+    set_seed(training.seed)  # the same draws whether or not the measurement above was made in this attempt
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    seconds = run.seconds()
+    after = trainer.measure(training.seed) if test_set is not None else None
+    save_and_publish(trainer, training, args)
+    finish_run(run, model_args.model_name_or_path, before, after, seconds)
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)

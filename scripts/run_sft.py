@@ -1,0 +1,86 @@
+"""Cold start: supervised fine-tuning on think/answer traces, loss on the completion only.
+
+accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key value]
+"""
+
+import sys
+
+import tasks
+from mini_r1 import hub, prompts
+from mini_r1.data import load_rows, to_dataset
+from mini_r1.errors import exit_on_recipe_error
+from mini_r1.recipe import build, check, parse_command_line, resolve
+from mini_r1.stages import dataclass_types
+
+
+def main() -> None:
+    recipe = resolve(*parse_command_line(sys.argv[1:]))
+    hub.offline_if_unreachable(recipe.values)
+
+    types = dataclass_types("sft")
+    recipe = check(recipe, types)
+    with recipe.blame():
+        task = tasks.get(recipe.values.get("task"))
+        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        args, training, model_args = build(recipe, types)
+        train(recipe, args, training, model_args, task, template)
+
+
+def train(recipe, args, training, model_args, task, template) -> None:
+    from mini_r1 import run_dir
+
+    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    if run.finished:
+        run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
+        return
+    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    rows = load_rows(args, task)
+    run.say(rows.describe())
+
+    from mini_r1.traces import trace_dataset
+
+    train_set = trace_dataset(rows.train, args, task, template, tokenizer, training.seed, training.train_batch_size)
+    run.say(f"{len(train_set)} traces, {sum(map(len, train_set['input_ids'])) / len(train_set):.0f} tokens on average")
+    if args.dry_run:
+        run.say(tokenizer.decode(train_set[0]["input_ids"]))
+        return
+
+    from trl import SFTTrainer, get_peft_config, get_quantization_config
+
+    from mini_r1.callbacks import add_callbacks
+    from mini_r1.evaluation import config_like, measure_model
+    from mini_r1.finish import model_kwargs, save_and_publish
+    from mini_r1.optim import MuonFactory
+
+    training.model_init_kwargs = model_kwargs(model_args, training)
+    muon = None
+    if args.muon_learning_rate is not None:
+        betas = (training.adam_beta1, training.adam_beta2)
+        adamw = {"lr": training.learning_rate, "betas": betas, "weight_decay": training.weight_decay}
+        muon = (MuonFactory, {"muon_lr": args.muon_learning_rate, **adamw})
+    trainer = SFTTrainer(
+        model=model_args.model_name_or_path,
+        args=training,
+        train_dataset=train_set,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+        optimizer_cls_and_kwargs=muon,
+    )
+    add_callbacks(trainer, run.seconds)
+    if run.checkpoint:
+        run.say(f"resuming from {run.checkpoint}")
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    save_and_publish(trainer, training, args)
+    after = None
+    if rows.test:
+        test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
+        after = measure_model(trainer.model, tokenizer, test_set, task, config_like(training, args))
+        run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
+    seconds = round(run.seconds(), 1)
+    run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)
