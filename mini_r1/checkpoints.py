@@ -13,8 +13,10 @@ PREFIX = "checkpoint"  # as transformers names them
 
 def mark(folder: Path, seconds: float) -> None:
     """Write down every file of the checkpoint with its size, in one atomic step."""
-    files = {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.rglob("*")) if f.is_file()}
     scratch = folder / f"{MARK}.tmp"
+    for earlier in (folder / MARK, scratch):  # of a checkpoint that this one replaces
+        earlier.unlink(missing_ok=True)
+    files = {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.rglob("*")) if f.is_file()}
     scratch.write_text(json.dumps({"files": files, "seconds": seconds}, indent=1))
     os.replace(scratch, folder / MARK)
 
@@ -51,7 +53,7 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
                 f"{wanted} is no whole checkpoint; leave it out to take the last whole one",
                 key="resume_from_checkpoint",
             )
-        return str(wanted), found["seconds"]
+        return str(Path(wanted)), found["seconds"]  # without a slash at the end
     for folder in sorted(Path(output_dir).glob(f"{PREFIX}-*"), key=_step, reverse=True):
         found = read_mark(folder)
         if found is not None:

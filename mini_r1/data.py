@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,7 @@ from mini_r1.arguments import RecipeArguments
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+SUFFIXES = (".parquet", ".jsonl", ".json")
 
 
 @dataclass
@@ -97,9 +98,6 @@ def read_split(args: RecipeArguments, split: str) -> list[dict]:
     A folder's files belong to the split that their name begins with (`train.parquet`,
     `data/test-00000-of-00001.parquet`).
     """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
     name = args.dataset_id_or_path
     path = Path(name).expanduser()
     if path.is_file():
@@ -117,17 +115,59 @@ def read_split(args: RecipeArguments, split: str) -> list[dict]:
                 key="dataset_id_or_path",
             )
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES:
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetNotFoundError
+
         try:
             return load_dataset(name, args.dataset_config, split=split).to_list()
         except (ConnectionError, DatasetNotFoundError, ValueError) as error:
-            raise RecipeError(f"{name} cannot be loaded: {_first_line(error)}", key="dataset_id_or_path") from error
+            raise RecipeError(
+                f"{name} is no folder here and cannot be loaded from the hub: {_first_line(error)}",
+                key="dataset_id_or_path",
+            ) from error
     else:
-        raise RecipeError(f"there is no file or folder {name}", key="dataset_id_or_path")
+        raise RecipeError(
+            f"there is no file or folder {name}; paths start at {Path.cwd()}, and without this key the task generates "
+            "its problems",
+            key="dataset_id_or_path",
+        )
     unknown = [f for f in files if f.suffix not in SUFFIXES]
     if unknown:
         raise RecipeError(f"{unknown[0]} is neither .parquet nor .jsonl", key="dataset_id_or_path")
-    builder = SUFFIXES[files[0].suffix]
-    return load_dataset(builder, data_files=[str(f) for f in files], split="train").to_list()
+    return [row for file in files for row in _read_file(file)]
+
+
+def _read_file(file: Path) -> list[dict]:
+    """Rows of a .parquet, .jsonl or .json file, each value as it stands there.
+
+    Not through `datasets`: one 2.5 among the integers of a JSON file would make it call all of them floats, and so
+    blame, or skip, every row.
+    """
+    import pyarrow.parquet
+
+    try:
+        if file.suffix == ".parquet":
+            return pyarrow.parquet.ParquetFile(file).read().to_pylist()
+        text = file.read_text(encoding="utf-8")
+        one_list = file.suffix == ".json" and text.lstrip().startswith("[")
+        rows = json.loads(text) if one_list else _parse_lines(text)
+    except (ValueError, OSError) as error:  # what json and pyarrow raise for a broken file are ValueErrors
+        raise RecipeError(f"{file} cannot be read: {_first_line(error)}", key="dataset_id_or_path") from error
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise RecipeError(f"row {number} of {file} is no map of columns to values", key="dataset_id_or_path")
+    return rows
+
+
+def _parse_lines(text: str) -> list:
+    """One JSON value a line; blank lines do not count."""
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            values += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    return values
 
 
 def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from mini_r1.model_card import write_card
 from mini_r1.run_dir import Run
 
 
@@ -18,19 +19,20 @@ def model_kwargs(model_args, training) -> dict:
     }
 
 
-def save_and_publish(trainer, training, args) -> None:
+def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: dict | None) -> None:
     """Model (or LoRA adapter), tokenizer, log history and model card into the run directory; to the hub when asked."""
-    trainer.save_model(training.output_dir)
+    trainer.save_model(str(run.folder))
     trainer.save_state()
-    if trainer.accelerator.is_main_process:
-        name = training.hub_model_id or Path(training.output_dir).name
-        trainer.create_model_card(model_name=name.split("/")[-1], dataset_name=args.dataset_id_or_path)
-    if training.push_to_hub:
-        trainer.push_to_hub(dataset_name=args.dataset_id_or_path)
+    if run.main_process:
+        write_card(run.folder, run.recipe, kind, before, after)
+    if trainer.args.push_to_hub:
+        # TRL would write a card of its own over ours
+        trainer.create_model_card = lambda *args, **kwargs: None
+        trainer.push_to_hub()
 
 
-def finish_run(run: Run, init_from: str, before: dict | None, after: dict | None, seconds: float) -> None:
-    """Write `summary.json` with the times of the stages that led here, print the table, draw the plot.
+def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | None, seconds: float) -> None:
+    """Write `summary.json` with the time that the cold start took, print the table, draw the plot.
 
     Args:
         init_from: the model folder this run began with; its own `summary.json` tells what making it took.
@@ -38,26 +40,27 @@ def finish_run(run: Run, init_from: str, before: dict | None, after: dict | None
     """
     earlier = Path(init_from) / "summary.json"
     cold_start = json.loads(earlier.read_text())["seconds"]["total"] if earlier.exists() else 0.0
-    summary = {
-        "stage": "r1_grpo",
-        "before": before,
-        "after": after,
-        "seconds": {
-            "cold_start": round(cold_start, 1),
-            "grpo": round(seconds, 1),
-            "total": round(cold_start + run.seconds(), 1),
-        },
-        "seed": run.recipe.values.get("seed"),
-    }
-    run.finish(summary)
+    run.finish(
+        {
+            "stage": "r1_grpo",
+            "before": before,
+            "after": after,
+            "seconds": {
+                "cold_start": round(cold_start, 1),
+                "grpo": round(seconds, 1),
+                "total": round(cold_start + run.seconds(), 1),
+            },
+            "seed": run.recipe.values.get("seed"),
+        }
+    )
     if not run.main_process:
         return
     if before and after:
         print("\n" + results_table(before, after))
         from mini_r1.plots import plot_runs
 
-        plot_runs([run.folder], run.recipe.name, run.folder / "training.png")
-    print(f"model, samples, summary.json and training.png are in {run.folder}")
+        plot_runs([run.folder], run.folder.name, run.folder / "training.png")
+    print(f"model, completions, samples, summary.json and training.png are in {run.folder}")
 
 
 def results_table(before: dict | None, after: dict) -> str:
@@ -72,6 +75,8 @@ def results_table(before: dict | None, after: dict) -> str:
         for key, digits in (("pass@1", 3), ("format", 3), ("mean_length", 1)):
             values = [f"{m[key]:.{digits}f}" for m in (old, new) if key in m]
             cells.append(f"{' -> '.join(values):<18}")
-        lines.append(f"{group:<12}{new['n']:>6}   {''.join(cells)}")
-    lines.append(f"held-out problems; pass@1 is the mean over {after['samples']} samples of each")
-    return "\n".join(lines)
+        lines.append(f"{group:<12}{new['n']:>6}   {''.join(cells)}".rstrip())
+    how = (
+        f"pass@1 is the mean over {after['samples']} samples of each" if after["samples"] > 1 else "one sample of each"
+    )
+    return "\n".join([*lines, f"held-out problems; {how}"])

@@ -8,6 +8,9 @@ import matplotlib
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+LENGTH = "completions/mean_length"
 
 
 def read_history(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -22,44 +25,45 @@ def read_history(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
     return history
 
 
-def reward_metrics(history: dict) -> list[tuple[str, str]]:
-    """The logged rewards with readable labels."""
-    names = [name for name in history if name.startswith("rewards/") and name.endswith("/mean")]
-    return [(name, name.split("/")[1].removesuffix("_reward") + " reward") for name in names]
-
-
 def plot_runs(folders: list[Path], title: str, output: Path) -> None:
-    """Rewards and completion length over steps; several runs (seeds) as their mean with a band from least to most.
+    """Mean rewards and completion length of the rollouts over steps, and the held-out measurement before and after.
 
-    The points at the ends of the reward panel are held-out accuracy before and after, from `summary.json`.
+    Several runs (seeds) are drawn as their mean, with a band from the lowest to the highest.
     """
     histories = [read_history(folder) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-    panels = [
-        ("reward (share of completions)", reward_metrics(histories[0])),
-        ("completion length (tokens)", [("completions/mean_length", "mean length")]),
-    ]
-    for axis, (label, metrics) in zip(axes, panels, strict=True):
-        for metric, name in metrics:
-            steps = histories[0][metric][0]
-            values = np.array([history[metric][1][: len(steps)] for history in histories])
-            (line,) = axis.plot(steps, values.mean(axis=0), label=name, linewidth=1.8)
-            if len(folders) > 1:
-                axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
+    rewards = {
+        name: name.split("/")[1] for name in histories[0] if name.startswith("rewards/") and name.endswith("/mean")
+    }
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    for name, label in rewards.items():
+        _draw(left, histories, name, label)
+    _draw(right, histories, LENGTH, "mean length")
+    last = histories[0][LENGTH][0][-1]
+    for axis, key in ((left, "pass@1"), (right, "mean_length")):
+        for i, summary in enumerate(summaries):
+            label = f"held-out {key.replace('_', ' ')}, before and after" if i == 0 else None
+            axis.plot([0, last], [summary[when][key] for when in ("before", "after")], "k^", label=label, clip_on=False)
+        axis.set_xlim(0, last)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("GRPO step")
-        axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    last = histories[0]["completions/mean_length"][0][-1]
-    for i, summary in enumerate(summaries):
-        ends = [summary["before"]["pass@1"], summary["after"]["pass@1"]]
-        label = "held-out pass@1, before and after" if i == 0 else None
-        axes[0].plot([0, last], ends, "k^", markersize=6, label=label, zorder=3)
-    axes[0].set_ylim(0, 1.02)
-    axes[1].set_ylim(bottom=0)
-    axes[0].legend(loc="lower right")
+    left.set_ylim(0, max(1.0, left.get_ylim()[1]))
+    left.set_ylabel("mean reward of the rollouts")
+    right.set_ylim(0, 1.1 * right.get_ylim()[1])
+    right.set_ylabel("tokens per completion")
+    for axis in (left, right):
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize="small")
     several = f", {len(folders)} seeds: mean, and band from lowest to highest" if len(folders) > 1 else ""
     figure.suptitle(title + several)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=120)
     plt.close(figure)
+
+
+def _draw(axis, histories: list[dict], metric: str, label: str) -> None:
+    steps = min((history[metric][0] for history in histories), key=len)
+    values = np.array([history[metric][1][: len(steps)] for history in histories])
+    (line,) = axis.plot(steps, values.mean(axis=0), label=label, linewidth=1.8)
+    if len(histories) > 1:
+        axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)

@@ -1,5 +1,6 @@
 """What a recipe can be run as: the script, the keys it knows, and how it is launched."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -31,6 +32,22 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
     from trl import GRPOConfig, ModelConfig, SFTConfig
 
     return (SFTArguments, SFTConfig, ModelConfig) if kind == "sft" else (RecipeArguments, GRPOConfig, ModelConfig)
+
+
+def processes() -> int:
+    """How many training processes there are, as the launcher says.
+
+    Raises:
+        RecipeError: where several were asked for, and accelerate silently started one.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    if launched and "WORLD_SIZE" not in os.environ:
+        raise RecipeError(
+            "accelerate started one process where several were asked for; on CPU add --config_file configs/cpu2.yaml",
+            key="--num_processes",
+            file="accelerate launch",
+        )
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def command(kind: str, recipe: str, launch: list[str] | None, flags: list[str]) -> list[str]:

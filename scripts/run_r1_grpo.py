@@ -3,7 +3,6 @@
 accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key value]
 """
 
-import os
 import sys
 
 import tasks
@@ -13,7 +12,7 @@ from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import dataclass_types
+from mini_r1.stages import dataclass_types, processes
 
 
 def main() -> None:
@@ -24,9 +23,8 @@ def main() -> None:
     recipe = check(recipe, types)
     with recipe.blame():
         dry_run = recipe.values.get("dry_run", False)
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        planned_for = recipe.values.get("num_processes") or processes
-        plan = plan_batch(recipe.values, planned_for if dry_run else processes)
+        planned_for = recipe.values.get("num_processes") or processes()
+        plan = plan_batch(recipe.values, planned_for if dry_run else processes())
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         if dry_run:
@@ -64,7 +62,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.callbacks import add_callbacks
-    from mini_r1.finish import finish_run, model_kwargs, save_and_publish
+    from mini_r1.finish import finish_grpo, model_kwargs, save_and_publish
     from mini_r1.trainer import R1GRPOTrainer, drop_samples_after
 
     training.model_init_kwargs = model_kwargs(model_args, training)
@@ -98,8 +96,8 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     trainer.train(resume_from_checkpoint=run.checkpoint)
     seconds = run.seconds()
     after = trainer.measure(training.seed) if test_set is not None else None
-    save_and_publish(trainer, training, args)
-    finish_run(run, model_args.model_name_or_path, before, after, seconds)
+    save_and_publish(trainer, run, "grpo", before, after)
+    finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
     trainer.accelerator.end_training()
 
 

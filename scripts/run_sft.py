@@ -71,12 +71,12 @@ def train(recipe, args, training, model_args, task, template) -> None:
     if run.checkpoint:
         run.say(f"resuming from {run.checkpoint}")
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    save_and_publish(trainer, training, args)
     after = None
     if rows.test:
         test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
         after = measure_model(trainer.model, tokenizer, test_set, task, config_like(training, args))
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
+    save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)
     run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})
     trainer.accelerator.end_training()

@@ -12,6 +12,7 @@ from fractions import Fraction
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
+OPERATORS = "+-*/"
 
 
 def parse_row(raw: dict) -> dict:
@@ -24,8 +25,8 @@ def parse_row(raw: dict) -> dict:
         if column not in raw:
             raise ValueError(f"column {column!r} is missing")
     nums, target = raw["nums"], raw["target"]
-    if not isinstance(nums, list) or not nums or any(type(n) is not int for n in nums):
-        raise ValueError(f"column 'nums' must be a non-empty list of integers, not {nums!r}")
+    if not isinstance(nums, list) or not nums or any(type(n) is not int or n < 0 for n in nums):
+        raise ValueError(f"column 'nums' must be a non-empty list of integers from 0 up, not {nums!r}")
     if type(target) is not int:
         raise ValueError(f"column 'target' must be an integer, not {target!r}")
     return {"nums": nums, "target": target, "difficulty": len(nums)}
@@ -54,6 +55,9 @@ def solve(nums: list[int], target: int) -> str | None:
     All values that each subset of the numbers can reach, smaller subsets first, in rational arithmetic; for the whole
     set only the values that complete the target are looked up. Up to 5 numbers in well under a second.
     """
+    if target < 0:  # a minus in front makes every value negative, also where there is nothing to subtract: -(2 + 3)
+        positive = solve(nums, -target)
+        return positive and f"-({positive})"
     whole = (1 << len(nums)) - 1
     reach: dict[int, dict[Fraction, tuple | int]] = {1 << i: {Fraction(n): n} for i, n in enumerate(nums)}
     if len(nums) == 1:
@@ -128,7 +132,7 @@ def generate(
     *,
     count: tuple[int, ...] = (3, 4),
     numbers: tuple[int, int] = (1, 99),
-    operators: str = "+-*/",
+    operators: str = OPERATORS,
     target: tuple[int, int] = (1, 100),
     in_order: bool = False,
 ) -> list[dict]:
@@ -148,6 +152,12 @@ def generate(
     Raises:
         ValueError: where the settings allow fewer than `n` different problems.
     """
+    if not operators or not set(operators) <= set(OPERATORS):
+        raise ValueError(f"operators must be some of {OPERATORS}, not {operators!r}")
+    if not count or min(count) < 1:
+        raise ValueError(f"count must list how many numbers a problem may have, such as [3, 4], not {count!r}")
+    if numbers[0] < 0:
+        raise ValueError(f"numbers must lie from 0 up, not {numbers!r}")
     rng = random.Random(seed)
     rows, seen, misses = [], set(), 0
     while len(rows) < n:
@@ -173,7 +183,7 @@ def trace(
     row: dict,
     rng: random.Random,
     *,
-    operators: str = "+-*/",
+    operators: str = OPERATORS,
     limit: int = 100,
     give_up: float = 0.0,
     break_format: float = 0.0,
@@ -188,8 +198,12 @@ def trace(
         break_format: probability to leave out one of the tags.
 
     Raises:
-        ValueError: where the search finds nothing, as the row was not made with these settings.
+        ValueError: where there is nothing to search, or nothing is found, as the row was not made with these settings.
     """
+    if not set(operators) <= set(OPERATORS):
+        raise ValueError(f"operators must be some of {OPERATORS}, not {operators!r}")
+    if len(row["nums"]) < 2:
+        raise ValueError(f"{row['nums']} leaves nothing to search; a trace needs two numbers or more")
     nums, lines, answer = row["nums"], [], None
     choices = list(itertools.product(operators, repeat=len(nums) - 1))
     while choices:

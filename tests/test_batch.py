@@ -33,7 +33,7 @@ def test_defaults_are_those_of_trl():
         (values(16, 4, 8), 2, 128, 16, 128),
         (values(4, 4, 8, steps_per_generation=8), 1, 16, 2, 32),
         (values(4, 4, 8, generation_batch_size=32), 1, 16, 2, 32),
-        (values(4, 4, 16, num_iterations=2, save_steps=10), 1, 16, 1, 16),
+        (values(4, 4, 16, num_iterations=2, save_steps=10, per_device_eval_batch_size=16), 1, 16, 1, 16),
     ],
 )
 def test_counts(settings, processes, completions, prompts, generation):
@@ -98,6 +98,16 @@ def test_counts(settings, processes, completions, prompts, generation):
             "processes 1 x per-device 8 completions are not a multiple of the 3 generations per "
             "evaluation prompt; use 6 or 9",
         ),
+        # held-out problems are measured before and after every run, also where nothing is evaluated in between
+        (
+            values(per_device_eval_batch_size=3),
+            1,
+            "per_device_eval_batch_size",
+            "processes 1 x per-device 3 completions are not a multiple of the 8 generations per "
+            "evaluation prompt; use 8, or set num_generations_eval",
+        ),
+        (values(6, 1, 3, eval_strategy="no"), 1, "per_device_eval_batch_size", "per-device 8 completions are not a"),
+        (values(per_device_eval_batch_size=0), 1, "per_device_eval_batch_size", "got 0, expected a whole number"),
         (
             values(num_iterations=4, save_steps=50),
             1,
@@ -120,8 +130,9 @@ def test_refused(settings, processes, key, expected):
 @pytest.mark.parametrize(
     "settings",
     [
-        values(per_device_eval_batch_size=3),  # no evaluation
+        values(per_device_eval_batch_size=3, num_generations_eval=1),
         values(per_device_eval_batch_size=3, num_generations_eval=1, eval_strategy="steps"),
+        values(6, 1, 3, per_device_eval_batch_size=9),
         values(num_iterations=4, save_steps=52),
         values(num_iterations=4, save_steps=50, save_strategy="no"),
         values(num_iterations=4, save_steps=0.1),  # depends on the number of rows
@@ -136,16 +147,31 @@ def test_accepted(settings):
     ("per_device", "accumulation", "group"), [*itertools.product([1, 2, 3, 4], [1, 2, 3], [2, 3, 4])]
 )
 def test_agrees_with_trl_where_rollout_and_step_are_one(per_device, accumulation, group):
-    settings = values(per_device, accumulation, group)
+    settings = values(per_device, accumulation, group, per_device_eval_batch_size=group)  # the evaluation always fits
     try:
         config = GRPOConfig(use_cpu=True, bf16=False, **settings)
     except ValueError:
-        with pytest.raises(RecipeError):
+        with pytest.raises(RecipeError) as error:
             plan_batch(settings, 1)
+        assert error.value.key == "num_generations"
     else:
         plan = plan_batch(settings, 1)
         assert plan.completions_per_generation == config.generation_batch_size
         assert plan.steps_per_generation == config.steps_per_generation
+
+
+@pytest.mark.parametrize(("per_device", "group"), [*itertools.product([1, 3, 4, 6], [None, 1, 2, 3])])
+def test_agrees_with_trl_on_the_evaluation_batch(per_device, group):
+    settings = values(8, 1, 4, per_device_eval_batch_size=per_device, num_generations_eval=group)
+    try:
+        GRPOConfig(use_cpu=True, bf16=False, eval_strategy="steps", eval_steps=1, **settings)
+    except ValueError:
+        for strategy in ("steps", "no"):  # TRL does not look where nothing is evaluated; our own measurement needs it
+            with pytest.raises(RecipeError) as error:
+                plan_batch(settings | {"eval_strategy": strategy}, 1)
+            assert error.value.key == "per_device_eval_batch_size"
+    else:
+        plan_batch(settings, 1)
 
 
 @pytest.mark.parametrize(

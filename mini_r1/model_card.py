@@ -1,0 +1,56 @@
+"""The README.md of a run directory, which is the model card when the model is pushed to the hub."""
+
+import json
+from pathlib import Path
+
+from mini_r1.recipe import Recipe
+
+
+def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, after: dict | None) -> None:
+    """Write the card: what it was trained on and from, what was measured, and how to do it again.
+
+    Args:
+        kind: "grpo" or "sft", the method.
+        before, after: what `R1GRPOTrainer.measure` returned, where it was measured.
+    """
+    values = recipe.values
+    base, dataset = values.get("model_name_or_path", ""), values.get("dataset_id_or_path")
+    front = ["---", "library_name: transformers", f"tags: [trl, {kind}, reasoning]"]
+    if base.count("/") == 1 and not Path(base).exists() and not base.startswith("runs/"):
+        front.append(f"base_model: {base}")
+    if dataset and dataset.count("/") == 1 and not Path(dataset).exists():
+        front.append(f"datasets: [{dataset}]")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if version)
+    lines = [
+        *front,
+        "---",
+        f"# {folder.name}",
+        "",
+        f"Trained with {'GRPO (arXiv:2402.03300)' if kind == 'grpo' else 'supervised fine-tuning'} by the recipe "
+        f"`{recipe.path}`, from `{base}`, on the task `{values.get('task')}` ({dataset or 'generated problems'}), seed "
+        f"{values.get('seed')}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
+        "`manifest.json`.",
+        "",
+        *_table(before, after),
+        f"Prompts follow the template `{values.get('prompt_template')}`; the model answers as "
+        "`<think>...</think> <answer>...</answer>`.",
+        "",
+        f"Versions: {versions}; git commit {manifest['git_commit']}.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _table(before: dict | None, after: dict | None) -> list[str]:
+    columns = [(name, measured) for name, measured in (("before", before), ("after", after)) if measured]
+    if not columns:
+        return []
+    rows = [
+        "| held-out problems | " + " | ".join(name for name, _ in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for key, label in (("pass@1", "pass@1"), ("format", "right format"), ("mean_length", "mean length, tokens")):
+        rows.append(f"| {label} | " + " | ".join(f"{measured[key]:.3f}" for _, measured in columns) + " |")
+    last = columns[-1][1]
+    return [*rows, "", f"Measured on {last['n']} problems, {last['samples']} samples each.", ""]

@@ -1,0 +1,52 @@
+"""What several test files share: a tokenizer and a tiny model, made once, and scripts run inside the test process."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # tests run offline; transformers and datasets read this once, when imported
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import tasks
+from mini_r1.prompts import get_template
+
+ROOT = Path(__file__).parents[1]
+TASK_ARGS = {"count": [3], "numbers": [1, 12], "target": [1, 99], "in_order": True}  # of the tiny Countdown recipes
+
+
+def _run_script(name: str, *words: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, words)])
+        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+
+
+@pytest.fixture
+def run_script():
+    """`run_script("run_sft.py", "--config", path)`: the script as `__main__`, in this process."""
+    return _run_script
+
+
+@pytest.fixture(scope="session")
+def tiny_rows() -> list[dict]:
+    return tasks.get("countdown").generate(300, 0, **TASK_ARGS)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_rows):
+    """The tokenizer of the tiny Countdown model; it adds no BOS."""
+    from mini_r1.tiny_model import build_tokenizer
+
+    return build_tokenizer(tasks.get("countdown"), get_template("mini_r1"), tiny_rows, {"limit": 99}, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory) -> Path:
+    """What `scripts/build_model.py` makes of the shipped tiny recipe."""
+    folder = tmp_path_factory.mktemp("model") / "countdown-tiny-base-s42"
+    recipe = ROOT / "recipes" / "countdown-tiny-base.yaml"
+    _run_script("build_model.py", "--config", recipe, "--output_dir", folder)
+    return folder

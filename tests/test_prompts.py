@@ -1,0 +1,169 @@
+"""Prompts: the exact token ids of the chat template, one BOS at most, and every task's gold through the whole path."""
+
+import dataclasses
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+import tasks
+from mini_r1.dry_run import gold_completion
+from mini_r1.errors import RecipeError
+from mini_r1.prompts import TEMPLATES, PromptTemplate, get_template, messages, prompt_ids, render
+from mini_r1.reward_loader import load_rewards
+
+CHAT = [name for name, template in TEMPLATES.items() if template.chat]
+BOS, TURN = "<s>", "<|im_start|>"
+TURNS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+ROW = {"nums": [44, 19, 35], "target": 98, "difficulty": 3}
+
+
+def byte_tokenizer(adds_bos: bool, chat_template: str | None) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer; `adds_bos`: its post-processor puts <s> before every text, as Llama 3's does."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([BOS, *alphabet])}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens([AddedToken(token, normalized=False) for token in (BOS, TURN, "<|im_end|>")])
+    if adds_bos:
+        core.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=BOS, eos_token="<|im_end|>", chat_template=chat_template
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tiny_tokenizer) -> dict:
+    return {
+        "tiny": tiny_tokenizer,
+        "no BOS": byte_tokenizer(False, TURNS),
+        "template writes BOS": byte_tokenizer(False, "{{ bos_token }}" + TURNS),
+        "both write BOS": byte_tokenizer(True, "{{ bos_token }}" + TURNS),
+        "tokenizer adds BOS": byte_tokenizer(True, TURNS),
+        "no chat template": byte_tokenizer(True, None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "bos"), [("tiny", 0), ("no BOS", 0), ("template writes BOS", 1), ("both write BOS", 1)]
+)
+@pytest.mark.parametrize("template_name", CHAT)
+def test_token_ids_are_the_chat_templates_own(tokenizers, name, bos, template_name):
+    tokenizer, template = tokenizers[name], get_template(template_name)
+    prompt = render(template, tasks.get("countdown"), ROW, tokenizer)
+    turns = messages(template, tasks.get("countdown"), ROW)
+    own = tokenizer.apply_chat_template(turns, tokenize=True, continue_final_message=True, return_dict=True)
+    ids = prompt_ids(prompt, tokenizer)
+    assert ids == own["input_ids"]
+    assert ids.count(tokenizer.convert_tokens_to_ids(BOS)) == bos or name == "tiny"
+    assert prompt.endswith(template.prefill)
+    assert tokenizer.decode(ids).count(TURN) == len(turns)  # the last one is the answer's, left open
+    assert str(ROW["nums"]) in prompt and str(ROW["target"]) in prompt
+    assert (template.system or "") in prompt
+
+
+def test_tiny_tokenizer_adds_no_bos(tokenizers):
+    assert tokenizers["tiny"].bos_token is None
+    assert tokenizers["tiny"].decode(prompt_ids("1 + 2", tokenizers["tiny"])) == "1 + 2"
+
+
+def test_a_template_without_prefill_opens_the_answer(tokenizers):
+    template = dataclasses.replace(get_template("mini_r1"), prefill="")
+    for name, tokenizer in tokenizers.items():
+        if name in ("tiny", "no BOS", "both write BOS"):
+            prompt = render(template, tasks.get("countdown"), ROW, tokenizer)
+            assert prompt.endswith("<|im_start|>assistant\n")
+            turns = messages(template, tasks.get("countdown"), ROW)[:-1]
+            own = tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=True, return_dict=True)
+            assert prompt_ids(prompt, tokenizer) == own["input_ids"]
+
+
+@pytest.mark.parametrize(("name", "bos"), [("tiny", 0), ("no BOS", 0), ("both write BOS", 1), ("no chat template", 1)])
+def test_plain_text_for_base_models(tokenizers, name, bos):
+    template, task, tokenizer = get_template("r1_zero"), tasks.get("countdown"), tokenizers[name]
+    prompt = render(template, task, ROW, tokenizer)
+    assert prompt.endswith(f"\nUser: {task.question(ROW)}\nAssistant: <think>")
+    assert TURN not in prompt and BOS not in prompt
+    ids = prompt_ids(prompt, tokenizer)
+    assert tokenizer.decode(ids) == BOS * bos + prompt
+    assert tokenizer.decode(ids, skip_special_tokens=True) == prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("no chat template", "prompt_template: this tokenizer has no chat template; for a base model choose r1_zero"),
+        # <s> before every text, but not in the chat template: no text gives the template's ids
+        ("tokenizer adds BOS", "model_name_or_path: the chat template's token ids cannot be reproduced"),
+    ],
+)
+def test_no_usable_chat_template(tokenizers, name, expected):
+    with pytest.raises(RecipeError) as error:
+        render(get_template("mini_r1"), tasks.get("countdown"), ROW, tokenizers[name])
+    assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("prefill", "expected"),
+    [
+        ("Let me solve this step by step.\n<think>", "<think>"),
+        ("<think>", "<think>"),
+        ("<think>\nFirst,", "<think>\nFirst,"),
+        ("Let me solve this step by step.", ""),
+        ("", ""),
+    ],
+)
+def test_answer_prefill(prefill, expected):
+    assert PromptTemplate(user="", system=None, prefill=prefill, chat=True).answer_prefill == expected
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_begins_the_thinking(name):
+    assert get_template(name).answer_prefill == "<think>"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mini_r", "prompt_template: there is no template 'mini_r'; did you mean mini_r1?"),
+        ("qwen", "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero"),
+    ],
+)
+def test_unknown_template(name, expected):
+    with pytest.raises(RecipeError) as error:
+        get_template(name)
+    assert str(error.value) == expected
+
+
+def graded(task, template, row, tokenizer, completion: str) -> dict[str, float | None]:
+    """What the rewards give, by the path of a rollout: prompt ids, completion ids, decoded, prefill, rewards."""
+    prompt = render(template, task, row, tokenizer)
+    ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    decoded = tokenizer.decode(ids, skip_special_tokens=True)
+    assert prompt.endswith(template.answer_prefill)
+    columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
+    rewards = load_rewards(["format_reward", task.REWARD], task_module=task)
+    return {r.__name__: r(completions=[decoded], prompts=[prompt], **columns)[0] for r in rewards}
+
+
+@pytest.mark.parametrize("template_name", [*TEMPLATES, "without prefill"])
+@pytest.mark.parametrize("task_name", tasks.names())
+def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_name, template_name):
+    task = tasks.get(task_name)
+    template = TEMPLATES.get(template_name) or dataclasses.replace(get_template("mini_r1"), prefill="")
+    for raw in task.generate(20, 0):
+        row = task.parse_row(raw)
+        gold = gold_completion(task, template, row)
+        for name in ("tiny", "both write BOS"):
+            assert graded(task, template, row, tokenizers[name], gold) == {"format_reward": 1.0, task.REWARD: 1.0}
+            assert graded(task, template, row, tokenizers[name], "") == {"format_reward": 0.0, task.REWARD: 0.0}
+
+
+def test_unknown_task():
+    with pytest.raises(RecipeError, match=r"^task: there is no task 'countdwn'; did you mean countdown\?$"):
+        tasks.get("countdwn")
+    with pytest.raises(RecipeError, match=r"^task: there is no task None; choose one of: .*countdown"):
+        tasks.get(None)

@@ -1,0 +1,75 @@
+"""Every shipped recipe is one that its script takes, and every shipped pipeline is read."""
+
+from pathlib import Path
+
+import pytest
+
+import tasks
+from mini_r1.batch import plan_batch
+from mini_r1.pipeline import read_pipeline
+from mini_r1.prompts import get_template
+from mini_r1.recipe import Recipe, build, check, resolve
+from mini_r1.reward_loader import load_rewards
+from mini_r1.stages import KINDS, dataclass_types
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
+PIPELINES = sorted(ROOT.glob("recipes/pipelines/*.yaml"))
+TAILS = {"-sft": "sft", "-base": "build_model", "-eval": "evaluate"}
+ON_CPU = {"use_cpu": True, "bf16": False}
+
+
+def kind_of(path: Path) -> str:
+    return next((kind for tail, kind in TAILS.items() if path.stem.endswith(tail)), "r1_grpo")
+
+
+def checked(path: Path, **overrides) -> Recipe:
+    kind = kind_of(path)
+    on_cpu = {} if kind == "build_model" else ON_CPU
+    return check(resolve(path, on_cpu | overrides), dataclass_types(kind))
+
+
+def test_there_are_recipes_of_every_kind():
+    assert {kind_of(path) for path in RECIPES} == set(KINDS)
+    assert PIPELINES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_builds(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    recipe = checked(path)
+    kind = kind_of(path)
+    with recipe.blame():
+        args, *configs = build(recipe, dataclass_types(kind))
+        task = tasks.get(args.task)
+        assert load_rewards([task.REWARD], None, None, task)  # what its answers are measured with
+        get_template(args.prompt_template)
+        output_dir = (args if kind == "build_model" else configs[0]).output_dir
+        assert output_dir == f"runs/{path.stem}-s{recipe.values['seed']}"
+        if kind in ("r1_grpo", "evaluate"):
+            assert load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+            plan_batch(recipe.values, args.num_processes or 1)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_seed_names_the_run_directory(path):
+    assert checked(path, seed=7).values["output_dir"] == f"runs/{path.stem}-s7"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_file_names_have_hyphens(path):
+    assert "_" not in path.stem  # the stem names the make target and the run directory
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_pipeline_is_read(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    pipeline = read_pipeline(str(path.relative_to(ROOT)), 7)
+    assert pipeline.folder == Path(f"runs/{path.stem}-s7")
+    for stage in pipeline.stages:
+        assert stage.kind == kind_of(Path(stage.recipe))
+        assert stage.folder == Path(f"runs/{Path(stage.recipe).stem}-s7")
+    assert len({stage.folder for stage in pipeline.stages}) == len(pipeline.stages)
+    for stage in pipeline.stages[1:]:
+        # alone, the recipe begins with the model that the pipeline would hand it
+        assert resolve(ROOT / stage.recipe, {"seed": 7}).values["model_name_or_path"] == str(stage.init_from)
