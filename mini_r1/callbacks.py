@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.utils import logging as transformers_logging
 
 from mini_r1.checkpoints import PREFIX, mark
 
@@ -76,6 +77,8 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     Args:
         seconds: returns the wall time of the run so far, of earlier attempts too.
     """
+    # bars for loading were useful; from here on they would stand between the lines, one for every saved file
+    transformers_logging.disable_progress_bar()
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(OneLineAStep())

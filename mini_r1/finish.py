@@ -76,7 +76,6 @@ def results_table(before: dict | None, after: dict) -> str:
             values = [f"{m[key]:.{digits}f}" for m in (old, new) if key in m]
             cells.append(f"{' -> '.join(values):<18}")
         lines.append(f"{group:<12}{new['n']:>6}   {''.join(cells)}".rstrip())
-    how = (
-        f"pass@1 is the mean over {after['samples']} samples of each" if after["samples"] > 1 else "one sample of each"
-    )
+    samples = after["samples"]
+    how = f"pass@1 is the mean over {samples} samples of each" if samples > 1 else "one sample of each"
     return "\n".join([*lines, f"held-out problems; {how}"])

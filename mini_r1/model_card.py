@@ -46,10 +46,8 @@ def _table(before: dict | None, after: dict | None) -> list[str]:
     columns = [(name, measured) for name, measured in (("before", before), ("after", after)) if measured]
     if not columns:
         return []
-    rows = [
-        "| held-out problems | " + " | ".join(name for name, _ in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    names = " | ".join(name for name, _ in columns)
+    rows = [f"| held-out problems | {names} |", "|---" * (len(columns) + 1) + "|"]
     for key, label in (("pass@1", "pass@1"), ("format", "right format"), ("mean_length", "mean length, tokens")):
         rows.append(f"| {label} | " + " | ".join(f"{measured[key]:.3f}" for _, measured in columns) + " |")
     last = columns[-1][1]

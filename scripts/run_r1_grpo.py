@@ -95,6 +95,8 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     set_seed(training.seed)  # the same draws whether or not the measurement above was made in this attempt
     trainer.train(resume_from_checkpoint=run.checkpoint)
     seconds = run.seconds()
+    if test_set is not None:
+        run.say(f"measuring the same {len(test_set)} problems after training")
     after = trainer.measure(training.seed) if test_set is not None else None
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)

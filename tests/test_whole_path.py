@@ -1,4 +1,4 @@
-"""The whole path in miniature, with real processes: build, cold start, GRPO, kill -9 and resume, two processes, LoRA."""
+"""The whole path in miniature, with real processes: build, cold start, GRPO, kill -9, resume, two processes, LoRA."""
 
 import json
 import os
