@@ -58,7 +58,10 @@ def bundled_tokenizer(model_name: str):
         return None
     text = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")), unk_token="?", chat_template=text
+        tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")),
+        unk_token="?",
+        bos_token="<|begin_of_text|>",  # Llama 3's, the only family here whose template writes one
+        chat_template=text,
     )
 
 

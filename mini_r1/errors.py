@@ -1,5 +1,6 @@
 """Errors for people: one line that names the file, the key, what is wrong and what would be right."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -26,5 +27,6 @@ def exit_on_recipe_error(main: Callable[[], None]) -> None:
     try:
         main()
     except RecipeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # once, not once for every process
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -48,7 +48,7 @@ def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | Non
             "seconds": {
                 "cold_start": round(cold_start, 1),
                 "grpo": round(seconds, 1),
-                "total": round(cold_start + run.seconds(), 1),
+                "total": round(cold_start + run.preparation + run.seconds(), 1),
             },
             "seed": run.recipe.values.get("seed"),
         }

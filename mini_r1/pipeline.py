@@ -89,6 +89,13 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
             get_template(checked.values.get("prompt_template", "mini_r1"))
             if "output_dir" not in checked.values:
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
+        for stage in stages:
+            if stage.name == entry["name"] or str(stage.folder) == checked.values["output_dir"]:
+                raise RecipeError(
+                    f"{entry['name']} and {stage.name} share their name or their output_dir; give each its own",
+                    key="stages",
+                    file=path,
+                )
         stages.append(Stage(entry["name"], entry["run"], source, Path(checked.values["output_dir"]), init_from))
     seed = seed if seed is not None else checked.values.get("seed", 42)
     return Pipeline(Path("runs") / f"{Path(path).stem}-s{seed}", stages)

@@ -9,6 +9,8 @@ import difflib
 from dataclasses import dataclass
 from types import ModuleType
 
+from jinja2 import TemplateError
+
 from mini_r1.errors import RecipeError
 
 
@@ -96,7 +98,10 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
         turns = turns[:-1]
     else:
         how = {"continue_final_message": True}
-    text = tokenizer.apply_chat_template(turns, tokenize=False, **how)
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, **how)
+    except TemplateError as error:  # such as Gemma's, which refuses a system turn
+        raise RecipeError(f"the model's chat template refuses it: {error}", key="prompt_template") from error
     wanted = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)["input_ids"]
     if prompt_ids(text, tokenizer) == wanted:
         return text
@@ -105,7 +110,10 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
         text = text.removeprefix(bos)
         if prompt_ids(text, tokenizer) == wanted:
             return text
-    raise RecipeError("the chat template's token ids cannot be reproduced from its text", key="model_name_or_path")
+    raise RecipeError(
+        "the chat template's token ids cannot be had from its text; choose prompt_template: r1_zero",
+        key="model_name_or_path",
+    )
 
 
 def prompt_ids(prompt: str, tokenizer) -> list[int]:

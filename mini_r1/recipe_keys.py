@@ -63,6 +63,13 @@ SUCCESSORS = {
 # GRPOConfig declares text, documents text or boolean, and turns the boolean into this text.
 BOOLEAN_SPELLINGS = {"scale_rewards": {True: "group", False: "none"}}
 
+# Texts that TRL compares only while it computes the loss, after minutes of loading. `loss_type` is SFT's key, too.
+CHOICES = {
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo", "nll", "dft", "chunked_nll"),
+    "importance_sampling_level": ("token", "sequence"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
+
 # Keys that cannot change what a run learns: names and places, what is logged, when it is saved. Everything about
 # evaluation is left out of this list on purpose: evaluating draws from the same random stream as training.
 # fmt: off
@@ -110,7 +117,8 @@ def check_values(values: dict, origin: dict[str, str], dataclass_types: Iterable
         hints = typing.get_type_hints(dataclass_type)
         for field in fields(dataclass_type):
             if field.init:
-                known.setdefault(field.name, (hints[field.name], field.metadata.get("choices")))
+                choices = CHOICES.get(field.name) or field.metadata.get("choices")
+                known.setdefault(field.name, (hints[field.name], choices))
 
     checked = {}
     for key, value in values.items():

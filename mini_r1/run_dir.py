@@ -27,6 +27,7 @@ class Run:
     Attributes:
         checkpoint: the whole checkpoint to resume from, or None.
         finished: the run is complete already; there is nothing to do.
+        preparation: seconds of this attempt before the work proper, such as loading and the first measurement.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Run:
     main_process: bool
     checkpoint: str | None = None
     finished: bool = False
+    preparation: float = 0.0
     _earlier_seconds: float = 0.0
     _started: float = field(default_factory=time.monotonic)
 
@@ -42,7 +44,8 @@ class Run:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def restart_clock(self) -> None:
-        """Count from now: called when the work proper begins."""
+        """Called when the work proper begins; what came before is `preparation`."""
+        self.preparation = time.monotonic() - self._started
         self._started = time.monotonic()
 
     def say(self, message: str) -> None:
@@ -125,10 +128,12 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
 def _refuse_other_recipe(run: Run) -> None:
     path = run.folder / "recipe.yaml"
     anything_to_lose = (run.folder / "summary.json").exists() or any(run.folder.glob("checkpoint-*"))
-    if not path.exists() or not anything_to_lose:
+    if not path.exists():
         return
     changed = differences(resolve(path).values, run.recipe.values)
-    if changed:
+    if changed and not anything_to_lose:
+        (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
+    elif changed:
         raise RecipeError(
             f"{run.folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
             "undo the change to go on with it, choose another --output_dir, or start anew with "

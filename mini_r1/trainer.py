@@ -1,5 +1,6 @@
 """TRL's `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -94,8 +95,9 @@ class R1GRPOTrainer(GRPOTrainer):
                 file.write(f"===== step {self.state.global_step + 1}\n{prompts[i]}{completions[i]}\n\n")
 
 
-def drop_samples_after(folder: str | Path, step: int) -> None:
-    """Cut samples of steps after `step`, which a resumed run will write again."""
+def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
+    """Cut samples of steps after the checkpoint, which a resumed run will write again; without one, all of them."""
+    step = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"] if checkpoint else 0
     path = Path(folder) / SAMPLES_FILE
     if not path.exists():
         return

@@ -86,11 +86,10 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         run.say(f"measuring {len(test_set)} held-out problems before training")
         before = trainer.measure(training.seed)
         run.write("before.json", before)
-    step = int(run.checkpoint.rpartition("-")[2]) if run.checkpoint else 0
     if run.checkpoint:
         run.say(f"resuming from {run.checkpoint}")
     if run.main_process:
-        drop_samples_after(run.folder, step)
+        drop_samples_after(run.folder, run.checkpoint)
     run.restart_clock()
     set_seed(training.seed)  # the same draws whether or not the measurement above was made in this attempt
     trainer.train(resume_from_checkpoint=run.checkpoint)

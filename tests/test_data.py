@@ -183,6 +183,7 @@ def test_the_split_depends_on_the_problem_alone(tmp_path):
     assert half == {key: before[key] for key in keys(raw[::2])}
     limited = split_of(arguments(tmp_path / "rows.jsonl", max_train_rows=100, max_eval_rows=10))
     assert len(limited) == 110
+    assert split_of(arguments(tmp_path / "shuffled.parquet", max_train_rows=100, max_eval_rows=10)) == limited
     assert limited.items() <= before.items()
     more_held_out = split_of(arguments(tmp_path / "rows.jsonl", test_fraction=0.3))
     assert all(more_held_out[key] == "test" for key, split in before.items() if split == "test")

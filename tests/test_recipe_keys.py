@@ -132,3 +132,11 @@ def test_successors_are_gone_and_their_advice_exists():
         successor = re.match(r"use (\w+)", advice)
         assert not successor or successor[1] in known | {"env"}, advice
     assert known.issuperset(COSMETIC)
+
+
+@pytest.mark.parametrize("key", ["loss_type", "importance_sampling_level", "vllm_importance_sampling_mode"])
+def test_choices_that_trl_checks_too_late(key):
+    with pytest.raises(RecipeError, match="expected one of"):
+        check_values({key: "grop"}, {key: "r.yaml"}, (GRPOConfig,))
+    default = getattr(GRPOConfig, key)
+    assert check_values({key: default}, {}, (GRPOConfig,)) == {key: default}

@@ -57,8 +57,16 @@ BEFORE_THE_MODEL = {
     "unknown reward": ("reward_funcs: [equaton_reward]", MINE + "reward_funcs: ", "did you mean equation_reward?"),
     "values of another reward": ("reward_values: {x: [1, 0, 0]}", MINE + "reward_values: ", "which has: format_reward"),
     "unknown template": ("prompt_template: mini_r", MINE + "prompt_template: ", "did you mean mini_r1?"),
-    "batch that does not divide": ("num_generations: 7", MINE + "num_generations: ", "per_device_train_batch_size 126"),
-    "evaluation batch": ("per_device_eval_batch_size: 9", MINE + "per_device_eval_batch_size: ", "use 8 or 16"),
+    "batch that does not divide": (
+        "per_device_train_batch_size: 128\nnum_generations: 7",
+        MINE + "num_generations: ",
+        "per_device_train_batch_size 126",
+    ),
+    "evaluation batch": (
+        "per_device_eval_batch_size: 9\nnum_generations_eval: 8",
+        MINE + "per_device_eval_batch_size: ",
+        "use 8 or 16",
+    ),
     "YAML syntax": ("reward_funcs: [a", MINE + "line 4, column 17: ", "expected ',' or ']'"),
     "key given twice": ("seed: 1\nseed: 2", MINE + "line 5, column 1: ", "the key seed appears twice"),
     "no map": ("- a\n- b", MINE, "expected a map of keys to values"),
@@ -109,7 +117,7 @@ WITH_A_MODEL = {
     "prompts too long": ("max_prompt_tokens: 8\ntask_args: {n: 300}", MINE + "max_prompt_tokens: all 2", "raise it"),
     "share": ("test_fraction: 10", MINE + "test_fraction: 10 is not a share", "from 0 to below 1"),
     "too few rows": (
-        "max_train_rows: 3",
+        "max_train_rows: 3\nper_device_train_batch_size: 128",
         MINE + "3 training rows do not fill one rollout",
         "use more rows or a smaller",
     ),
