@@ -44,14 +44,16 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     prompts = (render(template, task, row, tokenizer) for row in rows)
     traces = (task.trace(row, rng, **settings) for row in rows for settings in (trace_args, broken))
     pieces = _common(PROMPT_PIECES, prompts, len(rows)) + _common(TRACE_PIECES, traces, len(rows))
+    largest = max(int(piece) for piece in pieces if piece.isdigit())
+    pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
     return tokenizer
 
 
 def _common(pattern: re.Pattern, texts: Iterable[str], n: int) -> list[str]:
-    """The pieces that at least one text in 500 has, so that a token is seen often enough to be learned."""
+    """All numbers, and the phrases that at least one text in 500 has, so that their token is seen often enough."""
     counts = Counter(piece for text in texts for piece in pattern.findall(text))
-    return sorted(piece for piece, count in counts.items() if count >= max(2, n / 500))
+    return sorted(piece for piece, count in counts.items() if piece.isdigit() or count >= max(2, n / 500))
 
 
 def build_model(tokenizer, seed: int, **sizes):

@@ -97,7 +97,7 @@ def test_plain_text_for_base_models(tokenizers, name, bos):
     [
         ("no chat template", "prompt_template: this tokenizer has no chat template; for a base model choose r1_zero"),
         # <s> before every text, but not in the chat template: no text gives the template's ids
-        ("tokenizer adds BOS", "model_name_or_path: the chat template's token ids cannot be reproduced"),
+        ("tokenizer adds BOS", "model_name_or_path: the chat template's token ids cannot be had from its text"),
     ],
 )
 def test_no_usable_chat_template(tokenizers, name, expected):

@@ -1,5 +1,6 @@
 """Every shipped recipe is one that its script takes, and every shipped pipeline is read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,11 @@ def test_pipeline_is_read(path, monkeypatch):
     for stage in pipeline.stages[1:]:
         # alone, the recipe begins with the model that the pipeline would hand it
         assert resolve(ROOT / stage.recipe, {"seed": 7}).values["model_name_or_path"] == str(stage.init_from)
+
+
+def test_tiny_recipes_ask_the_same_problems():
+    """They would not hold out the same ones otherwise: GRPO would be measured on what the cold start has seen."""
+    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if path.name.startswith("countdown-tiny")]
+    assert len(recipes) >= 4
+    for key in ("task", "task_args", "test_fraction", "prompt_template"):
+        assert len({json.dumps(values[key]) for values in recipes}) == 1, key

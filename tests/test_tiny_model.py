@@ -72,7 +72,7 @@ def test_special_tokens_vanish_and_tags_survive(saved, tiny_rows):
 
 def test_numbers_and_tags_are_single_tokens(tiny_model_dir):
     recipe = resolve(tiny_model_dir / "recipe.yaml").values
-    most = max(recipe["trace_args"]["limit"], *recipe["task_args"]["numbers"], *recipe["task_args"]["target"])
+    most = max(row["target"] for row in countdown.generate(**recipe["task_args"]))
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     for piece in [*map(str, range(most + 1)), "<think>", "</think>", "<answer>", "</answer>"]:
         token = tokenizer.convert_tokens_to_ids(piece)
