@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
 PROMPT_PIECES = re.compile(r"\d+|<\|\w+\|>|\n|<think>$|(?:(?!<\|\w+\|>|<think>$)[^\d\n])+")
-TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)\D)+")
+TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)[^\d\n])*\n|(?:(?!</?\w+>)[^\d\n])+")
 
 
 def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, seed: int):
@@ -42,12 +42,17 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     rng = random.Random(seed)
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)
-    traces = (task.trace(row, rng, **settings) for row in rows for settings in (trace_args, broken))
+    traces = (joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken))
     pieces = _common(PROMPT_PIECES, prompts, len(rows)) + _common(TRACE_PIECES, traces, len(rows))
     largest = max(int(piece) for piece in pieces if piece.isdigit())
     pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
     return tokenizer
+
+
+def joined(trace: list[tuple[str, bool]]) -> str:
+    """The text of a task's trace."""
+    return "".join(text for text, _ in trace)
 
 
 def _common(pattern: re.Pattern, texts: Iterable[str], n: int) -> list[str]:

@@ -20,7 +20,8 @@ def trace_dataset(
     """A dataset of {"input_ids", "completion_mask"}, phase after phase, each trace on a random row.
 
     Prompt and completion are tokenized apart and joined: tokenized together, a merge across the border would train the
-    model on another context than the rollout's. The completion ends with the end-of-sequence token. Within a window of
+    model on another context than the rollout's; so are the trace's pieces. The mask is 1 on what is learned, and the
+    completion ends with the end-of-sequence token. Within a window of
     16 batches, traces of like length share a batch of `batch_size`, which halves the padding.
 
     Raises:
@@ -35,23 +36,31 @@ def trace_dataset(
     if any("share" not in phase for phase in phases) or abs(sum(phase["share"] for phase in phases) - 1) > 1e-6:
         raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
     rng = random.Random(seed)
-    chosen, texts = [], []
+    chosen, traces = [], []
     for phase in phases:
         settings = {name: value for name, value in phase.items() if name != "share"}
         for _ in range(round(phase["share"] * total)):
             row = rng.randrange(len(rows))
             chosen.append(row)
             try:
-                texts.append(task.trace(rows[row], rng, **settings))
+                traces.append(task.trace(rows[row], rng, **settings))
             except (TypeError, ValueError) as error:
                 raise RecipeError(str(error), key="trace_phases") from error
     prompts = [prompt_ids(render(template, task, row, tokenizer), tokenizer) for row in rows]
-    completions = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    texts = list({text for trace in traces for text, _ in trace})
+    ids = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
     columns = {"input_ids": [], "completion_mask": []}
-    for i in _like_lengths_together([len(completion) for completion in completions], batch_size, rng):
-        row, completion = chosen[i], completions[i]
-        columns["input_ids"].append([*prompts[row], *completion, tokenizer.eos_token_id])
-        columns["completion_mask"].append([0] * len(prompts[row]) + [1] * (len(completion) + 1))
+    lengths = [sum(len(ids[text]) for text, _ in trace) for trace in traces]
+    order, start = [], 0
+    for phase in phases:
+        count = round(phase["share"] * total)
+        order += [start + i for i in _like_lengths_together(lengths[start : start + count], batch_size, rng)]
+        start += count
+    for i in order:
+        prompt, trace = prompts[chosen[i]], traces[i]
+        columns["input_ids"].append([*prompt, *(t for text, _ in trace for t in ids[text]), tokenizer.eos_token_id])
+        mask = [int(learned) for text, learned in trace for _ in ids[text]]
+        columns["completion_mask"].append([0] * len(prompt) + mask + [1])
     return Dataset.from_dict(columns)
 
 

@@ -9,7 +9,8 @@ A task module offers:
     question(row)       the question, without any word on tags
     gold_answer(row)    an answer that its reward scores 1.0
     generate(n, seed, **task_args)      `n` new rows, all different, the same for the same arguments
-    trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`
+    trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`, as a list
+                                        of (text, whether to learn it)
 """
 
 import difflib

@@ -186,8 +186,9 @@ def trace(
     operators: str = OPERATORS,
     limit: int = 100,
     give_up: float = 0.0,
+    pushed: bool = False,
     break_format: float = 0.0,
-) -> str:
+) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: tries operators in a fixed order, checks each result, then answers.
 
     For rows made with `in_order`. A try that leaves the whole numbers from 0 to `limit` fails early, and everything
@@ -195,41 +196,55 @@ def trace(
 
     Args:
         give_up: probability, after each try that was wrong, to stop and answer an untried guess.
+        pushed: the first tries, a random number of them, go on whatever `give_up` says, and the tokens that decide
+            so are not learned: so that late tries are practised without learning patience.
         break_format: probability to leave out one of the tags.
+
+    Returns:
+        Pieces of text and whether each is to be learned; joined, they are the completion.
 
     Raises:
         ValueError: where there is nothing to search, or nothing is found, as the row was not made with these settings.
     """
+    nums, target = row["nums"], row["target"]
     if not set(operators) <= set(OPERATORS):
         raise ValueError(f"operators must be some of {OPERATORS}, not {operators!r}")
-    if len(row["nums"]) < 2:
-        raise ValueError(f"{row['nums']} leaves nothing to search; a trace needs two numbers or more")
-    nums, lines, answer = row["nums"], [], None
-    choices = list(itertools.product(operators, repeat=len(nums) - 1))
-    while choices:
-        ops = choices.pop(0)
+    if len(nums) < 2:
+        raise ValueError(f"{nums} leaves nothing to search; a trace needs two numbers or more")
+    tries = list(_search(nums, target, operators, limit))
+    line, answer, untried = tries[-1]
+    if not line.endswith("yes"):
+        raise ValueError(f"no order of {operators} makes {target} of {nums} from left to right")
+    push = rng.randrange(len(tries)) if pushed else 0
+    pieces = [("\n", True)]
+    for number, (line, _, untried) in enumerate(tries):
+        pieces += [(str(nums[0]), number == 0 or number > push), (line + "\n", True)]
+        if number + 1 < len(tries) and number >= push and rng.random() < give_up:
+            pieces.append(("I give up and guess.\n", True))
+            answer = rng.choice(untried)
+            break
+    end = f"</think>\n<answer>{_chain_text(nums, answer)}</answer>"
+    if rng.random() < break_format:
+        end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
+    return [*pieces, (end, True)]
+
+
+def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:
+    """Each try until the target is met: its line without the first number, its operators, and what is still untried."""
+    untried = list(itertools.product(operators, repeat=len(nums) - 1))
+    while untried:
+        ops = untried.pop(0)
         values = _chain(nums, ops, limit)
-        tried = [f" {op} {number} = {value}" for op, number, value in zip(ops, nums[1:], values, strict=False)]
+        steps = [f" {op} {number} = {value}" for op, number, value in zip(ops, nums[1:], values, strict=False)]
         if values[-1] is None:
             failed = len(values)
-            tried[-1] = f" {ops[failed - 1]} {nums[failed]} fails"
-            choices = [other for other in choices if other[:failed] != ops[:failed]]
+            steps[-1] = f" {ops[failed - 1]} {nums[failed]} fails"
+            untried = [other for other in untried if other[:failed] != ops[:failed]]
         else:
-            tried[-1] += f", want {row['target']}: {'yes' if values[-1] == row['target'] else 'no'}"
-        lines.append(str(nums[0]) + ",".join(tried))
-        if values[-1] == row["target"]:
-            answer = ops
-            break
-        if choices and rng.random() < give_up:
-            lines.append("I give up and guess.")
-            answer = rng.choice(choices)
-            break
-    if answer is None:
-        raise ValueError(f"no order of {operators} makes {row['target']} of {nums} from left to right")
-    text = "\n" + "\n".join(lines) + f"\n</think>\n<answer>{_chain_text(nums, answer)}</answer>"
-    if rng.random() < break_format:
-        text = text.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
-    return text
+            steps[-1] += f", want {target}: {'yes' if values[-1] == target else 'no'}"
+        yield ",".join(steps), ops, list(untried)
+        if values[-1] == target:
+            return
 
 
 def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> list[int | None]:

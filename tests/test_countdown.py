@@ -219,6 +219,10 @@ def read_tries(row: dict, trace: str, limit: int) -> list[tuple[str, ...]]:
     return tries
 
 
+def text(row: dict, rng: random.Random, **settings) -> str:
+    return "".join(piece for piece, _ in countdown.trace(row, rng, limit=99, **settings))
+
+
 def grade(row: dict, trace: str) -> tuple[float, float]:
     gold = {"nums": [row["nums"]], "target": [row["target"]]}
     told = {"completions": [trace], "prefill": ["<think>"]}
@@ -229,7 +233,7 @@ def grade(row: dict, trace: str) -> tuple[float, float]:
 def test_trace_is_true_and_right(settings):
     rng = random.Random(0)
     for row in countdown.generate(150, 3, **settings):
-        trace = countdown.trace(row, rng, limit=99)
+        trace = text(row, rng)
         assert trace.startswith("\n") and grade(row, trace) == (1.0, 1.0)
         tries = read_tries(row, trace, 99)
         assert tries[-1] in chains(row, "+-*/", 99)
@@ -240,7 +244,7 @@ def test_trace_is_true_and_right(settings):
 def test_trace_gives_up_as_often_as_told_and_guesses_what_it_did_not_try():
     rng, wrong, gave_up, right = random.Random(0), 0, 0, 0
     for row in countdown.generate(600, 0, **TINY):
-        trace = countdown.trace(row, rng, limit=99, give_up=0.4)
+        trace = text(row, rng, give_up=0.4)
         tries, guessed = read_tries(row, trace, 99), "I give up and guess." in trace
         wrong += len(tries) - (not guessed)
         gave_up += guessed
@@ -257,9 +261,25 @@ def test_trace_gives_up_as_often_as_told_and_guesses_what_it_did_not_try():
     assert 0 < right < 0.5 * gave_up
 
 
+def test_pushed_trace_practises_late_tries_and_teaches_only_its_own_patience():
+    rng, stops, goes, depths = random.Random(0), 0, 0, set()
+    for row in countdown.generate(600, 0, **TINY):
+        pieces = countdown.trace(row, rng, limit=99, give_up=0.4, pushed=True)
+        starts = [
+            i for i, (piece, _) in enumerate(pieces) if piece == str(row["nums"][0]) and pieces[i + 1][0][0] == " "
+        ]
+        hidden = [i for i, (_, learned) in enumerate(pieces) if not learned]
+        assert hidden == starts[1 : 1 + len(hidden)]  # only decisions to go on, from the first on, without a gap
+        goes += len(starts) - 1 - len(hidden)
+        stops += ("I give up and guess.\n", True) in pieces
+        depths.add(len(hidden))
+    assert stops / (stops + goes) == pytest.approx(0.4, abs=0.04)
+    assert depths >= set(range(8))
+
+
 def test_trace_breaks_the_format_as_often_as_told():
     rng, row = random.Random(0), countdown.generate(1, 0, **TINY)[0]
-    grades = [grade(row, countdown.trace(row, rng, limit=99, break_format=0.3)) for _ in range(2000)]
+    grades = [grade(row, text(row, rng, break_format=0.3)) for _ in range(2000)]
     assert sum(form for _, form in grades) / 2000 == pytest.approx(0.7, abs=0.03)
     assert {(value, form) for value, form in grades} == {(1.0, 1.0), (0.0, 0.0)}
 

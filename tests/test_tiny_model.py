@@ -13,7 +13,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.hub import load_tokenizer
 from mini_r1.prompts import get_template, prompt_ids, render
 from mini_r1.recipe import resolve
-from mini_r1.tiny_model import END_OF_TURN, SPECIAL_TOKENS, build_model
+from mini_r1.tiny_model import END_OF_TURN, SPECIAL_TOKENS, build_model, joined
 from mini_r1.traces import trace_dataset
 from tasks import countdown
 
@@ -36,7 +36,7 @@ UNICODE = [
 def texts(rows: list[dict]) -> list[str]:
     rng = random.Random(5)
     settings = [{}, {"give_up": 0.6, "break_format": 0.5}]
-    return UNICODE + [countdown.trace(row, rng, limit=99, **how) for row in rows[:40] for how in settings]
+    return UNICODE + [joined(countdown.trace(row, rng, limit=99, **how)) for row in rows[:40] for how in settings]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_numbers_and_tags_are_single_tokens(tiny_model_dir):
 def test_prompts_and_traces_are_short(tiny_tokenizer, tiny_rows):
     for row in tiny_rows:
         assert len(prompt_ids(render(TEMPLATE, countdown, row, tiny_tokenizer), tiny_tokenizer)) < 40
-        trace = countdown.trace(row, random.Random(0), limit=99)
+        trace = joined(countdown.trace(row, random.Random(0), limit=99))
         assert len(prompt_ids(trace, tiny_tokenizer)) <= 15 * (trace.count("\n") + 1)
 
 
@@ -141,9 +141,24 @@ def test_traces_are_masked_to_the_completion(tiny_tokenizer, tiny_rows):
         assert prompt == prompt_ids(text, tiny_tokenizer)  # the rollout's own context
         assert completion[-1] == tiny_tokenizer.eos_token_id
         assert tiny_tokenizer.eos_token_id not in completion[:-1]
-        assert tiny_tokenizer.decode(completion[:-1]) == countdown.trace(prompts[text], random.Random(0), limit=99)
+        trace = joined(countdown.trace(prompts[text], random.Random(0), limit=99))
+        assert tiny_tokenizer.decode(completion[:-1]) == trace
+        assert completion[:-1] == prompt_ids(trace, tiny_tokenizer)
         used.add(text)
     assert len(used) > 20  # random rows, not one after the other
+
+
+def test_what_a_trace_hides_is_not_learned(tiny_tokenizer, tiny_rows):
+    phases = [{"share": 1.0, "limit": 99, "give_up": 0.5, "pushed": True}]
+    made = trace_dataset(tiny_rows, sft(trace_phases=phases), countdown, TEMPLATE, tiny_tokenizer, 0, 4)
+    hidden = 0
+    for ids, mask in zip(made["input_ids"], made["completion_mask"], strict=True):
+        for i in range(mask.index(1), len(ids)):
+            if not mask[i]:
+                hidden += 1
+                assert tiny_tokenizer.decode(ids[i]).isdigit()
+                assert tiny_tokenizer.decode(ids[i - 1]) in (": no\n", " fails\n")
+    assert hidden > len(made)
 
 
 def test_traces_follow_the_seed(tiny_tokenizer, tiny_rows):
