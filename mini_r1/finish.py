@@ -13,8 +13,6 @@ def model_kwargs(model_args, training) -> dict:
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
-        # the key-value cache is of no use while gradient checkpointing recomputes activations
-        "use_cache": not training.gradient_checkpointing,
         **(training.model_init_kwargs or {}),
     }
 

@@ -218,7 +218,9 @@ def trace(
     push = rng.randrange(len(tries)) if pushed else 0
     pieces = [("\n", True)]
     for number, (line, _, untried) in enumerate(tries):
-        pieces += [(str(nums[0]), number == 0 or number > push), (line + "\n", True)]
+        if number:
+            pieces.append(("Next: ", number > push))
+        pieces.append((line + "\n", True))
         if number + 1 < len(tries) and number >= push and rng.random() < give_up:
             pieces.append(("I give up and guess.\n", True))
             answer = rng.choice(untried)
@@ -230,7 +232,7 @@ def trace(
 
 
 def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:
-    """Each try until the target is met: its line without the first number, its operators, and what is still untried."""
+    """Each try until the target is met: its line, its operators, and what is still untried."""
     untried = list(itertools.product(operators, repeat=len(nums) - 1))
     while untried:
         ops = untried.pop(0)
@@ -242,7 +244,7 @@ def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterato
             untried = [other for other in untried if other[:failed] != ops[:failed]]
         else:
             steps[-1] += f", want {target}: {'yes' if values[-1] == target else 'no'}"
-        yield ",".join(steps), ops, list(untried)
+        yield f"{nums[0]}" + ",".join(steps), ops, list(untried)
         if values[-1] == target:
             return
 

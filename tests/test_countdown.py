@@ -199,7 +199,8 @@ def read_tries(row: dict, trace: str, limit: int) -> list[tuple[str, ...]]:
     for line in trace.partition("</think>")[0].strip().split("\n"):
         if line == "I give up and guess.":
             continue
-        first, rest = line.split(" ", 1)
+        assert line.startswith("Next: ") == bool(tries)
+        first, rest = line.removeprefix("Next: ").split(" ", 1)
         assert int(first) == row["nums"][0]
         value, ops = Fraction(first), []
         for number, statement in zip([*row["nums"][1:], None], rest.split(", "), strict=False):
@@ -265,12 +266,10 @@ def test_pushed_trace_practises_late_tries_and_teaches_only_its_own_patience():
     rng, stops, goes, depths = random.Random(0), 0, 0, set()
     for row in countdown.generate(600, 0, **TINY):
         pieces = countdown.trace(row, rng, limit=99, give_up=0.4, pushed=True)
-        starts = [
-            i for i, (piece, _) in enumerate(pieces) if piece == str(row["nums"][0]) and pieces[i + 1][0][0] == " "
-        ]
+        starts = [i for i, (piece, _) in enumerate(pieces) if piece == "Next: "]
         hidden = [i for i, (_, learned) in enumerate(pieces) if not learned]
-        assert hidden == starts[1 : 1 + len(hidden)]  # only decisions to go on, from the first on, without a gap
-        goes += len(starts) - 1 - len(hidden)
+        assert hidden == starts[: len(hidden)]  # only decisions to go on, from the first on, without a gap
+        goes += len(starts) - len(hidden)
         stops += ("I give up and guess.\n", True) in pieces
         depths.add(len(hidden))
     assert stops / (stops + goes) == pytest.approx(0.4, abs=0.04)

@@ -156,8 +156,7 @@ def test_what_a_trace_hides_is_not_learned(tiny_tokenizer, tiny_rows):
         for i in range(mask.index(1), len(ids)):
             if not mask[i]:
                 hidden += 1
-                assert tiny_tokenizer.decode(ids[i]).isdigit()
-                assert tiny_tokenizer.decode(ids[i - 1]) in (": no\n", " fails\n")
+                assert tiny_tokenizer.decode(ids[i]) == "Next: "
     assert hidden > len(made)
 
 
