@@ -5,8 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.installed
 FLAGS = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true) $(ARGS)
-LAUNCH ?= $(shell command -v nvidia-smi >/dev/null && echo accelerate launch)
-START = $(if $(LAUNCH),$(BIN)/$(LAUNCH),$(BIN)/python)
+GPU := $(shell command -v nvidia-smi)
+START = $(if $(LAUNCH),$(BIN)/$(LAUNCH),$(if $(GPU),$(BIN)/accelerate launch,$(BIN)/python))
 
 .DEFAULT_GOAL := help
 .PHONY: help install test lint clean
@@ -22,7 +22,7 @@ $(READY): requirements.txt requirements-gpu.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt \
-		$$(command -v nvidia-smi >/dev/null && echo -r requirements-gpu.txt)
+		$(if $(GPU),-r requirements-gpu.txt)
 	@touch $@
 
 train-%: $(READY) ## train a recipe; where a pipeline has its name, all of its stages

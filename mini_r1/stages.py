@@ -50,17 +50,18 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def command(kind: str, recipe: str, launch: list[str] | None, flags: list[str]) -> list[str]:
+def command(kind: str, recipe: str, launch: list[str] | None, on_cpu: bool, flags: list[str]) -> list[str]:
     """The command line that runs a recipe.
 
     Args:
         launch: how training scripts are started, such as ["accelerate", "launch", "--num_processes", "2"]; None: by
             `accelerate launch` on all GPUs where there is one, as a plain process otherwise.
+        on_cpu: the recipe says `use_cpu`, so GPUs do not matter.
     """
     script = str(SCRIPTS / KINDS[kind])
     if kind == "build_model":
         launch = []
-    elif launch is None and shutil.which("nvidia-smi"):
+    elif launch is None and not on_cpu and shutil.which("nvidia-smi"):
         launch = ["accelerate", "launch"]
     if launch and launch[0] == "accelerate":  # the one beside this Python, also where its folder is not on PATH
         launch = [str(Path(sys.executable).with_name("accelerate")), *launch[1:]]

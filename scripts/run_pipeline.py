@@ -30,9 +30,8 @@ def main() -> None:
         if stage.finished and not fresh:
             print(f"=== {title}: finished in {stage.folder}, skipped", flush=True)
             continue
-        words = command(
-            stage.kind, stage.recipe, shlex.split(launch) if launch else None, stage.flags(seed, bool(fresh))
-        )
+        how = shlex.split(launch) if launch else None
+        words = command(stage.kind, stage.recipe, how, stage.on_cpu, stage.flags(seed, bool(fresh)))
         print(f"=== {title}: {shlex.join(words)}", flush=True)
         status = subprocess.run(words, check=False).returncode
         if status:

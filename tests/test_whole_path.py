@@ -12,29 +12,69 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("_time", "runtime", "per_second")
-GRPO = """
-extends: _base/grpo.yaml
+TASK = """
 task: countdown
 task_args: {n: 200, seed: 0, count: [2, 3], numbers: [1, 9], operators: "+-", in_order: true}
-model_name_or_path: ../sft
-output_dir: ../runs/{recipe}-s{seed}
 max_prompt_tokens: 64
 max_completion_length: 12
-per_device_train_batch_size: 8
-gradient_accumulation_steps: 2
-num_generations: 4
-per_device_eval_batch_size: 16
 num_generations_eval: 2
-max_eval_rows: 10
-max_steps: 6
-save_steps: 2
-save_total_limit: 3
-learning_rate: 1.0e-3
 use_cpu: true
 bf16: false
 dtype: float32
 gradient_checkpointing: false
 """
+RECIPES = {
+    "mini-base.yaml": f"""
+seed: 42
+output_dir: runs/{{recipe}}-s{{seed}}
+{TASK.split("max_prompt")[0]}
+trace_args: {{operators: "+-"}}
+model_sizes: {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2}}
+""",
+    "mini-sft.yaml": f"""
+extends: _base/sft.yaml
+{TASK}
+model_name_or_path: runs/mini-base-s{{seed}}
+num_traces: 640
+trace_phases: [{{share: 1, operators: "+-", give_up: 0.5}}]
+per_device_train_batch_size: 64
+per_device_eval_batch_size: 16
+muon_learning_rate: 0.02
+learning_rate: 5.0e-3
+train_sampling_strategy: sequential
+num_train_epochs: 1
+save_steps: 5
+max_eval_rows: 4
+""",
+    "mini.yaml": f"""
+extends: _base/grpo.yaml
+{TASK}
+model_name_or_path: runs/mini-sft-s{{seed}}
+per_device_train_batch_size: 8
+gradient_accumulation_steps: 2
+per_device_eval_batch_size: 16
+num_generations: 4
+max_eval_rows: 10
+max_steps: 6
+save_steps: 2
+save_total_limit: 3
+learning_rate: 1.0e-3
+""",
+    "mini-eval.yaml": """
+extends: mini.yaml
+model_name_or_path: runs/mini-s{seed}
+top_k: 1
+num_generations_eval: 1
+max_eval_rows: null
+""",
+    "pipelines/mini.yaml": """
+stages:
+  - {name: base,       run: build_model, recipe: ../mini-base.yaml}
+  - {name: cold-start, run: sft,         recipe: ../mini-sft.yaml,  init_from: base}
+  - {name: rl,         run: r1_grpo,     recipe: ../mini.yaml,      init_from: cold-start}
+  - {name: greedy,     run: evaluate,    recipe: ../mini-eval.yaml, init_from: rl}
+""",
+}
 
 
 def run(script: str, *flags: str, cwd: Path, launch: tuple = (sys.executable,)) -> str:
@@ -56,19 +96,27 @@ def losses(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A working directory with recipes, and a policy after a few steps of cold start."""
+    """A working directory with recipes, after all stages of their pipeline."""
     top = tmp_path_factory.mktemp("path")
-    (top / "recipes").mkdir()
-    (top / "recipes" / "_base").symlink_to(ROOT / "recipes" / "_base")
-    (top / "recipes" / "mini.yaml").write_text(GRPO.replace("../", str(top) + "/"))
-    problems = ("--task_args", '{"n": 200, "count": [2, 3], "numbers": [1, 9], "operators": "+-"}', "--output_dir")
-    run("build_model.py", "--config", str(ROOT / "recipes/countdown-tiny-base.yaml"), *problems, "base",
-        "--trace_args", '{"operators": "+-"}', cwd=top)  # fmt: skip
-    run("run_sft.py", "--config", str(ROOT / "recipes/countdown-tiny-sft.yaml"), *problems, "sft",
-        "--trace_phases", '[{"share": 1, "operators": "+-", "give_up": 0.5}]', "--num_traces", "640", "--max_eval_rows",
-        "4", "--model_name_or_path", "base", "--max_completion_length", "12", cwd=top)  # fmt: skip
-    run("run_r1_grpo.py", "--config", "recipes/mini.yaml", cwd=top)
+    (top / "recipes/pipelines").mkdir(parents=True)
+    (top / "recipes/_base").symlink_to(ROOT / "recipes/_base")
+    for name, text in RECIPES.items():
+        (top / "recipes" / name).write_text(text)
+    run("run_pipeline.py", "--config", "recipes/pipelines/mini.yaml", cwd=top)
     return top
+
+
+def test_a_pipeline_skips_what_is_finished(home):
+    folders = [f"runs/mini{tail}-s42" for tail in ("-base", "-sft", "", "-eval")]
+    before = [(home / folder / "manifest.json").stat().st_mtime_ns for folder in folders]
+    output = run("run_pipeline.py", "--config", "recipes/pipelines/mini.yaml", cwd=home)
+    assert output.count("finished in") == 4
+    assert [(home / folder / "manifest.json").stat().st_mtime_ns for folder in folders] == before
+    summary = json.loads((home / "runs/mini-s42/summary.json").read_text())
+    assert [stage["name"] for stage in summary["stages"]] == ["base", "cold-start", "rl", "greedy"]
+    greedy = summary["stages"][3]["after"]
+    assert (greedy["samples"], greedy["n"]) == (1, 14)
+    assert summary["stages"][1]["after"]["n"] == 4 and summary["stages"][2]["after"] == summary["after"]
 
 
 def test_a_run_leaves_what_it_promises(home):
@@ -147,7 +195,7 @@ def test_lora_trains_and_loads(home):
 
 def test_cold_start_resumes_exactly(home):
     """Cut off at a checkpoint and resumed, supervised training ends with the same weights: Muon's state is kept."""
-    flags = ("--config", str(home / "sft/recipe.yaml"), "--max_eval_rows", "2", "--save_steps", "5")
+    flags = ("--config", "recipes/mini-sft.yaml", "--max_eval_rows", "2")
     run("run_sft.py", *flags, "--output_dir", "sft-straight", cwd=home)
     run("run_sft.py", *flags, "--output_dir", "sft-again", cwd=home)
     (home / "sft-again/summary.json").unlink()
