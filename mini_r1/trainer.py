@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from accelerate.utils import gather_object
-from transformers import set_seed
+from accelerate.utils import gather_object, set_seed
 from trl import GRPOTrainer
 
 from rewards import format_reward
@@ -34,17 +33,16 @@ class R1GRPOTrainer(GRPOTrainer):
     def measure(self, seed: int) -> dict:
         """Sample `num_generations_eval` completions for every held-out problem and grade them.
 
-        The random state is set before and after, so that an interrupted and resumed run draws the same numbers.
+        The random state is set first, so that an interrupted and resumed run draws the same numbers.
 
         Returns:
             {"pass@1", "format": shares in [0, 1], "mean_length": tokens, "n": problems, "samples": per problem,
             "by_difficulty": {difficulty: {"pass@1", "mean_length", "n"}}}. pass@1 is the mean over all samples.
         """
-        set_seed(seed)
+        seed_processes(seed)
         self._graded = []
         self.evaluate()
         graded, self._graded = self._graded, None
-        set_seed(seed)
         by_problem = defaultdict(list)
         for prompt, *outcome in graded:
             # the last batch of several processes is filled up with rows already seen
@@ -93,6 +91,11 @@ class R1GRPOTrainer(GRPOTrainer):
         with open(Path(self.args.output_dir) / SAMPLES_FILE, "a", encoding="utf-8") as file:
             for i in solved:
                 file.write(f"===== step {self.state.global_step + 1}\n{prompts[i]}{completions[i]}\n\n")
+
+
+def seed_processes(seed: int) -> None:
+    """Seed every process, each with a number of its own, as TRL does: equal ones would sample alike."""
+    set_seed(seed, device_specific=True)
 
 
 def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:

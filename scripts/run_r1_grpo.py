@@ -58,12 +58,11 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     run.say(f"{rows.describe()}; prompts up to {longest} tokens, {dropped} longer ones dropped")
     run.say(plan.describe(len(train_set)))
 
-    from transformers import set_seed
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.callbacks import add_callbacks
     from mini_r1.finish import finish_grpo, model_kwargs, save_and_publish
-    from mini_r1.trainer import R1GRPOTrainer, drop_samples_after
+    from mini_r1.trainer import R1GRPOTrainer, drop_samples_after, seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     if training.use_vllm and training.vllm_max_model_length is None:
@@ -91,7 +90,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     if run.main_process:
         drop_samples_after(run.folder, run.checkpoint)
     run.restart_clock()
-    set_seed(training.seed)  # the same draws whether or not the measurement above was made in this attempt
+    seed_processes(training.seed)  # the same draws whether or not the measurement above was made in this attempt
     trainer.train(resume_from_checkpoint=run.checkpoint)
     seconds = run.seconds()
     if test_set is not None:
