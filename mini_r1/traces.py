@@ -7,6 +7,8 @@ from mini_r1.arguments import SFTArguments
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
+IGNORED = -100  # the label that torch's cross entropy leaves out
+
 
 def trace_dataset(
     rows: list[dict],
@@ -16,16 +18,18 @@ def trace_dataset(
     tokenizer,
     seed: int,
     batch_size: int,
+    max_length: int | None = None,
 ):
-    """A dataset of {"input_ids", "completion_mask"}, phase after phase, each trace on a random row.
+    """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`, phase after phase, each
+    trace on a random row. Labels are -100 on the prompt and on what a trace says is not to be learned.
 
     Prompt and completion are tokenized apart and joined: tokenized together, a merge across the border would train the
-    model on another context than the rollout's; so are the trace's pieces. The mask is 1 on what is learned, and the
-    completion ends with the end-of-sequence token. Within a window of
+    model on another context than the rollout's; so are the trace's pieces. The completion ends with the
+    end-of-sequence token. Within a window of
     16 batches, traces of like length share a batch of `batch_size`, which halves the padding.
 
     Raises:
-        RecipeError: where the task writes no traces, or the phases are not usable.
+        RecipeError: where the task writes no traces, the phases are not usable, or a trace is over `max_length` tokens.
     """
     from datasets import Dataset
 
@@ -49,7 +53,7 @@ def trace_dataset(
     prompts = [prompt_ids(render(template, task, row, tokenizer), tokenizer) for row in rows]
     texts = list({text for trace in traces for text, _ in trace})
     ids = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
-    columns = {"input_ids": [], "completion_mask": []}
+    columns = {"input_ids": [], "labels": []}
     lengths = [sum(len(ids[text]) for text, _ in trace) for trace in traces]
     order, start = [], 0
     for phase in phases:
@@ -59,8 +63,11 @@ def trace_dataset(
     for i in order:
         prompt, trace = prompts[chosen[i]], traces[i]
         columns["input_ids"].append([*prompt, *(t for text, _ in trace for t in ids[text]), tokenizer.eos_token_id])
-        mask = [int(learned) for text, learned in trace for _ in ids[text]]
-        columns["completion_mask"].append([0] * len(prompt) + mask + [1])
+        labels = [t if learned else IGNORED for text, learned in trace for t in ids[text]]
+        columns["labels"].append([*[IGNORED] * len(prompt), *labels, tokenizer.eos_token_id])
+    longest = max(map(len, columns["input_ids"]))
+    if max_length is not None and longest > max_length:
+        raise RecipeError(f"the longest trace has {longest} tokens; raise it, as nothing is cut off", key="max_length")
     return Dataset.from_dict(columns)
 
 

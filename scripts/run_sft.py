@@ -39,7 +39,10 @@ def train(recipe, args, training, model_args, task, template) -> None:
 
     from mini_r1.traces import trace_dataset
 
-    train_set = trace_dataset(rows.train, args, task, template, tokenizer, training.seed, training.train_batch_size)
+    train_set = trace_dataset(
+        rows.train, args, task, template, tokenizer, training.seed, training.train_batch_size, training.max_length
+    )
+    training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}
     run.say(f"{len(train_set)} traces, {sum(map(len, train_set['input_ids'])) / len(train_set):.0f} tokens on average")
     if args.dry_run:
         run.say(tokenizer.decode(train_set[0]["input_ids"]))

@@ -129,11 +129,13 @@ def test_traces_are_masked_to_the_completion(tiny_tokenizer, tiny_rows):
     rows = tiny_rows[:30]
     args = sft(num_traces=100, trace_phases=[{"share": 1.0, "limit": 99}])
     made = trace_dataset(rows, args, countdown, TEMPLATE, tiny_tokenizer, seed=3, batch_size=4)
-    assert made.column_names == ["input_ids", "completion_mask"]
+    assert made.column_names == ["input_ids", "labels"]
     assert len(made) == 100
     prompts = {render(TEMPLATE, countdown, row, tiny_tokenizer): row for row in rows}
     used = set()
-    for ids, mask in zip(made["input_ids"], made["completion_mask"], strict=True):
+    for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
+        mask = [int(label != -100) for label in labels]
+        assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
         border = mask.index(1)
         assert mask == [0] * border + [1] * (len(ids) - border)
         prompt, completion = ids[:border], ids[border:]
@@ -152,7 +154,9 @@ def test_what_a_trace_hides_is_not_learned(tiny_tokenizer, tiny_rows):
     phases = [{"share": 1.0, "limit": 99, "give_up": 0.5, "pushed": True}]
     made = trace_dataset(tiny_rows, sft(trace_phases=phases), countdown, TEMPLATE, tiny_tokenizer, 0, 4)
     hidden = 0
-    for ids, mask in zip(made["input_ids"], made["completion_mask"], strict=True):
+    for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
+        mask = [int(label != -100) for label in labels]
+        assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
         for i in range(mask.index(1), len(ids)):
             if not mask[i]:
                 hidden += 1
@@ -206,6 +210,12 @@ def test_bad_phases(tiny_tokenizer, tiny_rows, phases, expected):
     with pytest.raises(RecipeError, match=expected) as error:
         trace_dataset(tiny_rows, sft(trace_phases=phases), countdown, TEMPLATE, tiny_tokenizer, 0, 4)
     assert error.value.key == "trace_phases"
+
+
+def test_a_trace_is_never_cut_off(tiny_tokenizer, tiny_rows):
+    args = sft(trace_phases=[{"share": 1.0, "limit": 99}])
+    with pytest.raises(RecipeError, match="the longest trace has"):
+        trace_dataset(tiny_rows, args, countdown, TEMPLATE, tiny_tokenizer, 0, 4, max_length=60)
 
 
 def test_a_task_without_traces(tiny_tokenizer, tiny_rows):
