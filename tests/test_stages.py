@@ -33,7 +33,7 @@ def test_several_processes_asked_for_and_one_started(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    with pytest.raises(RecipeError, match="configs/cpu2.yaml"):
+    with pytest.raises(RecipeError, match="started one process"):
         stages.processes()
 
 
