@@ -39,6 +39,8 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
     run.say(f"{len(test_set)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
+    from accelerate import PartialState
+
     from mini_r1.evaluation import measure_model
     from mini_r1.finish import model_kwargs, results_table
 
@@ -49,6 +51,7 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     seconds = round(run.seconds(), 1)
     run.say(results_table(None, result))
     run.finish({"stage": "evaluate", "after": result, "seconds": {"total": seconds}, "seed": config.seed})
+    PartialState().destroy_process_group()  # left open, several processes may abort while they close
 
 
 if __name__ == "__main__":

@@ -53,9 +53,10 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         )
     tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     rows = load_rows(args, task)
+    run.say(rows.describe())
     train_set, dropped, longest = to_dataset(rows.train, args, task, template, tokenizer)
     test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer) if rows.test else (None,)
-    run.say(f"{rows.describe()}; prompts up to {longest} tokens, {dropped} longer ones dropped")
+    run.say(f"prompts up to {longest} tokens, {dropped} longer ones dropped")
     run.say(plan.describe(len(train_set)))
 
     from trl import get_peft_config, get_quantization_config
