@@ -15,7 +15,7 @@ def offline_if_unreachable(values: dict) -> None:
     is asked for five times, for about a minute.
     """
     names = [values.get("model_name_or_path"), values.get("dataset_id_or_path")]
-    wanted = [name for name in names if isinstance(name, str) and not Path(name).expanduser().exists()]
+    wanted = [name for name in names if isinstance(name, str) and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if not wanted or behind_proxy or "HF_HUB_OFFLINE" in os.environ:
         return
@@ -28,6 +28,12 @@ def offline_if_unreachable(values: dict) -> None:
         print(f"note: {endpoint.hostname} cannot be reached from here; only what is in the local cache can be used")
 
 
+def looks_local(name: str) -> bool:
+    """Whether a model or dataset is named by a path, not by a hub id (owner/name)."""
+    path = name.startswith((".", "/", "~", "runs/")) or name.count("/") != 1
+    return path or Path(name).expanduser().exists()
+
+
 def load_tokenizer(name: str | None, **kwargs):
     """The tokenizer of a hub id or local folder, padding on the left, as generation needs it.
 
@@ -38,8 +44,7 @@ def load_tokenizer(name: str | None, **kwargs):
 
     if not name:
         raise RecipeError("is missing; name a hub id or a local folder", key="model_name_or_path")
-    looks_local = name.startswith((".", "/", "~", "runs/")) or name.count("/") != 1
-    if looks_local and not Path(name).is_dir():
+    if looks_local(name) and not Path(name).is_dir():
         raise RecipeError(f"there is no folder {name}{_first(name)}", key="model_name_or_path")
     try:
         return AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
