@@ -29,7 +29,8 @@ seed: 42
 output_dir: runs/{{recipe}}-s{{seed}}
 {TASK.split("max_prompt")[0]}
 trace_args: {{operators: "+-"}}
-model_sizes: {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2}}
+model_sizes: {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2,
+  num_key_value_heads: 2, max_position_embeddings: 256}}
 """,
     "mini-sft.yaml": f"""
 extends: _base/sft.yaml
