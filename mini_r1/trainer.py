@@ -69,6 +69,10 @@ class R1GRPOTrainer(GRPOTrainer):
             "n": total // samples,
         }
 
+    def log(self, logs, start_time=None):
+        logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
+        super().log(logs, start_time)
+
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         sampling = self.model.training and self.accelerator.is_main_process
