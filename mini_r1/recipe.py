@@ -24,9 +24,7 @@ from mini_r1.recipe_keys import COSMETIC, check_values, did_you_mean
 
 COMMAND_LINE = "command line"
 USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
-
 PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path")
-
 _SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
@@ -68,10 +66,7 @@ def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """Split `--config FILE --key value --key=value --switch` into the recipe's path and the overrides.
 
     A flag without a value means true. A value that starts with `[`, `{` or `"` is JSON, any other is a YAML scalar.
-    The last of two equal flags wins.
-
-    Raises:
-        RecipeError: for a missing --config, a stray word, or broken JSON.
+    The last of two equal flags wins. A missing --config, a stray word or broken JSON is a `RecipeError`.
     """
     config, overrides = None, {}
     words = list(argv)
@@ -113,11 +108,7 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None) ->
 
 
 def check(recipe: Recipe, dataclass_types: tuple[type, ...]) -> Recipe:
-    """Return the recipe with every key known and every value of the declared type (see `check_values`).
-
-    Raises:
-        RecipeError: for the first key or value at fault.
-    """
+    """The recipe with every key known and every value of its type; `RecipeError` for the first that is not."""
     return dataclasses.replace(recipe, values=check_values(recipe.values, recipe.origin, dataclass_types))
 
 
