@@ -6,7 +6,7 @@ from types import ModuleType
 from mini_r1.reward_loader import load_rewards
 
 
-def measure_model(model, tokenizer, test_set, task: ModuleType, config, **trainer_args) -> dict:
+def measure_model(model, tokenizer, test_set, task: ModuleType, config) -> dict:
     """`R1GRPOTrainer.measure` for a model that is not being trained with GRPO.
 
     Args:
@@ -26,7 +26,6 @@ def measure_model(model, tokenizer, test_set, task: ModuleType, config, **traine
         eval_dataset=test_set,
         processing_class=tokenizer,
         correct=correct,
-        **trainer_args,
     )
     add_callbacks(trainer, time.monotonic)
     return trainer.measure(config.seed)

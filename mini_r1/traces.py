@@ -25,8 +25,8 @@ def trace_dataset(
 
     Prompt and completion are tokenized apart and joined: tokenized together, a merge across the border would train the
     model on another context than the rollout's; so are the trace's pieces. The completion ends with the
-    end-of-sequence token. Within a window of
-    16 batches, traces of like length share a batch of `batch_size`, which halves the padding.
+    end-of-sequence token. Within a window of 16 batches, traces of like length share a batch of `batch_size`, which
+    halves the padding.
 
     Raises:
         RecipeError: where the task writes no traces, the phases are not usable, or a trace is over `max_length` tokens.
