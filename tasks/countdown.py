@@ -4,10 +4,13 @@ One real row (hub id Jiayi-Pan/Countdown-Tasks-3to4, split train):
     {"target": 98, "nums": [44, 19, 35]}          a solution: 44 + 19 + 35
 """
 
+import functools
 import itertools
 import random
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
+from math import isqrt
+
+from tasks._countdown_solver import solve
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"
@@ -49,97 +52,26 @@ def gold_answer(row: dict) -> str | None:
     return solve(row["nums"], row["target"])
 
 
-def solve(nums: list[int], target: int) -> str | None:
-    """An exact solution using every number once, or None: then the problem has no solution.
-
-    All values that each subset of the numbers can reach, smaller subsets first, in rational arithmetic; for the whole
-    set only the values that complete the target are looked up. Up to 5 numbers in well under a second.
-    """
-    if target < 0:  # a minus in front makes every value negative, also where there is nothing to subtract: -(2 + 3)
-        positive = solve(nums, -target)
-        return positive and f"-({positive})"
-    whole = (1 << len(nums)) - 1
-    reach: dict[int, dict[Fraction, tuple | int]] = {1 << i: {Fraction(n): n} for i, n in enumerate(nums)}
-    if len(nums) == 1:
-        return str(nums[0]) if nums[0] == target else None
-    for mask in sorted(range(1, whole), key=int.bit_count):
-        if mask in reach:
-            continue
-        values = reach[mask] = {}
-        for left, right in _splits(mask):
-            for x, y in itertools.product(reach[left], reach[right]):
-                for value, how in _combine(x, y):
-                    if value not in values:
-                        values[value] = (how, left, x, right, y)
-    goal = Fraction(target)
-    for left, right in _splits(whole):
-        for x in reach[left]:
-            wanted = [("+", goal - x), ("-", x - goal), ("r-", goal + x)]
-            if x:
-                wanted += [("*", goal / x), ("r/", goal * x)]
-                if goal:
-                    wanted.append(("/", x / goal))
-                else:
-                    wanted += [("*", Fraction(0))]
-            elif not goal:  # 0 * y and 0 / y: any y does
-                wanted += [("*", y) for y in reach[right]]
-            for how, y in wanted:
-                if y in reach[right]:
-                    return _write(reach, (how, left, x, right, y))[0]
-    return None
-
-
-def _splits(mask: int) -> Iterator[tuple[int, int]]:
-    """All ways to part a subset in two, each once."""
-    left = (mask - 1) & mask
-    while left:
-        right = mask ^ left
-        if left >= right:
-            yield left, right
-        left = (left - 1) & mask
-
-
-def _combine(x: Fraction, y: Fraction) -> Iterator[tuple[Fraction, str]]:
-    yield x + y, "+"
-    yield x * y, "*"
-    yield x - y, "-"
-    yield y - x, "r-"  # r: operands reversed
-    if y:
-        yield x / y, "/"
-    if x:
-        yield y / x, "r/"
-
-
-def _write(reach: dict, node: tuple | int) -> tuple[str, int]:
-    """Expression text and its binding strength: 1 for a sum, 2 for a product, 3 for a number."""
-    if not isinstance(node, tuple):
-        return (str(node), 3) if node >= 0 else (f"({node})", 3)
-    how, left, x, right, y = node
-    operands = [_write(reach, reach[left][x]), _write(reach, reach[right][y])]
-    if how[0] == "r":
-        operands.reverse()
-    (a, strength_a), (b, strength_b) = operands
-    op = how[-1]
-    strength = 1 if op in "+-" else 2
-    a = f"({a})" if strength_a < strength else a
-    b = f"({b})" if strength_b < strength or (op in "-/" and strength_b == strength) else b
-    return f"{a} {op} {b}", strength
-
-
 def generate(
     n: int,
     seed: int,
     *,
-    count: tuple[int, ...] = (3, 4),
-    numbers: tuple[int, int] = (1, 99),
+    count: Sequence[int] = (3, 4),
+    numbers: Sequence[int] = (1, 99),
     operators: str = OPERATORS,
-    target: tuple[int, int] = (1, 100),
+    target: Sequence[int] = (1, 100),
     in_order: bool = False,
 ) -> list[dict]:
     """`n` different problems, each solvable because it is made from its solution; the same for the same arguments.
 
     The solution applies one operator after the other, from left to right; intermediate values stay whole and between
     0 and the largest target.
+
+    How many numbers and the first of them are drawn uniformly; then each step draws its operator uniformly from those
+    that some number makes work, and the number uniformly from those that do. So no operator is rare because it fails
+    more often (four numbers, defaults: + 31%, - 27%, / 26%, * 15% of the steps), but numbers after * and / are smaller
+    than others. Steps that leave the value as it is, such as * 1, are drawn only after a try that gave no new problem:
+    often where there are few problems, else hardly ever.
 
     Args:
         count: how many numbers a problem may have.
@@ -150,33 +82,81 @@ def generate(
             searches); otherwise they are shuffled.
 
     Raises:
-        ValueError: where the settings allow fewer than `n` different problems.
+        ValueError: where a setting is out of its range, or they allow fewer than `n` different problems.
     """
     if not operators or not set(operators) <= set(OPERATORS):
         raise ValueError(f"operators must be some of {OPERATORS}, not {operators!r}")
     if not count or min(count) < 1:
         raise ValueError(f"count must list how many numbers a problem may have, such as [3, 4], not {count!r}")
-    if numbers[0] < 0:
-        raise ValueError(f"numbers must lie from 0 up, not {numbers!r}")
-    rng = random.Random(seed)
+    (low, high), (least, most) = numbers, target
+    if not 0 <= low <= high:
+        raise ValueError(f"numbers must be the smallest, from 0 up, and the largest, not {numbers!r}")
+    if not least <= most:
+        raise ValueError(f"target must be the smallest and the largest, not {target!r}")
+
+    @functools.cache
+    def moves(value: int, last: bool, idle: bool) -> list[tuple[str, Sequence[int]]]:
+        return _moves(value, operators, (low, high), (max(least, 0) if last else 0, most), idle)
+
+    draw = random.Random(seed).random  # one call a draw: randint and choice take most of the time otherwise
     rows, seen, misses = [], set(), 0
     while len(rows) < n:
-        nums = [rng.randint(*numbers) for _ in range(rng.choice(count))]
-        steps = _chain(nums, [rng.choice(operators) for _ in nums[1:]], target[1])
-        value = steps[-1] if steps else nums[0]
-        if value is not None and value >= target[0]:
-            if not in_order:
-                rng.shuffle(nums)
-            row = {"nums": nums, "target": value, "difficulty": len(nums)}
-            if key(row) not in seen:
-                seen.add(key(row))
-                rows.append(row)
-                misses = 0
-                continue
-        misses += 1
         if misses > 20_000:
             raise ValueError(f"these settings allow only about {len(rows)} different problems, {n} were asked for")
+        size = count[int(draw() * len(count))]
+        value = low + int(draw() * (high - low + 1))
+        nums, idle = [value], misses > 0
+        misses += 1
+        while len(nums) < size and (options := moves(value, len(nums) == size - 1, idle)):
+            op, works = options[int(draw() * len(options))]
+            number = works[int(draw() * len(works))]
+            nums.append(number)
+            if op == "+":
+                value += number
+            elif op == "-":
+                value -= number
+            elif op == "*":
+                value *= number
+            else:
+                value //= number
+        identity = (*sorted(nums), value)  # what `key` writes out
+        if len(nums) < size or not least <= value <= most or identity in seen:
+            continue
+        seen.add(identity)
+        misses = 0
+        if not in_order:
+            nums.sort(key=lambda _: draw())
+        rows.append({"nums": nums, "target": value, "difficulty": size})
     return rows
+
+
+def _moves(
+    value: int, operators: str, numbers: tuple[int, int], results: tuple[int, int], idle: bool
+) -> list[tuple[str, Sequence[int]]]:
+    """Operators that lead from `value` to a whole number within `results` (ends included), each with all the
+    `numbers` that do. Without `idle`, steps that leave the value as it is are left out, and so is * 0."""
+    (low, high), (least, most) = numbers, results
+    found = []
+    for op in operators:
+        first = low if idle else max(low, 1 if op in "+-" else 2)
+        if op == "+":
+            works = range(max(first, least - value), min(high, most - value) + 1)
+        elif op == "-":
+            works = range(max(first, value - most), min(high, value - least) + 1)
+        elif not value:  # 0 * n and 0 / n stay 0
+            works = range(first if op == "*" else max(first, 1), high + 1) if idle and least == 0 else ()
+        elif op == "*":
+            works = range(max(first, -(-least // value)), min(high, most // value) + 1)
+        else:
+            works = [n for n in _divisors(value) if first <= n <= high and least <= value // n <= most]
+        if works:
+            found.append((op, works))
+    return found
+
+
+def _divisors(value: int) -> list[int]:
+    small = [n for n in range(1, isqrt(value) + 1) if value % n == 0]
+    return sorted({*small, *(value // n for n in small)})
 
 
 def trace(
