@@ -1,0 +1,192 @@
+"""Knights and Knaves: does the answer give every person's role, each once, as in the solution?
+
+The answer is cut into tokens, each token becomes one letter that says what it is, and a grammar over these letters has
+to account for all of them. Whatever the grammar does not know (not, or, probably, was, if, says, ?, another person's
+name) so spoils the answer without being looked for.
+
+An answer is an optional lead-in ("So", "Therefore", "Answer:", "The final answer is:"), then claims:
+    Zoey is a knight    Zoey is knight    Zoey is the knight    Zoey: a knight    Zoey (knight)
+    Zoey - knight       (also – — = -> => →)
+    Zoey and Ethan are knights    Zoey and Ethan are both knights    Zoey, Ethan, and Noah are all knights
+    Knights: Zoey, Ethan          Knaves: none         Knave: Noah   The knights are Zoey and Ethan
+    The knave is Noah             a heading "Knights:" and one name a line
+Between claims stand a line break, one of , ; . and/or "and". A claim may begin with (1), 1. or 1), also in the middle
+of a line, and with - * • at the start of a line. Instead of claims there may be one JSON object of names and roles, or
+a table of rows | Zoey | knight |, with or without the header | Name | Role |.
+
+Case does not matter, nor do white space, `*`, `_` and backticks between words; ’ is an apostrophe. Nothing else is
+normalised: a full-width or Cyrillic letter, a zero-width character or a decomposed accent makes another word.
+"The knights ...", "Knights: ..." and "... is the knight" speak of all knights there are, and so does "none"; they are
+right only where they name all.
+
+Not accepted, though some readers would: everyone and no one (a person is named or not answered for), "Zoey, Ethan is a
+knave", "Zoey is a knight, Ethan a knave", "Zoey knight", "A knight is Zoey", a list that seems to go on with the next
+claim ("Knights: Zoey, Ethan is a knave"), glosses ("a knight (truth-teller)"), quoted claims, LaTeX.
+"""
+
+import re
+from functools import lru_cache
+
+from rewards.text import answer_block
+from rewards.verdict import Verdict, reward_from
+
+# Bounds the answer block, never the reasoning. Room for 500 people at 40 characters each; puzzles have 2 to 8.
+ANSWER_CAP = 20_000
+ROLES = {"knight": "K", "knave": "V"}
+
+# What stands by itself; a token is one of these, or a run of other characters up to the next of them or white space.
+# Line breaks and arrows are spelt in capitals, which lower-cased text has not.
+_MARKS = {"\n": "NEWLINE", "->": "ARROW", "=>": "ARROW", "→": "ARROW"} | {mark: mark for mark in ',;.:=()|{}"•–—?!'}
+_SPACED = tuple((mark, f" {token} ") for mark, token in _MARKS.items())
+# Token -> letter. A known person's name becomes N, anything that is not listed ?
+_NUMBERS = {str(number): "1" for number in range(1, 1000)}
+_WORDS = {
+    **ROLES,
+    **{"knights": "P", "knaves": "Q"},
+    **{"is": "i", "are": "r", "a": "a", "the": "T", "and": "&", "&": "&", "both": "b", "all": "l", "none": "0"},
+    **{"so": "S", "therefore": "S", "thus": "S", "hence": "S", "final": "F", "answer": "W", "solution": "W"},
+    **{"name": "H", "role": "H", "-": "-", "–": "-", "—": "-", "ARROW": ">", "NEWLINE": "\n"},
+    **{mark: mark for mark in ',;.:=()|{}"•'},
+    **{"-" * length: "~" for length in range(2, 60)},  # the line under a table's header
+}
+_KINDS = _WORDS | _NUMBERS
+_OWN = frozenset(_WORDS) - {"."}
+_ROLE_LETTERS = frozenset("KVPQ")
+
+# The grammar. Every repetition is possessive, and no claim is a part of a longer one, so nothing backtracks far.
+_NUMBER = r"(?:\(1\)|1[.)])"
+_LABEL = rf"(?:{_NUMBER}|(?<![^\n])[-•])?+"
+_LEAD = r"\A\n*+(?:S[,:]?+)?+(?:T?+F?+W(?:i:?+|:|(?=\n)))?+\n*+"
+_MORE = r"(?:(?:,&?+|&)N)"
+_CLAIM = re.compile(
+    rf"""(?: {_LEAD} | (?!\A) (?: [.,;]\n*+&?+ | \n++&?+ | & | (?={_NUMBER}) ) ) {_LABEL}
+    (?: N [-i:=>] a?+ ([KV])
+    | ( N i T [KV]
+    | N \( [KV] \)
+    | N&N r b [PQ]
+    | bN&N r [PQ]
+    | N {_MORE}++ r l?+ T?+ [PQ]
+    | [KV] : N
+    | T [KV] i :?+ N
+    | T?+ [PQ] (?: r:?+ | : ) (?: 0 | N {_MORE}*+ | (?: \n++ {_LABEL} N )++ )
+    ))""",
+    re.VERBOSE,
+)
+_END = re.compile(r"[.;]?+\n*+")
+_PAIR = '"N":"[KV]"'
+_JSON_OR_TABLE = re.compile(
+    rf"""{_LEAD}
+    (?: \{{ \n*+ {_PAIR} (?: ,\n*+{_PAIR} )*+ \n*+ \}} \n*+
+    | (?: \|H\|H\|\n \|[-~:]++\|[-~:]++\|\n )?+ (?: \|N\|a?+[KV]\| (?: \n++ | \Z ) )++
+    )""",
+    re.VERBOSE,
+)
+
+
+def _tokens(text: str) -> list[str]:
+    """Lower-case tokens. The Kelvin sign goes, as its lower case is a plain k; no other letter becomes one of a-z."""
+    text = text.replace("\u212a", "?").lower().replace("’", "'")
+    for mark, spaced in _SPACED:
+        if mark in text:
+            text = text.replace(mark, spaced)
+    return text.replace("*", " ").replace("_", " ").replace("`", " ").split()
+
+
+@lru_cache(maxsize=4096)  # all completions of a group have the same gold
+def _gold_roles(names: tuple[str, ...], roles: tuple[str, ...]) -> dict[str, str] | None:
+    """{name: K or V}, a name being its tokens joined by blanks; None where the gold is unusable."""
+    if not set(roles) <= ROLES.keys():
+        return None
+    gold = {}
+    for name, role in zip(names, roles, strict=True):
+        tokens = _tokens(name)
+        # The grammar must tell the name from its own tokens; but a full stop may be in it: Dr. Smith
+        if not tokens or tokens[0] in _NUMBERS or tokens[0] == "." or not _OWN.isdisjoint(tokens):
+            return None
+        gold[" ".join(tokens)] = ROLES[role]
+    # Without full stops, as "Bob." and "Bob" look the same at the end of a sentence.
+    distinct = {name.replace(" .", "") for name in gold}
+    return gold if len(distinct) == len(names) else None
+
+
+def _join_names(tokens: list[str], gold: dict[str, str]) -> list[str]:
+    """The tokens, with those of a name of several tokens joined to one, the longest name first."""
+    lengths: dict[str, set[int]] = {}  # first token -> how many tokens such names have
+    for name in gold:
+        parts = name.split(" ")
+        lengths.setdefault(parts[0], set()).add(len(parts))
+    longest_first = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+    joined, start = [], 0
+    while start < len(tokens):
+        end = start + 1
+        for size in longest_first.get(tokens[start], ()):
+            if " ".join(tokens[start : start + size]) in gold:
+                end = start + size
+                break
+        joined.append(tokens[start] if end == start + 1 else " ".join(tokens[start:end]))
+        start = end
+    return joined
+
+
+def _said_roles(kinds: str, gold: dict[str, str]) -> list[str] | None:
+    """The role, K or V, that the text gives to each N in turn; None where the grammar leaves a part of it over."""
+    if "{" in kinds or "|" in kinds:
+        found = _JSON_OR_TABLE.fullmatch(kinds)
+        return found and [kind for kind in kinds if kind in "KV"]
+    said, end = [], 0
+    while claim := _CLAIM.match(kinds, end):
+        end = claim.end()
+        role, longer = claim.groups()
+        if role:
+            said.append(role)
+            continue
+        role = "K" if "K" in longer or "P" in longer else "V"
+        people = longer.count("N")
+        if ("T" in longer or longer[0] in "PQ") and people != list(gold.values()).count(role):
+            return None  # speaks of all who have this role, and is mistaken
+        said += [role] * people
+    return said if _END.fullmatch(kinds, end) else None
+
+
+def roles_verdict(text: str, names: list[str], roles: list[str]) -> Verdict | None:
+    """Correct where the answer names each of `names` once, with its role in `roles`, in the grammar above.
+
+    Unparseable where there is no answer block, or where that names nobody of `names` or has no word knight(s) or
+    knave(s): no claim at all. Everything else is wrong: another or an incomplete solution, a person named twice, an
+    unknown person, any word or mark outside the grammar, more than `ANSWER_CAP` characters.
+
+    None where the gold is unusable: `names` and `roles` not lists (or tuples) of one length, nonempty, a role not
+    exactly "knight" or "knave", names equal but for case or full stops, a blank name, and one that the grammar could
+    not tell from its own words and marks: it begins with a number or has a token of the grammar ("A", "Sir Knight").
+
+    Example:
+        >>> completions = ["hm</think><answer>(1) Zoey is a knight\\n(2) Ethan is a knave</answer>"]
+        >>> roles_reward(completions, prefill=["<think>"], names=[["Zoey", "Ethan"]], roles=[["knight", "knave"]])
+        [1.0]
+    """
+    if not (isinstance(names, (list, tuple)) and isinstance(roles, (list, tuple)) and 0 < len(names) == len(roles)):
+        return None
+    if {*map(type, names), *map(type, roles)} != {str}:
+        return None
+    gold = _gold_roles(tuple(names), tuple(roles))
+    if gold is None:
+        return None
+    answer = answer_block(text)
+    if answer is None:
+        return Verdict.UNPARSEABLE
+    if len(answer) > ANSWER_CAP:
+        return Verdict.WRONG
+    tokens = _tokens(answer)
+    if " " in "".join(gold):
+        tokens = _join_names(tokens, gold)
+    kinds = "".join(["N" if token in gold else _KINDS.get(token, "?") for token in tokens])
+    if "N" not in kinds or _ROLE_LETTERS.isdisjoint(kinds):
+        return Verdict.UNPARSEABLE
+    said = _said_roles(kinds, gold)
+    if said is None or len(said) != len(gold):
+        return Verdict.WRONG
+    people = [token for token in tokens if token in gold]
+    return Verdict.CORRECT if dict(zip(people, said, strict=True)) == gold else Verdict.WRONG
+
+
+roles_reward = reward_from("roles_reward", roles_verdict)
