@@ -33,7 +33,8 @@ class Rows:
 
 
 def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
-    """All problems that the recipe asks for. The split depends on a problem's key alone, never on order or seed.
+    """All problems that the recipe asks for. The split depends on a problem alone, never on order or seed: on its key,
+    or on the task's `held_out`, where it has one and there is no test split.
 
     Raises:
         RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or an empty split.
@@ -48,6 +49,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
         raw = {"train": read_split(args, args.dataset_train_split)}
         if args.dataset_test_split:
             raw["test"] = read_split(args, args.dataset_test_split)
+    reserved = getattr(task, "held_out", lambda row: None)
     rows = Rows(train=[], test=[], source=source)
     seen: set[str] = set()
     for split in ("test", "train"):  # test first: a problem in both is held out
@@ -69,7 +71,9 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
             seen.add(problem)
             if args.difficulty and row["difficulty"] not in args.difficulty:
                 continue
-            held_out = split == "test" if "test" in raw else _uniform(problem, "split") < args.test_fraction
+            held_out = split == "test" if "test" in raw else reserved(row)
+            if held_out is None:
+                held_out = _uniform(problem, "split") < args.test_fraction
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)

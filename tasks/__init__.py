@@ -8,9 +8,11 @@ A task module offers:
     key(row)            the problem's identity: equal for equal problems, whatever the order of their parts
     question(row)       the question, without any word on tags
     gold_answer(row)    an answer that its reward scores 1.0
-    generate(n, seed, **task_args)      `n` new rows, all different, the same for the same arguments
+    generate(n, seed, **task_args)      `n` new raw rows, all different, the same for the same arguments
+    held_out(row)       optional: True where a problem is always for testing, None where its key decides
     trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`, as a list
                                         of (text, whether to learn it)
+    PHRASES             optional: a regular expression of what a tiny tokenizer should make one token each
 """
 
 import difflib

@@ -196,6 +196,18 @@ def test_generated_problems_are_split_alike_whatever_the_order_they_come_in():
     assert "test" in few.values()
 
 
+def test_a_task_may_reserve_problems_for_the_test_split(tmp_path, monkeypatch):
+    raw = problems(200)
+    by_key = load_rows(arguments(write(tmp_path / "train.jsonl", raw)), countdown)
+    monkeypatch.setattr(countdown, "held_out", lambda row: row["difficulty"] == 4 or None, raising=False)
+    rows = load_rows(arguments(tmp_path / "train.jsonl"), countdown)
+    assert rows.train == [row for row in by_key.train if row["difficulty"] != 4]
+    assert 0 < len(by_key.test) < len(rows.test) < 200 == len(rows.train + rows.test)
+    write(tmp_path / "test.jsonl", problems(10, seed=1))  # a test split that is given decides alone
+    rows = load_rows(arguments(tmp_path, dataset_test_split="test"), countdown)
+    assert (len(rows.train), len(rows.test)) == (200, 10)
+
+
 def test_duplicates(tmp_path):
     train, test = problems(30), problems(10, seed=1)
     turned = {"nums": test[0]["nums"][::-1], "target": test[0]["target"]}

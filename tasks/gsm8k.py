@@ -1,0 +1,191 @@
+r"""GSM8K: grade-school word problems; the answer is one number.
+
+One real row (hub id openai/gsm8k, config main, split train; https://huggingface.co/datasets/openai/gsm8k,
+arXiv:2110.14168):
+    {"question": "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How
+                  many clips did Natalia sell altogether in April and May?",
+     "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether
+                in April and May.\n#### 72"}
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+from rewards.number import parse_gold
+from tasks._gsm8k_problems import TEMPLATES, fill
+
+HUB_ID = "openai/gsm8k"
+REWARD = "number_reward"
+ANSWER_EXAMPLE = "72"
+
+# The calculation steps that golds are annotated with, and one of two numbers, as generated golds have them.
+_STEP = re.compile(r"<<([^<>]*)>>")
+_TWO_NUMBERS = re.compile(r"([0-9.]+)([-+*/])([0-9.]+)=([0-9.]+)")
+# What tells questions apart: words, numbers with their decimals, and the signs that change what a number means.
+_WORD = re.compile(r"[0-9]+(?:,[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?|[^\W\d_]+|[%/*+=]")
+
+
+def parse_row(raw: dict) -> dict:
+    r"""A raw row, or a parsed one -> the task's columns and `difficulty`.
+
+    Returns:
+        {"question": str, "answer": the gold number as it stands, such as "1,234", "rationale": what stands before
+        `####` ("" where the answer is a bare number), "template": name of the generated problem's template, None for a
+        real row, "difficulty": how many calculation steps the gold has}. Steps are the annotations `<<48/2=24>>`; where
+        there are none (104 of 8,133 real rows), the lines with a `=`; at least 1.
+
+    Raises:
+        ValueError: naming the column, where it is missing, of the wrong type or blank, or holds no number.
+    """
+    for column in ("question", "answer"):
+        if column not in raw:
+            raise ValueError(f"column {column!r} is missing")
+        if not isinstance(raw[column], str) or not raw[column].strip():
+            raise ValueError(f"column {column!r} must be a text that is not blank, not {raw[column]!r}")
+    for column in ("rationale", "template"):
+        if not isinstance(raw.get(column), str | None):
+            raise ValueError(f"column {column!r} must be a text, not {raw[column]!r}")
+    rationale, marked, answer = raw["answer"].rpartition("####")
+    if not marked:
+        rationale = raw.get("rationale") or ""
+    try:
+        parse_gold(answer)
+    except ValueError as error:
+        raise ValueError(f"column 'answer': {error}") from error
+    steps = len(_STEP.findall(rationale)) or sum("=" in line for line in rationale.split("\n"))
+    return {
+        "question": raw["question"],
+        "answer": answer.strip(),
+        "rationale": rationale.rstrip(),
+        "template": raw.get("template"),
+        "difficulty": max(1, steps),
+    }
+
+
+def key(row: dict) -> str:
+    """The question's words and numbers: case, blanks and punctuation do not make another problem, a decimal point does.
+
+    Example: "It's 1,200 apples!" and "its 1200  Apples" are "its 1200 apples".
+    """
+    words = _WORD.findall(row["question"].casefold().replace("'", "").replace("’", ""))
+    return " ".join(words).replace(",", "")
+
+
+def question(row: dict) -> str:
+    return row["question"]
+
+
+def gold_answer(row: dict) -> str:
+    return row["answer"]
+
+
+def held_out(row: dict) -> bool | None:
+    """True for a problem of a reserved template, which is never trained on; None leaves it to the problem's key."""
+    template = TEMPLATES.get(row["template"])
+    return True if template and template.held_out else None
+
+
+def generate(
+    n: int,
+    seed: int,
+    *,
+    steps: Sequence[int] = (1, 2, 3, 4),
+    largest: int = 1000,
+    prices: bool = True,
+    distractors: float = 0.25,
+    templates: str | Sequence[str] = "all",
+) -> list[dict]:
+    """`n` different problems as raw rows, with a column `template`; the same for the same arguments.
+
+    Each template is drawn equally often, as far as the settings let its numbers come out.
+
+    Args:
+        steps: how many calculation steps a problem may have.
+        largest: the largest number anywhere in a problem and its steps. Templates have their own, everyday ranges, so
+            that beyond 1000 it changes nothing.
+        prices: whether money may have cents; otherwise it is whole dollars, and every number an integer.
+        distractors: probability of a sentence with a number that is not needed, in those templates that have one.
+        templates: "all", "train" (those that are not reserved for testing), "test" (the reserved), or a list of names.
+
+    Raises:
+        ValueError: where the settings allow fewer than `n` different problems.
+    """
+    if not 0 <= distractors <= 1:
+        raise ValueError(f"distractors must be a probability from 0 to 1, not {distractors!r}")
+    chosen = [template for template in _choose(templates) if len(template.steps) in steps]
+    if not chosen:
+        raise ValueError(f"no template of {templates!r} has a number of steps in {list(steps)}; there are 1 to 4")
+    rng = random.Random(seed)
+    rows, seen, misses = [], set(), 0
+    while len(rows) < n:
+        template = rng.choice(chosen)
+        for _ in range(300):  # a template whose numbers seldom come out is not to be rarer than the others
+            row = fill(template, rng, largest=largest, prices=prices, distractors=distractors)
+            if row and key(row) not in seen:
+                seen.add(key(row))
+                rows.append(row)
+                misses = 0
+                break
+            misses += 1
+        if misses > 20_000:
+            raise ValueError(f"these settings allow only about {len(rows)} different problems, {n} were asked for")
+    return rows
+
+
+def _choose(templates: str | Sequence[str]) -> list:
+    """The templates of a group or a list of names."""
+    groups = {
+        "all": list(TEMPLATES),
+        "train": [name for name, template in TEMPLATES.items() if not template.held_out],
+        "test": [name for name, template in TEMPLATES.items() if template.held_out],
+    }
+    if isinstance(templates, str) and templates not in groups:
+        raise ValueError(f"templates must be one of {', '.join(groups)}, or a list of names, not {templates!r}")
+    names = groups[templates] if isinstance(templates, str) else templates
+    for name in names:
+        if name not in TEMPLATES:
+            raise ValueError(f"there is no template {name!r}; choose among: {', '.join(TEMPLATES)}")
+    return [TEMPLATES[name] for name in names]
+
+
+def trace(
+    row: dict, rng: random.Random, *, give_up: float = 0.0, pushed: bool = False, break_format: float = 0.0
+) -> list[tuple[str, bool]]:
+    """A worked completion, from after `<think>`: the gold's calculations one after the other, then the answer.
+
+    For generated rows. Whether to go on after a calculation is one phrase: "Next: ", "Done." or "I stop here.".
+
+    Args:
+        give_up: probability, after each calculation but the last, to stop and answer its result, which is wrong. Where
+            it happens to equal the gold, the trace goes on.
+        pushed: the first calculations, a random number of them, go on whatever `give_up` says, and the tokens that
+            decide so are not learned: so that late calculations are practised without learning patience.
+        break_format: probability to leave out one of the tags.
+
+    Returns:
+        Pieces of text and whether each is to be learned; joined, they are the completion.
+
+    Raises:
+        ValueError: where the rationale is not made of calculations with two numbers that end in the answer.
+    """
+    steps = [_TWO_NUMBERS.fullmatch(step) for step in _STEP.findall(row["rationale"])]
+    if not steps or not all(steps) or steps[-1][4] != row["answer"]:
+        raise ValueError("a trace needs a generated row, whose rationale has steps of two numbers, such as <<6*4=24>>")
+    push = rng.randrange(len(steps)) if pushed else 0
+    pieces = [("\n", True)]
+    for number, step in enumerate(steps):
+        left, operator, right, answer = step.groups()
+        if number:
+            pieces.append(("Next: ", number > push))
+        pieces.append((f"{left} {operator} {right} = {answer}\n", True))
+        last = number + 1 == len(steps)
+        if last:
+            pieces.append(("Done.\n", True))
+        elif answer != row["answer"] and number >= push and rng.random() < give_up:
+            pieces.append(("I stop here.\n", True))
+            break
+    end = f"</think>\n<answer>{answer}</answer>"
+    if rng.random() < break_format:
+        end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
+    return [*pieces, (end, True)]
