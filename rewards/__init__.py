@@ -6,6 +6,9 @@ and export it below. Every exported name that ends in `_reward` can be used in a
 
 from rewards.equation import equation_reward, equation_verdict
 from rewards.format import format_reward, format_verdict
+from rewards.language import language_consistency_reward
+from rewards.number import number_reward, number_verdict
+from rewards.roles import roles_reward, roles_verdict
 from rewards.text import answer_block, full_text, has_right_format
 from rewards.verdict import DEFAULT_VALUES, Verdict, reward_from
 
@@ -19,5 +22,10 @@ __all__ = [
     "format_verdict",
     "full_text",
     "has_right_format",
+    "language_consistency_reward",
+    "number_reward",
+    "number_verdict",
     "reward_from",
+    "roles_reward",
+    "roles_verdict",
 ]
