@@ -4,6 +4,7 @@ This module imports no torch, so that a recipe is checked before anything large 
 """
 
 from dataclasses import dataclass, field
+from typing import Union
 
 
 @dataclass

@@ -34,7 +34,10 @@ def show_example(
     print(f"--- rewards (gold completion: {gold!r})")
     columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
     for reward in rewards:
-        values = [reward(completions=[text], prompts=[prompt], **columns)[0] for text in (gold, "")]
+        values = []
+        for text in (gold, ""):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            values += reward(completions=[text], prompts=[prompt], completion_ids=[ids], **columns)
         print(f"{reward.__name__}: gold {values[0]}, empty {values[1]}")
 
 

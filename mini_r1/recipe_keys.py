@@ -236,7 +236,11 @@ def _describe(hint: Any) -> str:
     if (origin or hint) is dict:
         return f"a map of {_describe(members[0])} to {_describe(members[1])}" if members else "a map"
     if (origin or hint) is list:
-        return f"a list of {_PLURALS.get(members[0], _describe(members[0]))}" if members else "a list"
+        if not members:
+            return "a list"
+        item = members[0]
+        kinds = typing.get_args(item) if typing.get_origin(item) in (typing.Union, types.UnionType) else (item,)
+        return "a list of " + " or ".join(_PLURALS.get(kind, _describe(kind)) for kind in kinds)
     return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 

@@ -1,7 +1,7 @@
 """From the names in a recipe to the reward functions that TRL calls.
 
 A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
-of your own (`my_pkg.my_module.my_reward`).
+of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`).
 """
 
 import difflib
@@ -14,13 +14,14 @@ from types import ModuleType
 
 import rewards
 from mini_r1.errors import RecipeError
+from mini_r1.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
 from rewards import Verdict, format_verdict, reward_from
 
 Reward = Callable[..., list[float | None]]
 
 
 def load_rewards(
-    reward_funcs: list[str],
+    reward_funcs: list[str | dict],
     reward_values: dict[str, list[float]] | None = None,
     require_format: list[str] | None = None,
     task_module: ModuleType | None = None,
@@ -28,7 +29,7 @@ def load_rewards(
     """The rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
 
     Args:
-        reward_funcs: names, as in the recipe.
+        reward_funcs: as in the recipe, names, or maps of `name` and arguments; arguments are the same for all rows.
         reward_values: per name the numbers for correct, wrong and unparseable.
         require_format: names of the rewards that count as unparseable wherever the format is wrong.
         task_module: the task's module; its rewards go before those of the same name in `rewards`.
@@ -41,10 +42,17 @@ def load_rewards(
     values, strict = reward_values or {}, require_format or []
     _check_types(reward_funcs, values, strict)
     known = _rewards_in(rewards) | (_rewards_in(task_module) if task_module else {})
-    found = {name: _find(name, known) for name in reward_funcs}
-    public = [_public_name(name) for name in reward_funcs]
+    entries = [read_entry(entry) for entry in reward_funcs]
+    public = [_public_name(name) for name, _ in entries]
     if twice := sorted({name for name in public if public.count(name) > 1}):
         raise RecipeError(f"names {', '.join(twice)} twice; name each reward once", key="reward_funcs")
+    found, arguments = {}, {}
+    for name, given in entries:
+        if name in TRL_SHAPING:
+            found[name], arguments[name] = trl_shaping(name, given), {}
+        else:
+            found[name] = _find(name, known)
+            arguments[name] = check_arguments(name, found[name], given)
     _check_changeable(values, found, key="reward_values")
     _check_changeable(strict, found, key="require_format")
 
@@ -53,7 +61,7 @@ def load_rewards(
         if name in strict:
             verifier = _requiring_format(verifier)
         found[name] = reward_from(_public_name(name), verifier, values.get(name, found[name].values))
-    return [_for_its_rows(reward, _public_name(name)) for name, reward in found.items()]
+    return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in found.items()]
 
 
 def _public_name(name: str) -> str:
@@ -61,8 +69,8 @@ def _public_name(name: str) -> str:
 
 
 def _check_types(reward_funcs: object, values: object, strict: object) -> None:
-    for key, names in (("reward_funcs", reward_funcs), ("require_format", strict)):
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    for key, names, kinds in (("reward_funcs", reward_funcs, (str, dict)), ("require_format", strict, str)):
+        if not isinstance(names, list) or not all(isinstance(name, kinds) for name in names):
             raise RecipeError(f"must be a list of reward names, such as [format_reward], not {names!r}", key=key)
     if not reward_funcs:
         raise RecipeError("is empty; name at least one reward, such as format_reward", key="reward_funcs")
@@ -97,7 +105,7 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
         return known[name]
     module_name, dot, function_name = name.rpartition(".")
     if not dot:
-        raise _unknown(f"there is no reward {name!r}", name, known)
+        raise _unknown(f"there is no reward {name!r}", name, [*known, *TRL_SHAPING])
     if not all(part.isidentifier() for part in name.split(".")):
         raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_module.my_reward", key="reward_funcs")
     module = _import(module_name)
@@ -107,7 +115,7 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
     return reward
 
 
-def _unknown(problem: str, name: str, known: dict[str, Reward]) -> RecipeError:
+def _unknown(problem: str, name: str, known: Iterable[str]) -> RecipeError:
     nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
     return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
@@ -138,24 +146,26 @@ def _requiring_format(verifier: Callable[..., Verdict | None]) -> Callable[..., 
     return strict
 
 
-def _for_its_rows(reward: Reward, name: str) -> Reward:
-    """The same reward, but None, without a call, for rows whose `rewards` column is a list without `name`.
+def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
+    """The same reward with `arguments`, but None, without a call, for rows whose `rewards` column does not list `name`.
 
     Rows of other tasks are left out of the call altogether, so that no reward has to cope with their null columns.
     """
 
     def select(completions, columns):
-        """Which rows are due, and the arguments for these rows alone."""
+        """Which rows are due, and all that the reward gets for these rows alone."""
+        if twice := sorted(arguments.keys() & columns.keys()):
+            raise RecipeError(f"{name}: {twice[0]} is a column of the dataset; leave it out", key="reward_funcs")
         wanted = columns.get("rewards") or [None] * len(completions)
         due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
         if len(due) == len(completions):
-            return due, {"completions": completions, **columns}
+            return due, {"completions": completions, **columns, **arguments}
         # Not all that TRL passes is a column: trainer_state and the logging functions go through as they are.
         rows = {
             key: [value[i] for i in due] if isinstance(value, list) and len(value) == len(completions) else value
             for key, value in {"completions": completions, **columns}.items()
         }
-        return due, rows
+        return due, rows | arguments
 
     def spread(due, numbers, length):
         by_row = dict(zip(due, numbers, strict=True))

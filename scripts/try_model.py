@@ -56,8 +56,10 @@ def ask(folder: Path, args, config, task, template, raw: dict | None) -> None:
         top_k=config.top_k,
         streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
     )
-    completion = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    ids = output[0, inputs["input_ids"].shape[1] :].tolist()
+    completion = tokenizer.decode(ids, skip_special_tokens=True)
     columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
+    columns["completion_ids"] = [ids]
     for reward in load_rewards(args.reward_funcs, args.reward_values, args.require_format, task):
         print(f"{reward.__name__}: {reward(completions=[completion], prompts=[prompt], **columns)[0]}")
 

@@ -55,6 +55,16 @@ BEFORE_THE_MODEL = {
     "unknown task": ("task: countdwn", MINE + "task: ", "did you mean countdown?"),
     "no task": ("task: null", MINE + "task: ", "choose one of: countdown"),
     "unknown reward": ("reward_funcs: [equaton_reward]", MINE + "reward_funcs: ", "did you mean equation_reward?"),
+    "argument of a reward": (
+        "reward_funcs: [format_reward, {name: soft_overlong, max_completion_len: 256, soft_punish_cach: 64}]",
+        MINE + "reward_funcs: soft_overlong takes no argument 'soft_punish_cach'",
+        "did you mean soft_punish_cache?",
+    ),
+    "neither reward nor map": (
+        "reward_funcs: [format_reward, 3]",
+        MINE + 'reward_funcs: got ["format_reward", 3], ',
+        "map",
+    ),
     "values of another reward": ("reward_values: {x: [1, 0, 0]}", MINE + "reward_values: ", "which has: format_reward"),
     "unknown template": ("prompt_template: mini_r", MINE + "prompt_template: ", "did you mean mini_r1?"),
     "batch that does not divide": (
@@ -150,6 +160,17 @@ def test_another_recipe_in_the_same_folder(home, run_script, capsys, tiny_model_
             ["--config", "recipes/countdown-tiny.yaml", "--max_stps", "3"],
             "command line: max_stps: ",
             "did you mean max_steps?",
+        ),
+        (
+            GRPO,
+            [
+                "--config",
+                "recipes/countdown-tiny.yaml",
+                "--reward_funcs",
+                '["format_reward", {"name": "soft_overlong"}]',
+            ],
+            "command line: reward_funcs: soft_overlong needs max_completion_len and soft_punish_cache",
+            "such as {name: soft_overlong, max_completion_len: 1024, soft_punish_cache: 128}",
         ),
         (
             SFT,
