@@ -20,8 +20,9 @@ class PromptTemplate:
 
     Attributes:
         user: what is said, with {question} and {example}; a chat turn, or with `chat=False` the whole plain text.
-        system: the system line of a chat; None for none.
-        prefill: how the answer begins, already in the prompt. What rewards see of it starts at `<think>`.
+        system: the system line of a chat, with the same two; None for none.
+        prefill: how the answer begins, already in the prompt. What rewards see of it starts at `<think>`. Empty where
+            the model opens the tag itself.
         chat: whether the tokenizer's chat template is applied (instruction-tuned models) or not (base models).
     """
 
@@ -60,6 +61,28 @@ TEMPLATES = {
         prefill="<think>",
         chat=False,
     ),
+    # Logic-RL (arXiv:2502.14768): the form of the answer is part of the system line, and the puzzle stands alone.
+    "logic_rl": PromptTemplate(
+        system=(
+            "You are a helpful assistant. You first reason about what the user asks and only then answer. The "
+            "reasoning goes into <think> </think> tags and the answer into <answer> </answer> tags, that is: "
+            "<think> reasoning </think> <answer> answer </answer>. For a logic problem about several people, the "
+            "answer lists the role of each of them, one a line. An answer looks like this: <answer>{example}</answer>."
+        ),
+        user="{question}",
+        prefill="<think>",
+        chat=True,
+    ),
+    # Reinforce-Lite (GSM8K): the two blocks are asked for in a chat, and the model opens both itself.
+    "reinforce_lite": PromptTemplate(
+        system=(
+            "Reply in two blocks and write nothing outside of them:\n<think>\nyour reasoning, step by step\n</think>\n"
+            "<answer>\nthe final answer alone, for a calculation a single number\n</answer>"
+        ),
+        user="{question}\nAn answer block looks like this: <answer>{example}</answer>",
+        prefill="",
+        chat=True,
+    ),
 }
 
 
@@ -74,9 +97,14 @@ def get_template(name: str) -> PromptTemplate:
 
 def messages(template: PromptTemplate, task: ModuleType, row: dict) -> list[dict]:
     """The conversation that a chat template renders; the last message is the assistant's prefill."""
-    user = template.user.format(question=task.question(row), example=task.ANSWER_EXAMPLE)
-    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": template.prefill}]
-    return turns if template.system is None else [{"role": "system", "content": template.system}, *turns]
+    words = {"question": task.question(row), "example": task.ANSWER_EXAMPLE}
+    turns = [
+        {"role": "user", "content": template.user.format(**words)},
+        {"role": "assistant", "content": template.prefill},
+    ]
+    if template.system is None:
+        return turns
+    return [{"role": "system", "content": template.system.format(**words)}, *turns]
 
 
 def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> str:

@@ -1,7 +1,5 @@
 """Prompts: the exact token ids of the chat template, one BOS at most, and every task's gold through the whole path."""
 
-import dataclasses
-
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -13,6 +11,7 @@ from mini_r1.prompts import TEMPLATES, PromptTemplate, get_template, messages, p
 from mini_r1.reward_loader import load_rewards
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]
+PLAIN = [name for name in TEMPLATES if name not in CHAT]
 BOS, TURN = "<s>", "<|im_start|>"
 TURNS = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -54,15 +53,31 @@ def tokenizers(tiny_tokenizer) -> dict:
 def test_token_ids_are_the_chat_templates_own(tokenizers, name, bos, template_name):
     tokenizer, template = tokenizers[name], get_template(template_name)
     prompt = render(template, tasks.get("countdown"), ROW, tokenizer)
-    turns = messages(template, tasks.get("countdown"), ROW)
-    own = tokenizer.apply_chat_template(turns, tokenize=True, continue_final_message=True, return_dict=True)
+    turns, how = messages(template, tasks.get("countdown"), ROW), {"continue_final_message": True}
+    if not template.prefill:
+        turns, how = turns[:-1], {"add_generation_prompt": True}
+    own = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)
     ids = prompt_ids(prompt, tokenizer)
     assert ids == own["input_ids"]
     assert ids.count(tokenizer.convert_tokens_to_ids(BOS)) == bos or name == "tiny"
-    assert prompt.endswith(template.prefill)
-    assert tokenizer.decode(ids).count(TURN) == len(turns)  # the last one is the answer's, left open
+    assert prompt.endswith(f"{TURN}assistant\n{template.prefill}")  # left open
+    assert tokenizer.decode(ids).count(TURN) == prompt.count(TURN) == 2 + (template.system is not None)
     assert str(ROW["nums"]) in prompt and str(ROW["target"]) in prompt
-    assert (template.system or "") in prompt
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_says_what_the_answer_looks_like(tokenizers, name):
+    class Puzzle:
+        ANSWER_EXAMPLE = "(1) Zoey is a knight\n(2) Oliver is a knave"
+
+        @staticmethod
+        def question(row):
+            return "Who is {example}? {0} {"
+
+    prompt = render(get_template(name), Puzzle, {}, tokenizers["no BOS"])
+    assert Puzzle.question({}) in prompt, "braces of a question are text"
+    assert f"<answer>{Puzzle.ANSWER_EXAMPLE}</answer>" in prompt
+    assert "<think>" in prompt and "</think>" in prompt and "{question}" not in prompt
 
 
 def test_tiny_tokenizer_adds_no_bos(tokenizers):
@@ -70,20 +85,10 @@ def test_tiny_tokenizer_adds_no_bos(tokenizers):
     assert tokenizers["tiny"].decode(prompt_ids("1 + 2", tokenizers["tiny"])) == "1 + 2"
 
 
-def test_a_template_without_prefill_opens_the_answer(tokenizers):
-    template = dataclasses.replace(get_template("mini_r1"), prefill="")
-    for name, tokenizer in tokenizers.items():
-        if name in ("tiny", "no BOS", "both write BOS"):
-            prompt = render(template, tasks.get("countdown"), ROW, tokenizer)
-            assert prompt.endswith("<|im_start|>assistant\n")
-            turns = messages(template, tasks.get("countdown"), ROW)[:-1]
-            own = tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=True, return_dict=True)
-            assert prompt_ids(prompt, tokenizer) == own["input_ids"]
-
-
 @pytest.mark.parametrize(("name", "bos"), [("tiny", 0), ("no BOS", 0), ("both write BOS", 1), ("no chat template", 1)])
-def test_plain_text_for_base_models(tokenizers, name, bos):
-    template, task, tokenizer = get_template("r1_zero"), tasks.get("countdown"), tokenizers[name]
+@pytest.mark.parametrize("template_name", PLAIN)
+def test_plain_text_for_base_models(tokenizers, name, bos, template_name):
+    template, task, tokenizer = get_template(template_name), tasks.get("countdown"), tokenizers[name]
     prompt = render(template, task, ROW, tokenizer)
     assert prompt.endswith(f"\nUser: {task.question(ROW)}\nAssistant: <think>")
     assert TURN not in prompt and BOS not in prompt
@@ -121,15 +126,23 @@ def test_answer_prefill(prefill, expected):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_template_begins_the_thinking(name):
-    assert get_template(name).answer_prefill == "<think>"
+def test_every_prefill_begins_the_thinking(name):
+    template = get_template(name)
+    assert template.answer_prefill == ("<think>" if template.prefill else "")
+
+
+def test_one_template_leaves_the_thinking_to_the_model():
+    assert [name for name, template in TEMPLATES.items() if not template.prefill] == ["reinforce_lite"]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("mini_r", "prompt_template: there is no template 'mini_r'; did you mean mini_r1?"),
-        ("qwen", "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero"),
+        (
+            "qwen",
+            "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero, logic_rl, reinforce_lite",
+        ),
     ],
 )
 def test_unknown_template(name, expected):
@@ -149,11 +162,10 @@ def graded(task, template, row, tokenizer, completion: str) -> dict[str, float |
     return {r.__name__: r(completions=[decoded], prompts=[prompt], **columns)[0] for r in rewards}
 
 
-@pytest.mark.parametrize("template_name", [*TEMPLATES, "without prefill"])
+@pytest.mark.parametrize("template_name", TEMPLATES)
 @pytest.mark.parametrize("task_name", tasks.names())
 def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_name, template_name):
-    task = tasks.get(task_name)
-    template = TEMPLATES.get(template_name) or dataclasses.replace(get_template("mini_r1"), prefill="")
+    task, template = tasks.get(task_name), get_template(template_name)
     for raw in task.generate(20, 0):
         row = task.parse_row(raw)
         gold = gold_completion(task, template, row)
