@@ -19,11 +19,16 @@ class RecipeArguments:
         default=None,
         metadata={"help": "Hub id, or a local .parquet/.jsonl file or folder. Left out: the task generates problems."},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration name of a hub dataset."})
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Configuration name of a hub dataset, or of a local clone of one."}
+    )
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
     dataset_test_split: str | None = field(
         default=None,
         metadata={"help": "Split to evaluate on. Left out: `test_fraction` of the train split, chosen by problem key."},
+    )
+    dataset_test_config: str | None = field(
+        default=None, metadata={"help": "Configuration that has `dataset_test_split`, if not `dataset_config`."}
     )
     test_fraction: float = field(default=0.1, metadata={"help": "Share of problems held out, between 0 and 1."})
     max_train_rows: int | None = field(default=None, metadata={"help": "At most this many training rows."})
@@ -31,9 +36,12 @@ class RecipeArguments:
     difficulty: list[int] | None = field(default=None, metadata={"help": "Keep rows of these difficulties only."})
     max_prompt_tokens: int = field(default=256, metadata={"help": "Longer prompts are counted and dropped."})
     prompt_template: str = field(default="mini_r1", metadata={"help": "Name of a template in mini_r1/prompts.py."})
-    reward_funcs: list[str] = field(
+    reward_funcs: list[Union[str, dict]] = field(  # noqa: UP007 (argparse cannot call what `|` makes)
         default_factory=lambda: ["format_reward", "equation_reward"],
-        metadata={"help": "Names of rewards in rewards/ or in the task's module, or dotted paths of your own."},
+        metadata={
+            "help": "Rewards in rewards/ or in the task's module, dotted paths of your own, soft_overlong or "
+            "repetition_penalty: each a name, or a map {name: ..., argument: value, ...}."
+        },
     )
     reward_values: dict | None = field(
         default=None,

@@ -46,9 +46,10 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
         raw = {"train": generate(args, task)}
     else:
         source = args.dataset_id_or_path
-        raw = {"train": read_split(args, args.dataset_train_split)}
+        raw = {"train": read_split(args, args.dataset_train_split, args.dataset_config)}
         if args.dataset_test_split:
-            raw["test"] = read_split(args, args.dataset_test_split)
+            config = args.dataset_test_config or args.dataset_config
+            raw["test"] = read_split(args, args.dataset_test_split, config)
     reserved = getattr(task, "held_out", lambda row: None)
     rows = Rows(train=[], test=[], source=source)
     seen: set[str] = set()
@@ -96,11 +97,12 @@ def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
         raise RecipeError(str(error), key="task_args") from error
 
 
-def read_split(args: RecipeArguments, split: str) -> list[dict]:
+def read_split(args: RecipeArguments, split: str, config: str | None = None) -> list[dict]:
     """The raw rows of one split of a local file, a local folder or a hub dataset.
 
     A folder's files belong to the split that their name begins with (`train.parquet`,
-    `data/test-00000-of-00001.parquet`).
+    `data/test-00000-of-00001.parquet`). With a configuration, a folder is read as a clone of a hub dataset, whose
+    README.md says which files belong to which configuration and split.
     """
     name = args.dataset_id_or_path
     path = Path(name).expanduser()
@@ -108,7 +110,7 @@ def read_split(args: RecipeArguments, split: str) -> list[dict]:
         files = [path]
         if split != args.dataset_train_split:
             raise RecipeError(f"{name} is one file and has no split {split!r}", key="dataset_test_split")
-    elif path.is_dir():
+    elif path.is_dir() and not config:
         files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.name.startswith(split))
         if not files:
             there = (
@@ -118,15 +120,18 @@ def read_split(args: RecipeArguments, split: str) -> list[dict]:
                 f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
                 key="dataset_id_or_path",
             )
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES:
+    elif path.is_dir() or (
+        name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES
+    ):
         from datasets import load_dataset
         from datasets.exceptions import DatasetNotFoundError
 
         try:
-            return load_dataset(name, args.dataset_config, split=split).to_list()
+            return load_dataset(str(path) if path.is_dir() else name, config, split=split).to_list()
         except (ConnectionError, DatasetNotFoundError, ValueError) as error:
+            where = "cannot be loaded" if path.is_dir() else "is no folder here and cannot be loaded from the hub"
             raise RecipeError(
-                f"{name} is no folder here and cannot be loaded from the hub: {_first_line(error)}",
+                f"{name} {where}: {_first_line(error)}",
                 key="dataset_id_or_path",
             ) from error
     else:
