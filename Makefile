@@ -9,7 +9,7 @@ GPU := $(shell command -v nvidia-smi)
 START = $(if $(LAUNCH),$(BIN)/$(LAUNCH),$(if $(GPU),$(BIN)/accelerate launch,$(BIN)/python))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint clean
+.PHONY: help install test lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
@@ -47,6 +47,17 @@ test: $(READY) ## all tests, offline
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: .venv-bench/.installed ## measure rewards and generators beside math-verify and reasoning-gym, in .venv-bench
+	@.venv-bench/bin/python benchmarks/rewards.py $(ARGS)
+	@echo
+	@.venv-bench/bin/python benchmarks/tasks.py $(ARGS)
+
+.venv-bench/.installed: requirements-bench.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@echo "installing into .venv-bench"
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
 
 clean: ## delete caches; never runs/ or .venv
 	@rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info; find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

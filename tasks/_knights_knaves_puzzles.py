@@ -97,6 +97,11 @@ def _connect(head: str, left: int, right: int, everywhere: int) -> int:
     return everywhere ^ left ^ right
 
 
+def is_true(statement: Statement, world: tuple[bool, ...]) -> bool:
+    """Whether a statement is true where `world` says of each person if they are a knight."""
+    return bool(truth_table(statement, list(map(int, world)), 1))  # tables of one world have one bit
+
+
 def solutions(statements: tuple[Statement, ...]) -> list[tuple[bool, ...]]:
     """All worlds in which every knight's statement is true and every knave's is false; who is a knight in each."""
     n = len(statements)

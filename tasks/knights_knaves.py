@@ -25,8 +25,9 @@ from tasks._knights_knaves_puzzles import (
     StatementMaker,
     canonical,
     draw_puzzle,
+    is_true,
+    people,
     solutions,
-    truth_table,
     write_puzzle,
     write_statement,
 )
@@ -36,8 +37,7 @@ REWARD = "roles_reward"
 ANSWER_EXAMPLE = "(1) Zoey is a knight\n(2) Oliver is a knave"
 # What is to be one token of a tiny tokenizer: a claim, who speaks, a name in a list, a supposed role, a truth value.
 PHRASES = re.compile(
-    r" [A-Z][a-z]+(?: is (?:not )?a kn(?:ight|ave)| says that| kn(?:ight|ave)(?:,|:\n)|(?=[,.]))"
-    r"|[ (]+(?:yes|no)[,:)]+;?"
+    r" [A-Z][a-z]+(?: is (?:not )?a kn(?:ight|ave)| says that| kn(?:ight|ave),|(?=[,.]))|(?: together)? (?:yes|no);"
 )
 ROLES = {True: "knight", False: "knave"}
 
@@ -184,9 +184,9 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: supposes one world after the other, checks each statement, answers.
 
-    Best for rows made with `in_order` and `plain`: then statements are copied as they stand. Each line gives the values
-    of a connective's two parts, then the statement's own, and so the speaker's role; a world is left at the first that
-    does not fit.
+    Best for rows made with `in_order` and `plain`: then statements are copied as they stand. Each line recalls
+    the roles that a statement speaks of and says whether its parts are true, then the whole, then compares that with the
+    speaker's role; a world is left at the first that fails.
 
     Args:
         give_up, pushed, break_format: as in `tasks/countdown.py`; who gives up answers an untried world.
@@ -228,18 +228,19 @@ def _worlds(n: int) -> list[tuple[bool, ...]]:
 def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, ...], str]]:
     """Each supposed world until one fits: who is a knight in it, and its lines."""
     for number, world in enumerate(_worlds(len(names))):
-        supposed = ",".join(f" {name} {ROLES[knight]}" for name, knight in zip(names, world, strict=True))
-        lines = [("" if number else "First:") + supposed + ":"]
+        is_a = [f" {name} {ROLES[knight]}," for name, knight in zip(names, world, strict=True)]
+        lines = [("" if number else "First:") + "".join(is_a) + " then"]
         for speaker, statement in enumerate(statements):
-            said = _is_true(statement, world)
-            values = [_is_true(part, world) for part in statement[1:]] if len(statement) == 3 else []
-            values = ", ".join("yes" if value else "no" for value in values) + (": " if values else "")
-            fits = said == world[speaker]
-            name = names[speaker]
-            lines.append(
-                f" {name} says that {write_statement(statement, names, _first)} ({values}{'yes' if said else 'no'}); "
-                f"{name} is a {ROLES[said]}, {'fits' if fits else 'fails'}"
-            )
+            parts = statement[1:] if len(statement) == 3 else [statement]
+            values = ""
+            for part in parts:
+                about = "".join(is_a[person] for person in sorted(people(part)))
+                values += f"{about} {_yes_or_no(part, world)};"
+            if len(parts) > 1:
+                values += f" together {_yes_or_no(statement, world)};"
+            fits = is_true(statement, world) == world[speaker]
+            said = write_statement(statement, names, _first)
+            lines.append(f" {names[speaker]} says that {said}:{values}{is_a[speaker]} {'fits' if fits else 'fails'}")
             if not fits:
                 break
         yield world, "\n".join(lines) + "\n"
@@ -247,8 +248,8 @@ def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, .
             return
 
 
-def _is_true(statement: tuple, world: tuple[bool, ...]) -> bool:
-    return bool(truth_table(statement, list(map(int, world)), 1))  # tables of one world have one bit
+def _yes_or_no(statement: tuple, world: tuple[bool, ...]) -> str:
+    return "yes" if is_true(statement, world) else "no"
 
 
 def _first(choices: Sequence) -> object:
