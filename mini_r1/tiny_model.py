@@ -19,8 +19,11 @@ CHAT_TEMPLATE = (
 )
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
+# What may become one token, the longest first: everything between numbers, tags and line ends; sentences; words.
 PROMPT_PIECES = re.compile(r"\d+|<\|\w+\|>|\n|<think>$|(?:(?!<\|\w+\|>|<think>$)[^\d\n])+")
 TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)[^\d\n])*\n|(?:(?!</?\w+>)[^\d\n])+")
+SENTENCES = re.compile(r"[^.:?!]+[.:?!]*|[.:?!]+")
+WORDS = re.compile(r" ?[^\w\s]*\w+[^\w\s]*| ?[^\w\s]+\n?|\s+")
 
 
 def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, seed: int):
@@ -43,7 +46,11 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)
     traces = (joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken))
-    pieces = _common(PROMPT_PIECES, prompts, len(rows)) + _common(TRACE_PIECES, traces, len(rows))
+    rare, fixed = max(2, len(rows) / 500), len(rows) / 10
+    smaller = [(SENTENCES, fixed), (WORDS, rare)]
+    own = [(task.PHRASES, rare)] if hasattr(task, "PHRASES") else []
+    pieces = _common([*own, (PROMPT_PIECES, fixed), *smaller], prompts)
+    pieces += _common([*own, (TRACE_PIECES, fixed), *smaller], traces)
     largest = max(int(piece) for piece in pieces if piece.isdigit())
     pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
@@ -55,10 +62,29 @@ def joined(trace: list[tuple[str, bool]]) -> str:
     return "".join(text for text, _ in trace)
 
 
-def _common(pattern: re.Pattern, texts: Iterable[str], n: int) -> list[str]:
-    """All numbers, and the phrases that at least one text in 500 has, so that their token is seen often enough."""
-    counts = Counter(piece for text in texts for piece in pattern.findall(text))
-    return sorted(piece for piece, count in counts.items() if piece.isdigit() or count >= max(2, n / 500))
+def _common(levels: list[tuple[re.Pattern, float]], texts: Iterable[str]) -> list[str]:
+    """All numbers, and the phrases that occur often enough for their token to be learned.
+
+    Args:
+        levels: patterns, from the largest phrases to the smallest, each with how often a phrase must occur. One that
+            is rarer, and what lies between two phrases, is taken apart by the next.
+    """
+    common: set[str] = set()
+    pending = Counter(texts)
+    for level, often in levels:
+        found: Counter[str] = Counter()
+        between: Counter[str] = Counter()
+        for text, count in pending.items():
+            end = 0
+            for match in level.finditer(text):
+                between[text[end : match.start()]] += count
+                found[match.group()] += count
+                end = match.end()
+            between[text[end:]] += count
+        chosen = {piece for piece, count in found.items() if piece.isdigit() or count >= often}
+        common |= chosen
+        pending = between + Counter({piece: count for piece, count in found.items() if piece not in chosen})
+    return sorted(common)
 
 
 def build_model(tokenizer, seed: int, **sizes):
