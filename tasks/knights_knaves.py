@@ -184,8 +184,8 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: supposes one world after the other, checks each statement, answers.
 
-    Best for rows made with `in_order` and `plain`: then statements are copied as they stand. Each line recalls
-    the roles that a statement speaks of and says whether its parts are true, then the whole, then compares that with the
+    Best for rows made with `in_order` and `plain`: then statements are copied as they stand. Each line recalls the
+    roles that a statement speaks of, says whether its parts are true, then the whole, then compares that with the
     speaker's role; a world is left at the first that fails.
 
     Args:

@@ -76,9 +76,10 @@ def test_pipeline_is_read(path, monkeypatch):
         assert resolve(ROOT / stage.recipe, {"seed": 7}).values["model_name_or_path"] == str(stage.init_from)
 
 
-def test_tiny_recipes_ask_the_same_problems():
+@pytest.mark.parametrize("family", ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"])
+def test_tiny_recipes_ask_the_same_problems(family):
     """They would not hold out the same ones otherwise: GRPO would be measured on what the cold start has seen."""
-    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if path.name.startswith("countdown-tiny")]
+    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if path.name.startswith(family)]
     assert len(recipes) >= 4
     for key in ("task", "task_args", "test_fraction", "prompt_template"):
         assert len({json.dumps(values[key]) for values in recipes}) == 1, key
