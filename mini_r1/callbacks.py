@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from mini_r1.checkpoints import PREFIX, mark
@@ -72,7 +73,7 @@ class MarkCheckpoints(TrainerCallback):
 
 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
-    """Replace the trainer's own printing, and mark its checkpoints.
+    """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
 
     Args:
         seconds: returns the wall time of the run so far, of earlier attempts too.
@@ -81,6 +82,10 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     transformers_logging.disable_progress_bar()
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    for callback in trainer.callback_handler.callbacks:
+        # Measuring before training, it would write into ./runs; its own default holds from the first step on only.
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
     trainer.add_callback(OneLineAStep())
     trainer.add_callback(MarkCheckpoints(seconds))
 

@@ -130,7 +130,8 @@ def test_a_run_leaves_what_it_promises(home):
     for name in ("model.safetensors", "tokenizer.json", "recipe.yaml", "manifest.json", "README.md", "training.png"):
         assert (folder / name).stat().st_size > 0, name
     assert len(list((folder / "completions").glob("*.parquet"))) >= 6
-    assert list(folder.rglob("events.out.tfevents.*")), "TensorBoard is on by default"
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*")), "TensorBoard is on by default"
+    assert not list((home / "runs").glob("*/events.out.tfevents.*")), "no logs beside the run directories"
     assert (folder / "success_completion_samples.txt").exists()
 
 

@@ -1,0 +1,53 @@
+"""The tiny recipes of all tasks: their tokenizer suits the task, and what it writes has room."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+import tasks
+from mini_r1.prompts import get_template, prompt_ids, render
+from mini_r1.recipe import resolve
+from mini_r1.tiny_model import build_tokenizer, joined
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+FAMILIES = ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"]
+ONE_TOKEN = {
+    "countdown-tiny": [" + ", " = ", "Next: ", "9", "I give up and guess.\n"],
+    "gsm8k-tiny": [" * ", "Next: ", "40", " apples", " How", "I stop here.\n"],
+    "knights-knaves-tiny": [" Leo is not a knave", " Mia says that", " Ava knight,", " no;", " together yes;", "Next:"],
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def tiny(request):
+    """(recipe, task, rows, template, tokenizer), with a tenth of the recipe's problems."""
+    values = resolve(RECIPES / f"{request.param}-base.yaml").values | resolve(RECIPES / f"{request.param}.yaml").values
+    task, template = tasks.get(values["task"]), get_template(values["prompt_template"])
+    settings = {**values["task_args"], "n": 800}
+    rows = [task.parse_row(row) for row in task.generate(**settings)]
+    tokenizer = build_tokenizer(task, template, rows, values.get("trace_args") or {}, seed=1)
+    return request.param, values, task, rows, template, tokenizer
+
+
+def test_phrases_are_one_token(tiny):
+    family, _, _, _, _, tokenizer = tiny
+    for phrase in ONE_TOKEN[family]:
+        assert len(tokenizer(phrase)["input_ids"]) == 1, phrase
+
+
+def test_there_is_room_for_prompts_and_traces(tiny):
+    _, values, task, rows, template, tokenizer = tiny
+    longest = 0
+    for row in rows:
+        assert len(prompt_ids(render(template, task, row, tokenizer), tokenizer)) <= values["max_prompt_tokens"]
+        trace = joined(task.trace(row, random.Random(0), **(values.get("trace_args") or {})))
+        longest = max(longest, len(tokenizer(trace)["input_ids"]) + 1)  # the end of the turn, too
+    assert 0.6 * values["max_completion_length"] < longest <= values["max_completion_length"]
+
+
+def test_text_survives_the_tokenizer(tiny):
+    _, _, task, rows, _, tokenizer = tiny
+    for row in rows[:50]:
+        for text in (task.question(row), joined(task.trace(row, random.Random(0), give_up=0.5)), "Zoë: 7·8 ≠ 55\n"):
+            assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
