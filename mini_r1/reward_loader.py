@@ -53,6 +53,8 @@ def load_rewards(
         else:
             found[name] = _find(name, known)
             arguments[name] = check_arguments(name, found[name], given)
+    if task_module:
+        _check_columns(found, task_module)
     _check_changeable(values, found, key="reward_values")
     _check_changeable(strict, found, key="require_format")
 
@@ -94,6 +96,19 @@ def _check_changeable(names: Iterable[str], found: dict[str, Reward], key: str) 
             raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(found)}", key=key)
         if not hasattr(found[name], "verifier"):
             raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
+
+
+def _check_columns(found: dict[str, Reward], task: ModuleType) -> None:
+    """Does the task give every column that a verifier needs? Asked of a problem that the task generates."""
+    columns = task.parse_row(task.generate(1, 0)[0])
+    for name, reward in found.items():
+        needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
+        if any(column not in columns for column in needed):
+            raise RecipeError(
+                f"{name} needs the columns {', '.join(needed)}, which {task.__name__} does not give; its own "
+                f"reward is {task.REWARD}",
+                key="reward_funcs",
+            )
 
 
 def _rewards_in(module: ModuleType) -> dict[str, Reward]:

@@ -13,6 +13,7 @@ from mini_r1.dry_run import show_example
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import get_template
 from mini_r1.reward_loader import load_rewards
+from tasks import countdown
 
 OVERLONG = {"name": "soft_overlong", "max_completion_len": 10, "soft_punish_cache": 4}
 
@@ -25,6 +26,7 @@ def scaled_reward(completions, scale: float, words: list[str] | None = None, *, 
 @pytest.fixture
 def task_module():
     module = ModuleType("my_task")
+    module.generate, module.parse_row = countdown.generate, countdown.parse_row  # its rows have nums and target
     module.scaled_reward = scaled_reward
     return module
 

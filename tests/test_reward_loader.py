@@ -10,6 +10,7 @@ import pytest
 from mini_r1.errors import RecipeError
 from mini_r1.reward_loader import load_rewards
 from rewards import Verdict, equation_reward, format_reward, reward_from
+from tasks import countdown
 
 RIGHT = "<think>hm</think><answer>1+2</answer>"
 CHATTY = RIGHT + " Bye!"  # the answer is right, the format is not
@@ -27,6 +28,7 @@ def length_reward(completions, **kwargs):
 @pytest.fixture
 def task_module():
     module = ModuleType("my_task")
+    module.generate, module.parse_row = countdown.generate, countdown.parse_row  # its rows have nums and target
     module.length_reward = length_reward
     module.loud_reward = reward_from("loud_reward", lambda text: Verdict.CORRECT if "!" in text else Verdict.WRONG)
     module.some_reward = "not a function"

@@ -55,6 +55,11 @@ BEFORE_THE_MODEL = {
     "unknown task": ("task: countdwn", MINE + "task: ", "did you mean countdown?"),
     "no task": ("task: null", MINE + "task: ", "choose one of: countdown"),
     "unknown reward": ("reward_funcs: [equaton_reward]", MINE + "reward_funcs: ", "did you mean equation_reward?"),
+    "reward of another task": (
+        "task: gsm8k\ntask_args: null",
+        "recipes/countdown-tiny.yaml: reward_funcs: equation_reward needs the columns nums, target, which tasks.gsm8k",
+        "its own reward is number_reward",
+    ),
     "argument of a reward": (
         "reward_funcs: [format_reward, {name: soft_overlong, max_completion_len: 256, soft_punish_cach: 64}]",
         MINE + "reward_funcs: soft_overlong takes no argument 'soft_punish_cach'",
