@@ -1,0 +1,78 @@
+"""What docs/tasks-and-rewards.md shows is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tasks
+from mini_r1.prompts import TEMPLATES
+from mini_r1.recipe_keys import check_values
+from mini_r1.reward_loader import load_rewards
+from mini_r1.stages import dataclass_types
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
+FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING = (
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+)
+
+
+def scores(recipe: dict, task: str, texts: list[str], **gold) -> list[list[float]]:
+    columns = {name: [value] * len(texts) for name, value in gold.items()}
+    made = load_rewards(
+        recipe["reward_funcs"], recipe.get("reward_values"), recipe.get("require_format"), tasks.get(task)
+    )
+    return [reward(completions=texts, **columns) for reward in made]
+
+
+def test_every_key_is_one():
+    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING):
+        check_values(block, {}, dataclass_types("r1_grpo"))
+
+
+def test_reinforce_lite():
+    texts = ["<think>hm</think><answer>72</answer>", "<think>hm</think><answer>7</answer>", "72"]
+    assert scores(REINFORCE_LITE, "gsm8k", texts, answer="72") == [[1, -1, -1]]
+
+
+def test_logic_rl():
+    """arXiv:2502.14768: format 1 or -1; answer 2 where right, -1.5 where wrong, -2 where it cannot be read."""
+    right, wrong = "(1) Zoey is a knight\n(2) Noah is a knave", "(1) Zoey is a knave\n(2) Noah is a knave"
+    texts = [
+        f"<think>hm</think><answer>{right}</answer>",
+        f"<think>hm</think><answer>{wrong}</answer>",
+        "<think>hm</think><answer>no idea</answer>",
+        f"<think>hm</think><answer>{right}</answer> Good luck!",  # right, but not in the format
+        "",
+    ]
+    given = scores(LOGIC_RL, "knights_knaves", texts, names=["Zoey", "Noah"], roles=["knight", "knave"])
+    assert given == [[1, 1, 1, -1, -1], [2, -1.5, -2, -2, -2]]
+
+
+def test_arguments_and_shaping(tmp_path, monkeypatch):
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "my_module.py").write_text("def my_reward(completions, **kwargs):\n    return [0.5]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = load_rewards(SHAPING["reward_funcs"], task_module=tasks.get("countdown"))
+    assert [reward.__name__ for reward in made] == [
+        "equation_reward", "soft_overlong", "repetition_penalty", "language_consistency_reward", "my_reward",
+    ]  # fmt: skip
+    text = "<think>这是 two words</think><answer>1 + 2</answer>"
+    row = {"completions": [text], "completion_ids": [[1, 2] * 500], "nums": [[1, 2]], "target": [3]}
+    right, overlong, repeated, language, own = (reward(**row)[0] for reward in made)
+    assert (right, own, language) == (1.0, 0.5, 0.5)
+    assert -1 < overlong < 0 and -0.5 <= repeated < -0.49
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_tasks_are_on_the_page(name):
+    task = tasks.get(name)
+    assert f"| `{name}` | {task.HUB_ID}" in PAGE and f"`{task.REWARD}`" in PAGE
+
+
+def test_templates_and_corpus_are_on_the_page():
+    assert all(f"`{name}`" in PAGE for name in TEMPLATES)
+    cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "tests" / "corpus").glob("*.jsonl"))
+    assert f"{cases} completions" in PAGE
