@@ -60,4 +60,4 @@ bench: .venv-bench/.installed ## measure rewards and generators beside math-veri
 	@touch $@
 
 clean: ## delete caches; never runs/ or .venv
-	@rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info; find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info; find . -name __pycache__ -not -path './.venv*/*' -exec rm -rf {} +

@@ -30,7 +30,9 @@ class RecipeArguments:
     dataset_test_config: str | None = field(
         default=None, metadata={"help": "Configuration that has `dataset_test_split`, if not `dataset_config`."}
     )
-    test_fraction: float = field(default=0.1, metadata={"help": "Share of problems held out, between 0 and 1."})
+    test_fraction: float = field(
+        default=0.1, metadata={"help": "Share of problems held out, from 0 to 1, beside those the task reserves."}
+    )
     max_train_rows: int | None = field(default=None, metadata={"help": "At most this many training rows."})
     max_eval_rows: int | None = field(default=None, metadata={"help": "At most this many held-out rows."})
     difficulty: list[int] | None = field(default=None, metadata={"help": "Keep rows of these difficulties only."})

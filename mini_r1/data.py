@@ -33,8 +33,8 @@ class Rows:
 
 
 def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
-    """All problems that the recipe asks for. The split depends on a problem alone, never on order or seed: on its key,
-    or on the task's `held_out`, where it has one and there is no test split.
+    """All problems that the recipe asks for. The split depends on a problem alone, never on order or seed: on its key
+    or, where there is one, on the test split; what the task's `held_out` claims is never trained on.
 
     Raises:
         RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or an empty split.
@@ -72,14 +72,16 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
             seen.add(problem)
             if args.difficulty and row["difficulty"] not in args.difficulty:
                 continue
-            held_out = split == "test" if "test" in raw else reserved(row)
-            if held_out is None:
-                held_out = _uniform(problem, "split") < args.test_fraction
+            held_out = split == "test" or bool(reserved(row))
+            if "test" not in raw:
+                held_out = held_out or _uniform(problem, "split") < args.test_fraction
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)
     if not rows.train:
-        raise RecipeError(f"no training rows are left of {source}", key="dataset_id_or_path")
+        why = f"; all {len(rows.test)} are held out" if rows.test else ""
+        key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
+        raise RecipeError(f"no training rows are left of {source}{why}", key=key)
     return rows
 
 
@@ -101,16 +103,17 @@ def read_split(args: RecipeArguments, split: str, config: str | None = None) -> 
     """The raw rows of one split of a local file, a local folder or a hub dataset.
 
     A folder's files belong to the split that their name begins with (`train.parquet`,
-    `data/test-00000-of-00001.parquet`). With a configuration, a folder is read as a clone of a hub dataset, whose
-    README.md says which files belong to which configuration and split.
+    `data/test-00000-of-00001.parquet`). With a configuration, a folder with a README.md is read as a clone of a hub
+    dataset: there it says which files belong to which configuration and split.
     """
     name = args.dataset_id_or_path
     path = Path(name).expanduser()
+    clone = bool(config) and (path / "README.md").is_file()
     if path.is_file():
         files = [path]
         if split != args.dataset_train_split:
             raise RecipeError(f"{name} is one file and has no split {split!r}", key="dataset_test_split")
-    elif path.is_dir() and not config:
+    elif path.is_dir() and not clone:
         files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.name.startswith(split))
         if not files:
             there = (
@@ -120,16 +123,14 @@ def read_split(args: RecipeArguments, split: str, config: str | None = None) -> 
                 f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
                 key="dataset_id_or_path",
             )
-    elif path.is_dir() or (
-        name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES
-    ):
+    elif clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
         from datasets import load_dataset
-        from datasets.exceptions import DatasetNotFoundError
+        from datasets.exceptions import DatasetsError
 
         try:
-            return load_dataset(str(path) if path.is_dir() else name, config, split=split).to_list()
-        except (ConnectionError, DatasetNotFoundError, ValueError) as error:
-            where = "cannot be loaded" if path.is_dir() else "is no folder here and cannot be loaded from the hub"
+            return load_dataset(str(path) if clone else name, config, split=split).to_list()
+        except (ConnectionError, DatasetsError, FileNotFoundError, ValueError) as error:
+            where = "cannot be loaded" if clone else "is no folder here and cannot be loaded from the hub"
             raise RecipeError(
                 f"{name} {where}: {_first_line(error)}",
                 key="dataset_id_or_path",

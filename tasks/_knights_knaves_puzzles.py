@@ -8,7 +8,7 @@ statement over all 2^n worlds is one integer, bit w for world w; so a connective
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Statement = tuple
 
@@ -49,22 +49,24 @@ FRAMES = (  # {0}: the speaker, {1}: what is said, {2}: the same with a capital 
     "{0} told you that {1}.",
     '"{2}," {0} remarked.',
     '"{2}," according to {0}.',
-    "According to {0}, {1}.",
+    'According to {0}: "{2}."',
     '{0} was heard to say, "{2}."',
     '{0} insists: "{2}."',
-    "{0} lets you know that {1}.",
+    "{0} assures you that {1}.",
     '"{2}" - {0}.',
     "{0} swears that {1}.",
     '{0} put it like this: "{2}."',
-    "In the words of {0}, {1}.",
+    'In the words of {0}: "{2}."',
 )
-# The first of each is the plain wording; {0} and {1} are parts, in parentheses where they have connectives themselves.
+# The first of each is the plain wording, and the only one without quotation marks, where an "if" or an "and" could
+# belong to the telling. {0} and {1} are parts, in parentheses where they have connectives themselves.
 WORDINGS = {
-    AND: ("{0} and {1}", "both {0} and {1}", "{0}, and {1}"),
+    AND: ("{0} and {1}", "{0}, and {1}", "it is true both that {0} and that {1}"),
     OR: ("{0} or {1}", "{0}, or {1}, or both", "at least one of these is true: {0}; {1}"),
     IF: ("if {0} then {1}", "{1} if {0}", "{0} only if {1}", "whenever {0}, {1}"),
-    IFF: ("{0} if and only if {1}", "{0} exactly if {1}", "{0} just in case {1}"),
+    IFF: ("{0} if and only if {1}", "{0} exactly if {1}", "{0} exactly when {1}"),
 }
+MOST_PEOPLE = 16  # 2^16 worlds; with more people a truth table takes long
 
 
 def truth_tables(n: int) -> tuple[list[int], int]:
@@ -115,8 +117,12 @@ def solutions(statements: tuple[Statement, ...]) -> list[tuple[bool, ...]]:
 class StatementMaker:
     """Draws random statements about n people, together with their truth tables.
 
-    Parts of one connective are never claims about the same person, and nobody makes a bare claim (or its denial) about
-    oneself, as it would say nothing.
+    No statement, and no part of one, is true in all worlds or in none; parts of one connective are never claims, or
+    denials, about the same person; and nobody makes a bare claim or denial about oneself, as it would say nothing.
+
+    Args:
+        depth: how deep connectives may nest.
+        mix: how often a statement or a part begins with each, in shares of a thousandth.
     """
 
     def __init__(self, n: int, depth: int, mix: dict[str, float], rng: random.Random):
@@ -128,7 +134,6 @@ class StatementMaker:
         total = sum(mix.values())
         bounds = [round(1000 * x / total) for x in itertools.accumulate(mix.values())]
         self.heads = [head for head, a, b in zip(mix, [0, *bounds], bounds, strict=False) for _ in range(b - a)]
-        # With two people there is nobody left for another claim beside one's own.
         self.others = [[claim for claim in self.claims if claim[0][1] != i] for i in range(n)]
 
     def draw(self, speaker: int) -> tuple[Statement, int]:
@@ -142,10 +147,17 @@ class StatementMaker:
         if head == NOT:
             inner, table = self._draw(depth - 1, claims)
             return (NOT, inner), self.everywhere ^ table
-        left, table = self._draw(depth - 1, self.claims)
-        about = left[1] if ARITY[left[0]] == 0 else None
-        right, other = self._draw(depth - 1, self.claims if about is None else self.others[about])
-        return (head, left, right), _connect(head, table, other, self.everywhere)
+        left, first = self._part(depth, self.claims)
+        about = left[1] if left[0] != NOT else left[1][1]  # a person, where the part is a claim or denies one
+        allowed = self.others[about] if isinstance(about, int) else self.claims
+        while True:
+            right, second = self._part(depth, allowed)
+            table = _connect(head, first, second, self.everywhere)
+            if table and table != self.everywhere:
+                return (head, left, right), table
+
+    def _part(self, depth: int, claims: list[tuple[Statement, int]]) -> tuple[Statement, int]:
+        return self._draw(depth - 1, claims) if depth > 1 else claims[int(self.random() * len(claims))]
 
 
 def draw_puzzle(maker: StatementMaker) -> tuple[tuple[Statement, ...], tuple[bool, ...]] | None:
@@ -167,18 +179,24 @@ def write_puzzle(
     statements: tuple[Statement, ...], names: list[str], rng: random.Random, *, in_order: bool, plain: bool
 ) -> str:
     """The puzzle in English; `in_order`: speakers in the order of `names`, `plain`: the first wording of everything."""
-    pick: Callable = (
-        (lambda choices: choices[0]) if plain else (lambda choices: choices[int(rng.random() * len(choices))])
-    )
+    pick: Callable = plain_wording if plain else lambda choices: choices[int(rng.random() * len(choices))]
     order = list(range(len(names)))
     if not in_order:
         rng.shuffle(order)
     lines = []
     for i in order:
-        said = write_statement(statements[i], names, pick)
-        lines.append(pick(FRAMES).format(names[i], said, said[0].upper() + said[1:]))
-    people = f"{', '.join(names[:-1])}{',' if len(names) > 2 else ''} and {names[-1]}"
-    return " ".join([pick(INTRODUCTIONS).format(count=len(names), people=people), *lines, pick(QUESTIONS)])
+        frame = pick(FRAMES)
+        said = write_statement(statements[i], names, pick if "{2}" in frame else plain_wording)
+        opening = said[: len(said) - len(said.lstrip("("))]
+        start = len(opening)
+        lines.append(frame.format(names[i], said, opening + said[start].upper() + said[start + 1 :]))
+    inhabitants = f"{', '.join(names[:-1])}{',' if len(names) > 2 else ''} and {names[-1]}"
+    return " ".join([pick(INTRODUCTIONS).format(count=len(names), people=inhabitants), *lines, pick(QUESTIONS)])
+
+
+def plain_wording(choices: tuple[str, ...]) -> str:
+    """Picks the first of several wordings."""
+    return choices[0]
 
 
 def write_statement(statement: Statement, names: list[str], pick: Callable) -> str:
@@ -204,27 +222,35 @@ def _part(statement: Statement, names: list[str], pick: Callable) -> str:
 def canonical(statements: tuple[Statement, ...]) -> str:
     """Equal for puzzles that differ only in the order of people or of the parts of `and`, `or`, `if and only if`.
 
-    People are ordered by what sets them apart (their statement's shape, then who speaks of whom, refined until nothing
-    changes); among people that are still alike, every order is tried and the smallest result taken. Written in prefix
-    notation, one character each.
+    People are ordered by what sets them apart: their statement's shape, then who speaks of whom, refined until nothing
+    changes. Among people that are still alike, each is put first in turn, and the smallest result taken. Written in
+    prefix notation, one character each.
     """
     n = len(statements)
-    colours: list = [
-        _prefix(statement, ["s" if i == speaker else "o" for i in range(n)])
-        for speaker, statement in enumerate(statements)
-    ]
-    if len(set(colours)) < n:
-        colours = _refine(colours, statements)
-    people = sorted(range(n), key=colours.__getitem__)
-    groups = [list(group) for _, group in itertools.groupby(people, colours.__getitem__)]
-    results = []
-    for orders in itertools.product(*map(itertools.permutations, groups)):
-        order = [i for group in orders for i in group]
-        number = [""] * n
-        for place, person in enumerate(order):
-            number[person] = chr(ord("0") + place)
-        results.append(" ".join([_prefix(statements[i], number) for i in order]))
-    return min(results)
+    marks = [["s" if i == speaker else "o" for i in range(n)] for speaker in range(n)]
+    shapes = list(map(_prefix, statements, marks))
+    if len(set(shapes)) == n:
+        return _in_order(sorted(range(n), key=shapes.__getitem__), statements)
+    return min(_in_order(order, statements) for order in _orders(shapes, statements))
+
+
+def _in_order(order: list[int], statements: tuple[Statement, ...]) -> str:
+    number = [""] * len(order)
+    for place, person in enumerate(order):
+        number[person] = chr(ord("0") + place)
+    return " ".join([_prefix(statements[person], number) for person in order])
+
+
+def _orders(colours: list, statements: tuple[Statement, ...]) -> Iterator[list[int]]:
+    """The orders of people that go by colour, refined; those of one colour take turns at being first."""
+    ranks = _refine(colours, statements)
+    tied = [rank for rank in set(ranks) if ranks.count(rank) > 1]
+    if not tied:
+        yield sorted(range(len(ranks)), key=ranks.__getitem__)
+        return
+    for person, rank in enumerate(ranks):
+        if rank == min(tied):
+            yield from _orders([(other, i != person) for i, other in enumerate(ranks)], statements)
 
 
 _LETTER = {KNIGHT: "T", KNAVE: "L", NOT: "!", AND: "&", OR: "|", IF: ">", IFF: "="}

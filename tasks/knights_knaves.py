@@ -21,12 +21,14 @@ from rewards import Verdict, roles_verdict
 from tasks._knights_knaves_puzzles import (
     ARITY,
     HUB_MIX,
+    MOST_PEOPLE,
     NAMES,
     StatementMaker,
     canonical,
     draw_puzzle,
     is_true,
     people,
+    plain_wording,
     solutions,
     write_puzzle,
     write_statement,
@@ -60,23 +62,31 @@ def parse_row(raw: dict) -> dict:
         raise ValueError(f"column 'quiz' must be a text, not {quiz!r}")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"column 'names' must be a non-empty list of names, not {names!r}")
-    if len({name.casefold() for name in names}) < len(names):
-        raise ValueError(f"column 'names' has a name twice: {names!r}")
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise ValueError(f"column 'names': {error}") from None
     if not isinstance(solution, list) or len(solution) != len(names) or any(type(x) is not bool for x in solution):
         raise ValueError(f"column 'solution' must be a list of {len(names)} booleans (is a knight), not {solution!r}")
-    words = raw.get("knight_knave") or ROLES_AS_IN_HUB
+    words = raw.get("knight_knave") or {}
     if not isinstance(words, dict) or any(words.get(word, word) != word for word in ROLES.values()):
         raise ValueError(f"column 'knight_knave' has other words than knight and knave: {words!r}")
     statements = raw.get("statements") or ""
+    if statements and len(names) > MOST_PEOPLE:
+        raise ValueError(f"column 'names' has {len(names)} names; {MOST_PEOPLE} people at most, or no 'statements'")
     if statements and solutions(_read_statements(statements, len(names))) != [tuple(solution)]:
         raise ValueError(f"column 'solution' is not the only one that fits column 'statements': {solution!r}")
     roles = [ROLES[knight] for knight in solution]
-    if roles_verdict(f"<think></think><answer>{_written(names, roles)}</answer>", names, roles) is not Verdict.CORRECT:
-        raise ValueError(f"column 'names' has names that no answer could use, such as 'A' or 'Knight': {names!r}")
     return {"quiz": quiz, "names": names, "roles": roles, "statements": statements, "difficulty": len(names)}
 
 
-ROLES_AS_IN_HUB = {role: role for role in ROLES.values()}
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError for names that are not all different, or that the reward could not find in an answer."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise ValueError(f"a name comes twice in {names!r}")
+    roles = ["knight"] * len(names)
+    if roles_verdict(f"<think></think><answer>{_written(names, roles)}</answer>", names, roles) is not Verdict.CORRECT:
+        raise ValueError(f"no answer could use all of the names {names!r}; 'A' or 'Knight' are words of answers")
 
 
 def _read_statements(text: object, n: int) -> tuple:
@@ -119,8 +129,8 @@ def gold_answer(row: dict) -> str:
 
 
 def _written(names: list[str], roles: list[str]) -> str:
-    people = enumerate(zip(names, roles, strict=True), 1)
-    return "\n".join(f"({number}) {name} is a {role}" for number, (name, role) in people)
+    numbered = enumerate(zip(names, roles, strict=True), 1)
+    return "\n".join(f"({number}) {name} is a {role}" for number, (name, role) in numbered)
 
 
 def generate(
@@ -154,10 +164,12 @@ def generate(
     mix = {**dict.fromkeys(HUB_MIX, 0.0), **(HUB_MIX if mix is None else mix)}
     if set(mix) != set(HUB_MIX) or min(mix.values()) < 0 or not sum(mix.values()):
         raise ValueError(f"mix must give shares of {', '.join(HUB_MIX)}, not {mix!r}")
-    if depth < 0 or (depth == 0 and not mix["claim"]):
+    if type(depth) is not int or depth < 0 or (depth == 0 and not mix["claim"]):
         raise ValueError(f"depth must be 0 or more, and 0 needs a share of claims, not {depth!r}")
-    if not count or min(count) < 2 or max(count) > min(16, len(names)):
-        raise ValueError(f"count must list numbers of people from 2 to {min(16, len(names))}, not {count!r}")
+    check_names(names)
+    most = min(MOST_PEOPLE, len(names))
+    if not isinstance(count, Sequence) or not count or not all(type(i) is int and 2 <= i <= most for i in count):
+        raise ValueError(f"count must list numbers of people from 2 to {most}, such as [3, 4], not {count!r}")
     rng = random.Random(seed)
     makers = [StatementMaker(number, depth, mix, rng) for number in count]
     rows, seen, misses = [], set(), 0
@@ -239,7 +251,7 @@ def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, .
             if len(parts) > 1:
                 values += f" together {_yes_or_no(statement, world)};"
             fits = is_true(statement, world) == world[speaker]
-            said = write_statement(statement, names, _first)
+            said = write_statement(statement, names, plain_wording)
             lines.append(f" {names[speaker]} says that {said}:{values}{is_a[speaker]} {'fits' if fits else 'fails'}")
             if not fits:
                 break
@@ -250,7 +262,3 @@ def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, .
 
 def _yes_or_no(statement: tuple, world: tuple[bool, ...]) -> str:
     return "yes" if is_true(statement, world) else "no"
-
-
-def _first(choices: Sequence) -> object:
-    return choices[0]

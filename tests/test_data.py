@@ -203,9 +203,10 @@ def test_a_task_may_reserve_problems_for_the_test_split(tmp_path, monkeypatch):
     rows = load_rows(arguments(tmp_path / "train.jsonl"), countdown)
     assert rows.train == [row for row in by_key.train if row["difficulty"] != 4]
     assert 0 < len(by_key.test) < len(rows.test) < 200 == len(rows.train + rows.test)
-    write(tmp_path / "test.jsonl", problems(10, seed=1))  # a test split that is given decides alone
+    write(tmp_path / "test.jsonl", problems(10, seed=1))
     rows = load_rows(arguments(tmp_path, dataset_test_split="test"), countdown)
-    assert (len(rows.train), len(rows.test)) == (200, 10)
+    assert {row["difficulty"] for row in rows.train} == {3}  # not trained on beside a test split, either
+    assert len(rows.train) + len(rows.test) + rows.duplicates == 210
 
 
 def test_duplicates(tmp_path):

@@ -69,3 +69,18 @@ def test_what_is_not_there_is_named(clone, settings, expected):
     with pytest.raises(RecipeError, match="cannot be loaded") as error:
         load(clone, **settings)
     assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_broken_file_is_told_in_one_line(tmp_path):
+    (tmp_path / "README.md").write_text(README.replace("people2", "broken").replace("people3", "broken"))
+    for config in ("train", "test"):
+        (tmp_path / config).mkdir()
+        (tmp_path / config / "broken.jsonl").write_text('{"quiz": "a"}\n{"quiz": \n', encoding="utf-8")
+    with pytest.raises(RecipeError, match="cannot be loaded") as error:
+        load(tmp_path, dataset_train_split="2ppl")
+    assert "\n" not in str(error.value)
+
+
+def test_a_plain_folder_has_no_configurations(clone):
+    rows = load(clone / "train", dataset_train_split="people3", test_fraction=0.0)
+    assert len(rows.train) == 30
