@@ -12,6 +12,7 @@ from rewards.verdict import Verdict, reward_from
 # two parentheses and three spaces; puzzles have 3 to 6 numbers.
 ANSWER_CAP = 10_000
 MAX_NESTING = 100
+TOO_LARGE = 10**4000  # Python refuses to write numbers of more than 4,300 digits
 
 # A number, or any one character but ASCII whitespace. No two alternatives begin alike, so nothing backtracks.
 _TOKEN = re.compile(r"[0-9]+|[^0-9 \t\n\r\f\v]")
@@ -88,7 +89,7 @@ def _usable(nums: object, target: object) -> bool:
     """A literal has no sign, so that no answer could use a negative number: such a gold is unusable, too."""
     if not isinstance(nums, (list, tuple)) or not nums or not _is_int(target):
         return False
-    return all(_is_int(number) and number >= 0 for number in nums)
+    return all(_is_int(number) and 0 <= number < TOO_LARGE for number in nums)
 
 
 def equation_verdict(text: str, nums: list[int], target: int) -> Verdict | None:
@@ -98,7 +99,7 @@ def equation_verdict(text: str, nums: list[int], target: int) -> Verdict | None:
     Any other character makes it wrong (`**`, `//`, `=`, decimals, words, LaTeX), and so do two numbers side by side,
     leading zeros, division by zero, nesting deeper than `MAX_NESTING` and more than `ANSWER_CAP` characters.
     Unparseable where there is no answer block. None where the gold is unusable: `nums` not a nonempty list of ints
-    from 0 up, or `target` not an int.
+    from 0 up to 4,000 digits, or `target` not an int.
 
     Example:
         >>> completions = ["3*5 = 15</think><answer>(1 + 2) * 5</answer>", "hm</think><answer>15</answer>"]

@@ -119,8 +119,9 @@ def language_consistency_reward(
 
     Neutral, in neither number, are single letters a-z and one or two Greek ones (variables), digits, punctuation,
     operators, emoji and characters beyond U+FFFF, and what is a-z in code between backticks, LaTeX, URLs and tags;
-    words of another script count there, too. Reasoning with neutral letters or digits alone gives 1.0, as `3 * 4 = 12`
-    is at fault in no language; blank or nothing but punctuation gives 0.0, so that silence does not pay.
+    words of another script count there, too. So with "zh" a policy may hide English between backticks: look at samples.
+    Reasoning with neutral letters or digits alone gives 1.0, as `3 * 4 = 12` is at fault in no language; blank or
+    nothing but punctuation gives 0.0, so that silence does not pay.
 
     Args:
         language: "en" or "zh" for all rows, or a dataset column with one for each row; None where no reward is due.

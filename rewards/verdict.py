@@ -43,6 +43,9 @@ def reward_from(
     def reward(completions, prefill=None, **columns) -> list[float | None]:
         if missing := [column for column in needed if column not in columns]:
             raise TypeError(f"{name} needs the dataset columns {', '.join(needed)}; missing: {', '.join(missing)}")
+        for column in needed:
+            if isinstance(columns[column], str):  # it would be taken letter by letter
+                raise TypeError(f"{name} needs a list in {column}, with one value for each completion")
         nothing = [None] * len(completions)
         gold = [nothing if columns[column] is None else columns[column] for column in needed]
         rows = zip(completions, nothing if prefill is None else prefill, *gold, strict=True)

@@ -204,6 +204,7 @@ UNUSABLE = [
     ([1, 2], True, "target as a bool"),
     ([1, 2], Fraction(3), "target as a fraction"),
     ([1, 2], [3], "target as a list"),
+    ([10**5000, 2], 3, "more digits than Python writes out"),
 ]
 
 
@@ -224,6 +225,11 @@ def test_equation(answer, nums, target, is_right, reason):
 @table("nums, target, reason", UNUSABLE)
 def test_unusable_gold_gives_none(nums, target, reason):
     assert equation_reward([turn("1+2"), ""], nums=[nums] * 2, target=[target] * 2) == [None, None], reason
+
+
+def test_one_text_for_all_completions_is_refused():
+    with pytest.raises(TypeError, match="equation_reward needs a list in nums"):
+        equation_reward([turn("1+2")] * 2, nums="12", target=[3, 3])
 
 
 def test_integers_of_other_libraries_are_integers():
