@@ -10,6 +10,7 @@ arXiv:2110.14168):
 
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from rewards.number import parse_gold
@@ -22,8 +23,14 @@ ANSWER_EXAMPLE = "72"
 # The calculation steps that golds are annotated with, and one of two numbers, as generated golds have them.
 _STEP = re.compile(r"<<([^<>]*)>>")
 _TWO_NUMBERS = re.compile(r"([0-9.]+)([-+*/])([0-9.]+)=([0-9.]+)")
-# What tells questions apart: words, numbers with their decimals, and the signs that change what a number means.
-_WORD = re.compile(r"[0-9]+(?:,[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?|[^\W\d_]+|[%/*+=]")
+# What tells questions apart: numbers with their sign and decimals, words with their combining marks (which `\w` lacks;
+# nearly all of them are in the first two planes), and the signs that change what a number means.
+_MARKS = "".join(mark for mark in map(chr, range(0x300, 0x20000)) if unicodedata.category(mark).startswith("M"))
+_NUMBER = r"-?[$€£]?(?:\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|(?<!\w)\.\d+)"
+_WORD = re.compile(rf"{_NUMBER}|(?:[^\W\d_]|[{_MARKS}])[^\W\d_]*(?:[{_MARKS}][^\W\d_]*)*|[%/*+=<>≤≥≠^×÷±√]")
+# One way to write apostrophes (none), and minus signs.
+_SAME_SIGNS = str.maketrans({"'": None, "’": None, "−": "-", "–": "-"})
+_NOT_IN_NUMBERS = str.maketrans("", "", ",$€£")
 
 
 def parse_row(raw: dict) -> dict:
@@ -64,12 +71,13 @@ def parse_row(raw: dict) -> dict:
 
 
 def key(row: dict) -> str:
-    """The question's words and numbers: case, blanks and punctuation do not make another problem, a decimal point does.
+    """The question's words and numbers: case, blanks and punctuation do not make another problem; a decimal point, a
+    minus directly before a number and the signs of a calculation do.
 
     Example: "It's 1,200 apples!" and "its 1200  Apples" are "its 1200 apples".
     """
-    words = _WORD.findall(row["question"].casefold().replace("'", "").replace("’", ""))
-    return " ".join(words).replace(",", "")
+    words = _WORD.findall(row["question"].casefold().translate(_SAME_SIGNS))
+    return " ".join(words).translate(_NOT_IN_NUMBERS)
 
 
 def question(row: dict) -> str:
@@ -98,32 +106,43 @@ def generate(
 ) -> list[dict]:
     """`n` different problems as raw rows, with a column `template`; the same for the same arguments.
 
-    Each template is drawn equally often, as far as the settings let its numbers come out.
+    Every problem's template is drawn uniformly, and drawn anew where 300 tries give no new problem of it: so templates
+    are about equally frequent, but those whose numbers seldom come out with these settings are rarer.
 
     Args:
-        steps: how many calculation steps a problem may have.
+        steps: a list of how many calculation steps a problem may have, 1 to 4.
         largest: the largest number anywhere in a problem and its steps. Templates have their own, everyday ranges, so
-            that beyond 1000 it changes nothing.
+            that few problems have numbers beyond 1000.
         prices: whether money may have cents; otherwise it is whole dollars, and every number an integer.
-        distractors: probability of a sentence with a number that is not needed, in those templates that have one.
+        distractors: probability of a sentence with a number that is not needed, in those templates that have one. It
+            is left out where `largest` and the problem's other numbers leave no sensible number for it.
         templates: "all", "train" (those that are not reserved for testing), "test" (the reserved), or a list of names.
+            Problems of reserved templates are always for testing: with "all", about a quarter of the problems are held
+            out on top of the recipe's test_fraction.
 
     Raises:
-        ValueError: where the settings allow fewer than `n` different problems.
+        ValueError: where a setting is of the wrong kind or out of its range, or the settings allow fewer than `n`
+            different problems.
     """
-    if not 0 <= distractors <= 1:
+    if not isinstance(steps, list | tuple) or not steps or any(type(k) is not int or not 1 <= k <= 4 for k in steps):
+        raise ValueError(f"steps must list numbers of steps from 1 to 4, such as [2, 3], not {steps!r}")
+    if type(largest) is not int:
+        raise ValueError(f"largest must be an integer, such as 1000, not {largest!r}")
+    if not isinstance(prices, bool):
+        raise ValueError(f"prices must be true or false, not {prices!r}")
+    if not isinstance(distractors, int | float) or not 0 <= distractors <= 1:
         raise ValueError(f"distractors must be a probability from 0 to 1, not {distractors!r}")
     chosen = [template for template in _choose(templates) if len(template.steps) in steps]
     if not chosen:
-        raise ValueError(f"no template of {templates!r} has a number of steps in {list(steps)}; there are 1 to 4")
+        raise ValueError(f"no template of {templates!r} has a number of steps in {list(steps)}")
     rng = random.Random(seed)
     rows, seen, misses = [], set(), 0
     while len(rows) < n:
         template = rng.choice(chosen)
         for _ in range(300):  # a template whose numbers seldom come out is not to be rarer than the others
             row = fill(template, rng, largest=largest, prices=prices, distractors=distractors)
-            if row and key(row) not in seen:
-                seen.add(key(row))
+            if row and (identity := key(row)) not in seen:
+                seen.add(identity)
                 rows.append(row)
                 misses = 0
                 break
@@ -140,11 +159,11 @@ def _choose(templates: str | Sequence[str]) -> list:
         "train": [name for name, template in TEMPLATES.items() if not template.held_out],
         "test": [name for name, template in TEMPLATES.items() if template.held_out],
     }
-    if isinstance(templates, str) and templates not in groups:
+    if not isinstance(templates, str | list | tuple) or (isinstance(templates, str) and templates not in groups):
         raise ValueError(f"templates must be one of {', '.join(groups)}, or a list of names, not {templates!r}")
     names = groups[templates] if isinstance(templates, str) else templates
     for name in names:
-        if name not in TEMPLATES:
+        if name not in list(TEMPLATES):
             raise ValueError(f"there is no template {name!r}; choose among: {', '.join(TEMPLATES)}")
     return [TEMPLATES[name] for name in names]
 

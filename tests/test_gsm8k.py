@@ -112,6 +112,18 @@ def test_parse_row_names_column_and_fault(raw, expected):
         ("5 times 12", "51 times 2", False, "digits stay together"),
         ("5% of 20", "5 of 20", False, "percent"),
         ("1/2 of 20", "1 2 of 20", False, "a fraction"),
+        ("It costs $.50", "It costs $50", False, "cents without a zero"),
+        ("pens.5 are red", "pens. 5 are red", True, "a period without a blank"),
+        ("-5 degrees", "5 degrees", False, "a minus"),
+        ("-$5 left", "$5 left", False, "a minus before a currency sign"),
+        ("\u22125 degrees", "-5 degrees", True, "the minus of typesetters"),
+        ("10-3", "10 3", False, "a minus between numbers"),
+        ("a 12-year-old", "a 12 year old", True, "a hyphen between words"),
+        ("x < 5", "x > 5", False, "a comparison"),
+        ("2^3", "2 3", False, "a power"),
+        ("\uff15 apples", "\uff16 apples", False, "full-width digits"),
+        ("\u0665 apples", "\u0666 apples", False, "Arabic digits"),
+        ("\u0e01\u0e35\u0e48 5", "\u0e01\u0e39\u0e48 5", False, "Thai words that differ in a combining vowel"),
     ],
 )
 def test_key(question, other, same, reason):

@@ -119,6 +119,33 @@ def test_distractors_occur_as_often_as_told_and_are_not_used(probability):
     assert told / could == pytest.approx(probability, abs=0.06)
 
 
+def test_distractors_stay_in_their_own_range():
+    ages = [
+        re.search(r"The farmer is ([0-9]+) years old", raw["question"])
+        for raw in gsm8k.generate(200, 3, distractors=1.0, templates=["fewer"])
+    ]
+    assert all(age and 18 <= int(age[1]) <= 70 for age in ages)
+    low = gsm8k.generate(50, 3, distractors=1.0, templates=["fewer"], largest=15, prices=False)
+    assert not any("The farmer" in raw["question"] for raw in low)  # no sensible age is at most 15
+
+
+def test_months_and_days_are_told_in_order():
+    for raw in gsm8k.generate(200, 0, templates=["half", "trips"]):
+        for kind in ("month", "day"):
+            told = [
+                word for word in re.findall(r"[A-Z][a-z]+", raw["question"].rpartition(". ")[0]) if word in WORDS[kind]
+            ]
+            places = [WORDS[kind].index(word) for word in told]
+            assert places == sorted(set(places))
+
+
+def test_payer_takes_the_smallest_bill():
+    for raw in gsm8k.generate(200, 0, templates=["change"], distractors=0):
+        cost = Fraction(re.search(r"=([0-9.]+)>>", raw["answer"])[1])
+        bill = Fraction(re.search(r"pays with \$([0-9]+)", raw["question"])[1])
+        assert bill == min(bill for bill in (5, 10, 20, 50, 100) if bill >= cost)
+
+
 def test_held_out_templates():
     for raw in gsm8k.generate(300, 2):
         assert gsm8k.held_out(gsm8k.parse_row(raw)) is (True if raw["template"] in RESERVED else None)
@@ -137,7 +164,7 @@ def test_every_template_is_whole(name):
     for number in constants(name):
         assert any(word in f"{template.story} {template.ask}" for word in STAND_FOR[number])
     assert template.ask.endswith("?") and template.story.endswith(".")
-    assert not template.extra or "{other}" in template.extra
+    assert not template.extra or re.search(r"\{other:[0-9]+-[0-9]+\}", template.extra)
     assert len([sentence for sentence in template.steps.values() if sentence.count("{}") == 1]) == len(template.steps)
 
 
@@ -147,8 +174,17 @@ def test_every_template_is_whole(name):
         (100, {"templates": ["dozen"], "largest": 20}, "different problems, 100 were asked for"),
         (1, {"largest": 1}, "these settings allow only about 0 different problems, 1 were asked for"),
         (1, {"templates": ["week"], "largest": 6}, "only about 0 different problems"),
-        (1, {"steps": [5]}, "has a number of steps in"),
-        (1, {"steps": []}, "there are 1 to 4"),
+        (1, {"steps": [5]}, "steps must list numbers of steps from 1 to 4, such as"),
+        (1, {"steps": []}, "steps must list numbers of steps from 1 to 4, such as"),
+        (1, {"steps": 2}, "steps must list numbers of steps from 1 to 4, such as"),
+        (1, {"steps": "2"}, "steps must list numbers of steps"),
+        (1, {"steps": [2, True]}, "steps must list numbers of steps"),
+        (1, {"largest": "40"}, "largest must be an integer, such as 1000, not '40'"),
+        (1, {"largest": 40.0}, "largest must be an integer, such as 1000, not 40.0"),
+        (1, {"prices": "no"}, "prices must be true or false, not 'no'"),
+        (1, {"templates": 3}, "templates must be one of all, train, test, or a list of names, not 3"),
+        (1, {"templates": [["gift"]]}, "there is no template"),
+        (1, {"distractors": "0.5"}, "distractors must be a probability from 0 to 1, not '0.5'"),
         (1, {"steps": [1], "templates": ["bike"]}, "has a number of steps in"),
         (1, {"templates": "some"}, "templates must be one of all, train, test, or a list of names, not 'some'"),
         (1, {"templates": ["gift", "bikes"]}, "there is no template 'bikes'; choose among: gift, bake, "),
