@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from math import isqrt
 
 from tasks._countdown_solver import solve
+from tasks._traces import closing
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"
@@ -205,10 +206,7 @@ def trace(
             pieces.append(("I give up and guess.\n", True))
             answer = rng.choice(untried)
             break
-    end = f"</think>\n<answer>{_chain_text(nums, answer)}</answer>"
-    if rng.random() < break_format:
-        end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
-    return [*pieces, (end, True)]
+    return [*pieces, closing(_chain_text(nums, answer), rng, break_format)]
 
 
 def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:

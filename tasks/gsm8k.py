@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from rewards.number import parse_gold
 from tasks._gsm8k_problems import TEMPLATES, fill
+from tasks._traces import closing
 
 HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"
@@ -204,7 +205,4 @@ def trace(
         elif answer != row["answer"] and number >= push and rng.random() < give_up:
             pieces.append(("I stop here.\n", True))
             break
-    end = f"</think>\n<answer>{answer}</answer>"
-    if rng.random() < break_format:
-        end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
-    return [*pieces, (end, True)]
+    return [*pieces, closing(answer, rng, break_format)]

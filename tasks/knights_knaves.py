@@ -33,6 +33,7 @@ from tasks._knights_knaves_puzzles import (
     write_puzzle,
     write_statement,
 )
+from tasks._traces import closing
 
 HUB_ID = "K-and-K/knights-and-knaves"
 REWARD = "roles_reward"
@@ -226,10 +227,7 @@ def trace(
             untried = _worlds(len(names))[number + 1 :]
             answer = rng.choice(untried)
             break
-    end = f"</think>\n<answer>{_written(names, [ROLES[knight] for knight in answer])}</answer>"
-    if rng.random() < break_format:
-        end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
-    return [*pieces, (end, True)]
+    return [*pieces, closing(_written(names, [ROLES[knight] for knight in answer]), rng, break_format)]
 
 
 def _worlds(n: int) -> list[tuple[bool, ...]]:
