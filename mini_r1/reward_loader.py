@@ -123,6 +123,9 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
         raise _unknown(f"there is no reward {name!r}", name, [*known, *TRL_SHAPING])
     if not all(part.isidentifier() for part in name.split(".")):
         raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_module.my_reward", key="reward_funcs")
+    if module_name == "trl.rewards" and function_name in TRL_SHAPING.values():
+        short = next(short for short, maker in TRL_SHAPING.items() if maker == function_name)
+        raise RecipeError(f"{name} makes a reward and is none itself; use {short}", key="reward_funcs")
     module = _import(module_name)
     reward = getattr(module, function_name, None)
     if not callable(reward):

@@ -126,6 +126,11 @@ def test_the_example_of_a_dry_run_has_token_ids(tiny_tokenizer, capsys):
 # What a recipe can get wrong: (entry, words in the message, reason)
 ENTRIES = [
     ({}, "a map needs the name of a reward, such as {name: soft_overlong, ", "an empty map"),
+    (
+        "trl.rewards.get_soft_overlong_punishment",
+        "trl.rewards.get_soft_overlong_punishment makes a reward and is none itself; use soft_overlong",
+        "TRL's maker of a reward",
+    ),
     ({"format_reward": None}, "a map needs the name of a reward", "a map without a name"),
     ({"name": ["format_reward"]}, "a map needs the name of a reward", "a name that is no text"),
     ({"name": "formt_reward"}, "did you mean format_reward?", "misspelt in a map"),

@@ -11,6 +11,7 @@ import tasks
 from mini_r1.arguments import RecipeArguments
 from mini_r1.data import load_rows
 from mini_r1.reward_loader import load_rewards
+from tasks._knights_knaves_puzzles import HUB_SHARES
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared data on this machine")
@@ -74,9 +75,7 @@ def test_load_rows_never_shares_a_problem(real):
 
 
 def test_the_mix_of_statements_that_the_generator_aims_at():
-    """The figures in tests/test_knights_knaves.py and the docs are those of the real rows."""
-    from tests.test_knights_knaves import HUB_SHARES
-
+    """The figures in tasks/_knights_knaves_puzzles.py and the docs are those of the real rows."""
     heads = Counter()
     for file in FOLDER.glob("knights_and_knaves/*/*.parquet"):
         for text in pyarrow.parquet.read_table(file, columns=["statements"])["statements"].to_pylist():
