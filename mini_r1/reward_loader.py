@@ -54,7 +54,7 @@ def load_rewards(
             found[name] = _find(name, known)
             arguments[name] = check_arguments(name, found[name], given)
     if task_module:
-        _check_columns(found, task_module)
+        _check_columns(found, arguments, task_module)
     _check_changeable(values, found, key="reward_values")
     _check_changeable(strict, found, key="require_format")
 
@@ -98,8 +98,11 @@ def _check_changeable(names: Iterable[str], found: dict[str, Reward], key: str) 
             raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
 
 
-def _check_columns(found: dict[str, Reward], task: ModuleType) -> None:
-    """Does the task give every column that a verifier needs? Asked of a problem that the task generates."""
+def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
+    """Does the task give every column that a verifier needs, and none that an argument would replace?
+
+    Asked of a problem that the task generates.
+    """
     columns = task.parse_row(task.generate(1, 0)[0])
     for name, reward in found.items():
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
@@ -109,6 +112,8 @@ def _check_columns(found: dict[str, Reward], task: ModuleType) -> None:
                 f"reward is {task.REWARD}",
                 key="reward_funcs",
             )
+        if twice := sorted(arguments[name].keys() & columns.keys()):
+            raise RecipeError(f"{name}: {twice[0]} is a column of the task; leave it out", key="reward_funcs")
 
 
 def _rewards_in(module: ModuleType) -> dict[str, Reward]:
@@ -172,8 +177,6 @@ def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
 
     def select(completions, columns):
         """Which rows are due, and all that the reward gets for these rows alone."""
-        if twice := sorted(arguments.keys() & columns.keys()):
-            raise RecipeError(f"{name}: {twice[0]} is a column of the dataset; leave it out", key="reward_funcs")
         wanted = columns.get("rewards") or [None] * len(completions)
         due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
         if len(due) == len(completions):
