@@ -26,18 +26,20 @@ _TOKEN = re.compile(
     rf"""
       (?P<space>[ \t\r\n\f\v]+)
     | (?P<number>[0-9.,]+(?:[ ]?/[ ]?[0-9.,]+)?)
-    | (?P<fraction>\\[dt]?frac\{{[0-9,]+\}}\{{[0-9,]+\}})
+    | (?P<fraction>\\[dt]?frac[ ]?\{{[ ]?[0-9,]+[ ]?\}}[ ]?\{{[ ]?[0-9,]+[ ]?\}})
     | (?P<power_unit>(?=[cdfikmuy])(?:mm|cm|dm|km|m|inches|inch|in|feet|ft|yards|yd|miles|mi|meters|metres|units)
                      (?:\}}?\^\{{?[23]\}}?|[23²³])(?!\w))
     | (?P<currency>(?=[\\$A-Z])(?:\\?\$|(?:USD|US|EUR|GBP|INR|CAD|AUD|Rs\.?)(?!{_LETTER})))
-    | (?P<word>{_LETTER}+(?:[_'’]{_LETTER}+)*)
+    | (?P<word>{_LETTER}+(?:[_'’]{_LETTER}+|&[A-Za-z]s?(?![A-Za-z;]))*|(?<=[ ])&(?=[ ]))
     | (?P<markup>\*+|["'`(){{}}\[\]\#%]+|(?<!{_LETTER})_+|</?(?:b|i|p|br|em|strong|code|span|div)[ ]?/?>
                  |\^\{{?\\circ\}}?|\\[()\[\]{{}},;:!%\# \\]|(?<![\w)\]}}%+\-−–])\+(?=\$?[0-9.])
-                 |\\(?:boxed|fbox|text|textbf|textrm|mathrm|mathbf|left|right|displaystyle|quad|qquad)(?![A-Za-z]))
+                 |\\(?:boxed|fbox|text(?:bf|rm)?|math(?:rm|bf)|left|right|displaystyle|q?quad|underline|degree)(?![A-Za-z])
+                 |(?<=[0-9])~(?=\\(?:text|mathrm)\{{))
+    | (?P<arrow>--?>|=>|[→⇒⟹]|\\(?:therefore|to|implies|[Rr]ightarrow)(?![A-Za-z]))
     | (?P<sign>(?<![\w)\]}}%+\-−–—])[-−–](?!\s))
     | (?P<dash>[-−–—/])
     | (?P<stop>[;:=])
-    | (?P<bang>!(?!=))
+    | (?P<bang>!+(?!=))
     | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -55,27 +57,36 @@ _SMALL = _words(
 # Words that spoil an answer wherever they stand: negation, hedging, a choice, a number or a sum in words.
 _SPOILS = _words(
     "not no isnt wasnt arent cannot never neither nor none incorrect wrong false untrue anything unknown unsure "
-    "uncertain undefined or either maybe perhaps possibly probably presumably likely might guess guessing estimate "
-    "estimated approximately approx roughly circa nearly almost plus doubled tripled squared cubed root factorial "
-    "zero twenty thirty forty fourty fifty sixty seventy eighty ninety hundred hundreds thousand thousands million "
-    "millions billion billions trillion trillions lakh lakhs crore crores"
+    "uncertain undefined impossible doubt hardly or either maybe perhaps possibly probably presumably likely "
+    "might guess guessing estimate estimated approximately approx roughly circa nearly almost plus doubled tripled "
+    "squared cubed root sqrt reciprocal inverse factorial zero twenty thirty forty fourty fifty sixty seventy eighty "
+    "ninety hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore"
 )
+_FRACTIONS = "half halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths "
 # Words that spoil the number they stand before: a bound, or something done to the number.
 _SPOILS_NEXT = _SMALL | _words(
-    "about around over under above below beyond exceeds exceeding than between near close up next but except excluding "
-    "unlike instead half twice thrice double triple quadruple times square cube third quarter fourth fifth sixth "
-    "seventh eighth ninth tenth hundredth divided multiplied dozen"
+    _FRACTIONS + "about around over under above below beyond exceeds exceeding than between near close next but except "
+    "excluding unlike instead twice thrice double triple quadruple times square cube third quarter quarters fourth "
+    "fifth sixth seventh eighth ninth tenth hundredth divided multiplied dozen percent cent minimum maximum upwards log"
 )
 # Words that the look back from a number passes over, as in "half of the 72".
-_PASSED_OVER = _words("a an the of to by only just exactly")
+_PASSED_OVER = _words("a an the of to by only just exactly as much many her his its my our their this that these those")
+_BOUNDS = {("at", "least"), ("at", "most"), ("in", "excess")}
+_OPEN = _words("of than by as")  # no line break or colon behind these ends the look back; no comma behind _SMALL
 # Words that spoil the number they stand behind: 72 point five, 7 two, 72 bn, 72-ish, 7 tenths.
-_SPOILS_LAST = _SMALL | _words(
-    "point half halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths bn mn mil "
-    "mio mln grand ish pi π ⁿ"
-)
+_SPOILS_LAST = _SMALL | _words(_FRACTIONS + "point halved bn mn mil mio mln grand ish pi π ⁿ")
 _SPOILS_LAST_LETTER = _words("k K M b B T x X y z n i e")  # with their case: 72 m is a length, 72 M millions
-_SPOILS_AFTER_AND = _SMALL | _words("a an half")  # 72 and a half
-_SIGN_WORDS = _words("minus negative")
+_SPOILS_AFTER_AND = _SMALL | _words("half quarter quarters dozen")  # 72 dollars and a half, 72 and two
+_DONE_BY = _words("times less divided multiplied increased decreased reduced added")  # and a number in words
+_JOINED = re.compile(rf"-({_LETTER}{{2,}})")  # makes a T-shirt of T, a one-dollar bill of one
+_MAY_BE_JOINED = _SMALL | _words("T x X y z n i e")
+_NEVER_JOINED = _SMALL | _words(_FRACTIONS + "third quarter quarters fourth fifth eighth tenth dozen fold")
+_HELPING = _words("do did have had were")  # 72 students do not play
+_NEW_SUBJECT = _words("i we you it he she they is was are be equals")  # 72 I do not believe, 72 is what they don't
+_PREPOSITIONS = _words("for in on after from of per at with each every within to through during by over")
+_SIGN_WORDS = _words("minus negative neg")
+_JOINS = _words("and times over less into by from of than per another x")  # 72 and 72: a list or a product
+_PLAIN_WORD = re.compile(r"(?<![\\</A-Za-z])[A-Za-z]+")
 _SYMBOLS = frozenset("°℃℉㎡✓✔✅")
 _NOT_PUNCTUATION = frozenset("‰‱·‧⁓⁇⁈⁉？؟٫٬⁒")
 
@@ -113,92 +124,122 @@ def _read(token: str) -> Fraction | int | None:
     """The value of a number or a simple fraction; None where it is malformed, or divides by zero."""
     if len(token) > NUMBER_CAP:
         return None
-    if token[0] == "\\":  # \frac{1}{2}
-        token = token[token.index("{") + 1 : -1].replace("}{", "/")
-    top, slash, bottom = token.replace(" ", "").partition("/")
+    token = token.replace(" ", "").replace("}{", "/").rstrip("}")
+    top, slash, bottom = token.rpartition("{")[2].partition("/")  # of \frac{1}{2} too
     if not _NUMBER.fullmatch(top):
         return None
     if not slash:
         return _value(top)
-    if "." in top or "." in bottom or not _NUMBER.fullmatch(bottom):
+    if "." in top or "." in bottom or not _NUMBER.fullmatch(bottom) or not _value(bottom):
         return None
-    denominator = _value(bottom)
-    return Fraction(_value(top), denominator) if denominator else None
+    return Fraction(_value(top), _value(bottom))
 
 
 def _same_again(gap: str) -> bool:
     """Whether a number that comes twice is said again, as in `72 = 72.0`, rather than `7 7`, `7*7` or `7, 7`."""
-    again = "=" in gap or "\n" in gap or ". " in gap or (" (" in gap and "*" not in gap)
-    return again and "+" not in gap
+    words = _PLAIN_WORD.findall(gap.rpartition("=")[2].rpartition(". ")[2])
+    if "+" in gap or "&" in gap or (words and words[-1].lower() in _JOINS):
+        return False
+    if "=" in gap or "\n" in gap or ". " in gap:
+        return True
+    boxed = "\\boxed" in gap and "}" not in gap  # \boxed{7}\boxed{7} may be 77
+    return "*" not in gap and (boxed or " (" in gap or "####" in gap or "answer" in gap.lower())
 
 
-def _is_gold(block: str, gold: Fraction) -> bool:
-    """Whether the one number of `block` is `gold`, and nothing around it makes it another. One pass."""
-    block = block.replace("{,}", ",").replace(",\\!", ",")  # thousands commas in LaTeX
-    seen = -1  # where the last number ended; below 0: none yet
-    sign = ""  # "-" a sign that touches what follows, "minus" the word, "?" a dash or slash that is no clear sign
-    before = ""  # the last word, to look back from a number
-    after = ""  # "number" or "and": what the next word follows directly
-    word_end = -1
-    for token in _TOKEN.finditer(block):
-        kind, text, start = token.lastgroup, token[0], token.start()
-        if kind == "number" and not text.strip(".,"):
-            kind = "stop"
-        if kind == "other":
-            kind = _kind_of(text, block[start - 1 : start])
-        if kind in {"number", "fraction"}:
-            number = text.rstrip(".,")
-            value = _read(number)
-            if value is None or start == word_end or sign == "?" or before in _SPOILS_NEXT:
-                return False
-            if (-value if sign else value) != gold:
-                return False
-            if seen >= 0 and not _same_again(block[seen:start]):
-                return False
-            seen = start + len(number)
-            sign, before, after = "", "", "number" if number == text else ""
-        elif kind == "space" or kind == "stop":
-            if sign == "minus" and kind == "stop":
-                return False
-            if sign == "-":
-                sign = "?"
-            if kind == "stop" or "\n" in text:
-                before = after = ""
-        elif kind == "word":
-            word, word_end = text.lower(), token.end()
-            if word in _SPOILS or word.endswith(("n't", "n’t")) or sign == "minus":
-                return False
-            if word in {"least", "most"} and before == "at":
-                return False
-            if not word.isascii() and any(character.isnumeric() for character in word):
-                return False
-            if after == "number" and (word in _SPOILS_LAST or text in _SPOILS_LAST_LETTER):
-                return False
-            if after == "and" and word in _SPOILS_AFTER_AND:
-                return False
-            after = "and" if after == "number" and word == "and" else ""
-            if word in _SIGN_WORDS:
-                if sign:
-                    return False
-                sign = "minus"
+class _Reader:
+    """One pass over an answer block. Each method takes a token of one kind and says whether it spoils the answer."""
+
+    def __init__(self, block: str, gold: Fraction):
+        self.block, self.gold = block.replace("{,}", ",").replace(",\\!", ","), gold  # thousands commas in LaTeX
+        self.seen = -1  # where the last number ended; below 0: none yet
+        self.sign = ""  # "-" a sign that touches what follows, "minus" the word, "?" a dash or slash, no clear sign
+        self.before = self.last = ""  # the last word but for those passed over, and the last of all
+        self.after = ""  # what the next word follows: "number", its "unit", a "clause", "helping", "number and", "and"
+        self.word_end = -1
+
+    def is_gold(self) -> bool:
+        for token in _TOKEN.finditer(self.block):
+            kind, text, start = token.lastgroup, token[0], token.start()
+            if kind == "number" and not text.strip(".,"):
+                kind = "stop"
+            elif kind == "other":
+                kind = _kind_of(text, self.block[start - 1 : start])
+            if kind == "space" or kind == "stop":
+                spoils = kind == "stop" and self.sign == "minus"
+                self.sign = "?" if self.sign == "-" else self.sign
+                if kind == "stop" or "\n" in text:
+                    self.after = ""
+                    if text == "." or self.last not in (_SMALL if text in {",", ";"} else _OPEN):
+                        self.before = self.last = ""
+            elif kind == "word":
+                spoils = self.word(text, start)
+            elif kind == "number" or kind == "fraction":
+                spoils = self.number(text, start)
+            elif kind == "sign" or kind == "dash":
+                spoils = self.sign
+                self.sign = "-" if kind == "sign" else "?"
+            elif kind == "power_unit":
+                spoils = self.after != "number"
+                self.after, self.word_end = "unit", token.end()
+            elif kind == "bang":  # behind a word it ends a sentence: that is neither 72! nor !72
+                spoils = self.after == "number" or (self.seen < 0 and start != self.word_end)
             else:
-                sign = ""
-                if word not in _PASSED_OVER:
-                    before = "" if word == "up" and before.startswith(("add", "sum", "com")) else word
-        elif kind == "sign" or kind == "dash":
-            if sign:
+                spoils = kind == "wrong" or (kind == "arrow" and self.seen >= 0)
+            if spoils:
                 return False
-            sign = "-" if kind == "sign" else "?"
-        elif kind == "power_unit":
-            if after != "number":
-                return False
-            after, word_end = "", token.end()
-        elif kind == "bang":
-            if after:
-                return False
-        elif kind == "wrong":
-            return False
-    return seen >= 0 and sign != "minus"
+        return self.seen >= 0 and not self.sign
+
+    def number(self, text: str, start: int) -> bool:
+        number = text.rstrip(".,")
+        value = _read(number)
+        if value is None or start == self.word_end or self.sign == "?" or self.before in _SPOILS_NEXT:
+            return True
+        value = -value if self.sign else value
+        good = value == self.gold and (self.seen < 0 or _same_again(self.block[self.seen : start]))
+        self.seen, self.after = start + len(number), "number" if number == text else ""
+        self.sign = self.before = self.last = ""
+        return not good
+
+    def word(self, text: str, start: int) -> bool:
+        word = "and" if text == "&" else text.lower()
+        adjacent = start == self.word_end + 1
+        self.word_end = start + len(text)
+        if (word in _SPOILS or word.endswith(("n't", "n’t"))) and not self.spared(word, adjacent):
+            return True
+        if (self.before, word) in _BOUNDS or (not word.isascii() and any(map(str.isnumeric, word))):
+            return True
+        done = self.seen >= 0 and self.before in _DONE_BY and word in _SMALL
+        signs = self.sign == "minus" or (self.sign and word in _SIGN_WORDS)
+        if done or signs or (self.after and self.spoils_behind(word, text, adjacent)):
+            return True
+        self.sign = "minus" if word in _SIGN_WORDS else ""
+        if word == "up":
+            self.before = "" if self.before.startswith(("add", "sum", "com", "went")) else word
+        elif word == "to" and self.before == "up":
+            self.before = "over"
+        elif word not in _PASSED_OVER and not self.sign:
+            self.before = "" if word == "percent" and self.seen >= 0 else word
+        self.last = word
+        return False
+
+    def spared(self, word: str, adjacent: bool) -> bool:
+        if word == "no":
+            return self.block.startswith(". of ", self.word_end)
+        helped = word[:-3] in _HELPING and self.after in {"unit", "clause"}  # 72 students don't play
+        return adjacent and (helped or (word == "not" and self.after == "helping"))
+
+    def spoils_behind(self, word: str, text: str, adjacent: bool) -> bool:
+        after, joined = self.after, _JOINED.match(self.block, self.word_end)
+        whole = not (joined and joined[1].lower() not in _NEVER_JOINED and (word in _SMALL or text in _MAY_BE_JOINED))
+        if after == "number":
+            self.after = "number and" if word == "and" else "" if word in _NEW_SUBJECT else "unit"
+            return whole and (word in _SPOILS_LAST or text in _SPOILS_LAST_LETTER)
+        if after == "number and" or after == "and":
+            self.after = after if word in {"a", "an", "another", "then"} else "clause"
+            return word in _SPOILS_AFTER_AND or (after == "number and" and word in {"a", "an"})
+        helping = adjacent and word in _HELPING
+        self.after = "and" if word == "and" else "" if word in _NEW_SUBJECT else "helping" if helping else "clause"
+        return whole and after == "unit" and word in _SMALL and self.last not in _PREPOSITIONS
 
 
 def _kind_of(character: str, previous: str) -> str:
@@ -206,14 +247,9 @@ def _kind_of(character: str, previous: str) -> str:
     category = unicodedata.category(character)
     if character.isascii() or character in _NOT_PUNCTUATION:
         return "wrong"
-    if category == "Zs":
-        return "space"
-    if category == "Pd":
-        return "dash"
-    if category == "Sc":
-        return "currency"
-    if category[0] == "P":
-        return "stop"
+    kind = {"Zs": "space", "Pd": "dash", "Sc": "currency"}.get(category)
+    if kind or category[0] == "P":
+        return kind or "stop"
     # A mark may join a letter, but over a digit it makes another sign.
     if character in _SYMBOLS or (category[0] == "M" and not previous.isdigit()):
         return "markup"
@@ -228,14 +264,14 @@ def number_verdict(text: str, answer: str | int) -> Verdict | None:
         `x = 72` `It adds up to 72 eggs!` `72 more than Ann`; gold 1234: `1,234` `1{,}234`
     The sign:                   `-72` `−72` `–72` `-$72` `$-72` `-\boxed{72}` `minus 72` `negative 72` are -72; a dash
         with a blank behind it, an em dash or a word's dash before a number (`- 72`, `—72`, `A-72`) is neither: wrong
-    The same number again:      `72 = 72.0`, `$72 (72 dollars)`, `72. So 72`, or on another line is right; `72 72`,
-        `72, 72`, `72 and 72`, `72*72` is wrong, as that may be a list, a product or split digits
+    The same number again:      `72 = 72.0`, `$72 (72 dollars)`, `72. So 72`, `72 \boxed{72}`, or on another line is
+        right; `72 72`, `72, 72`, `72 and 72`, `72*72` is wrong, as that may be a list, a product or split digits
     More than one number:       `7 2`, `7 and 2`, `1 234`, `72-73`, `72 or 73`, `6*12=72`, `1 1/2`, `12:30`, `Day 3: 72`
     No such number:             `12,34` `1.234,00` `72e0` `0x48` `A72` `1/0` `1/-2` `1.5/3` `1/2/3` `72^1` `72²` `½`
-        `√72` `72!` `72+`, other alphabets' digits, more than `NUMBER_CAP` characters
-    Words that spoil it:        negation (`not`, `isn't`), hedges (`maybe`, `or`, `?`, `~`), bounds (`over 72`,
-        `at least 72`, `more than 72`), arithmetic (`half of 72`, `twice 72`; but `72 times` is fine), scale (`72k`,
-        `72 thousand`, whatever the gold), numbers in words where they touch it or are above nineteen
+        `√72` `72!` `!72` `72+` `72-`, other alphabets' digits, more than `NUMBER_CAP` characters
+    Words that spoil it:        negation (`not`), hedges (`maybe`, `or`, `?`), bounds (`over 72`, `up to 72`), sums
+        (`half of her 72`, `72 times two`), scale (`72k`), words for numbers: over nineteen, at it or its unit (`72 feet
+        six inches`). Fine: `72 times`, `72 one-dollar bills`, `72 boys don't play`, `It went up by 72`
     Other characters:           control and zero-width characters, mathematical signs, unknown LaTeX commands and tags
 
     Words are judged in English only. Unparseable where there is no answer block, or no digit in it; wrong where it
@@ -257,7 +293,7 @@ def number_verdict(text: str, answer: str | int) -> Verdict | None:
         return Verdict.WRONG
     if not _DIGIT.search(block) and (block.isascii() or not any(character.isnumeric() for character in block)):
         return Verdict.UNPARSEABLE
-    return Verdict.CORRECT if _is_gold(block, gold) else Verdict.WRONG
+    return Verdict.CORRECT if _Reader(block, gold).is_gold() else Verdict.WRONG
 
 
 number_reward = reward_from("number_reward", number_verdict)

@@ -4,24 +4,31 @@ The answer is cut into tokens, each token becomes one letter that says what it i
 to account for all of them. Whatever the grammar does not know (not, or, probably, was, if, says, ?, another person's
 name) so spoils the answer without being looked for.
 
-An answer is an optional lead-in ("So", "Therefore", "Answer:", "The final answer is:"), then claims:
-    Zoey is a knight    Zoey is knight    Zoey is the knight    Zoey: a knight    Zoey (knight)
-    Zoey - knight       (also – — = -> => →)
+An answer is optional lead-ins, then claims. Lead-ins:
+    So    Therefore    In conclusion,    Conclusion:    Based on the analysis,    Answer:    The correct answer is:
+    Here is the solution:    The roles are as follows:    Roles:    ### Final answer
+Claims:
+    Zoey is a knight    Zoey is knight    Zoey is also a knight    Zoey: a knight    Zoey: [knight]    Zoey (knight)
+    Zoey - knight       (also – — = -> --> => →)
+    Zoey is the knight    Zoey is the only knight    The knave is Noah    The only knave is Noah
     Zoey and Ethan are knights    Zoey and Ethan are both knights    Zoey, Ethan, and Noah are all knights
-    Knights: Zoey, Ethan          Knaves: none         Knave: Noah   The knights are Zoey and Ethan
-    The knave is Noah             a heading "Knights:" and one name a line
-Between claims stand a line break, one of , ; . and/or "and". A claim may begin with (1), 1. or 1), also in the middle
-of a line, and with - * • at the start of a line. Instead of claims there may be one JSON object of names and roles, or
-a table of rows | Zoey | knight |, with or without the header | Name | Role |.
+    Zoey and Ethan are also knights    The knights are Zoey and Ethan    There are no knaves
+    Knights: Zoey, Ethan    Knight: Zoey, Ethan    Knaves: none    Knaves: (none)
+    a heading "Knights:", "Knight:", or "Knights" on a line of its own, and under it lines of names or of "none"
+Between claims stand a line break, one of , ; . and/or one of "and", "but", "while", "whereas". A claim may begin with
+(1), 1. or 1), also in the middle of a line, and with - * • or # at the start of a line. The last one may end with "!".
+Instead of claims there may be one JSON object of names and roles, also in a ```json fence, or a table of rows
+| Zoey | knight |, with or without a header: Name, Person or Inhabitant over the names, then Role, Type or Identity.
 
 Case does not matter, nor do white space, `*`, `_` and backticks between words; ’ is an apostrophe. Nothing else is
 normalised: a full-width or Cyrillic letter, a zero-width character or a decomposed accent makes another word.
-"The knights ...", "Knights: ..." and "... is the knight" speak of all knights there are, and so does "none"; they are
-right only where they name all.
+"The knights ...", "Knights: ...", "... is the knight" and "the only knight" speak of all knights there are, and so do
+"none" and "no"; they are right only where they name all.
 
 Not accepted, though some readers would: everyone and no one (a person is named or not answered for), "Zoey, Ethan is a
-knave", "Zoey is a knight, Ethan a knave", "Zoey knight", "A knight is Zoey", a list that seems to go on with the next
-claim ("Knights: Zoey, Ethan is a knave"), glosses ("a knight (truth-teller)"), quoted claims, LaTeX.
+knave", "Zoey is a knight, Ethan a knave", "Zoey knight", "A knight is Zoey", "While Zoey is a knight, Ethan is a
+knave", a list that seems to go on with the next claim ("Knights: Zoey, Ethan is a knave"), glosses ("a knight
+(truth-teller)"), quoted claims, LaTeX.
 """
 
 import re
@@ -35,49 +42,62 @@ ANSWER_CAP = 20_000
 ROLES = {"knight": "K", "knave": "V"}
 
 # What stands by itself; a token is one of these, or a run of other characters up to the next of them or white space.
-# Line breaks and arrows are spelt in capitals, which lower-cased text has not.
-_MARKS = {"\n": "NEWLINE", "->": "ARROW", "=>": "ARROW", "→": "ARROW"} | {mark: mark for mark in ',;.:=()|{}"•–—?!'}
+# Line breaks and arrows are spelt in capitals, which lower-cased text has not; the longest arrow comes first.
+_MARKS = {"\n": "NEWLINE"} | dict.fromkeys(("-->", "->", "=>", "→"), "ARROW")
+_MARKS |= {mark: mark for mark in ',;.:=()|{}"•–—?!'}
 _SPACED = tuple((mark, f" {token} ") for mark, token in _MARKS.items())
 # Token -> letter. A known person's name becomes N, anything that is not listed ?
 _NUMBERS = {str(number): "1" for number in range(1, 1000)}
 _WORDS = {
     **ROLES,
-    **{"knights": "P", "knaves": "Q"},
+    **{"[knight]": "K", "[knave]": "V", "knights": "P", "knaves": "Q"},
     **{"is": "i", "are": "r", "a": "a", "the": "T", "and": "&", "&": "&", "both": "b", "all": "l", "none": "0"},
+    **{"while": "w", "whereas": "w", "but": "w", "also": "e", "only": "o", "there": "t", "no": "n"},
     **{"so": "S", "therefore": "S", "thus": "S", "hence": "S", "final": "F", "answer": "W", "solution": "W"},
-    **{"name": "H", "role": "H", "-": "-", "–": "-", "—": "-", "ARROW": ">", "NEWLINE": "\n"},
-    **{mark: mark for mark in ',;.:=()|{}"•'},
+    **{"name": "H", "role": "G", "-": "-", "–": "-", "—": "-", "ARROW": ">", "NEWLINE": "\n"},
+    **{mark: mark for mark in ',;.:=()|{}"•!'},
+    **{"#" * level: "#" for level in range(1, 7)},
     **{"-" * length: "~" for length in range(2, 60)},  # the line under a table's header
 }
-_KINDS = _WORDS | _NUMBERS
+# In lead-ins and table headers only, so that a name may have them: Person 1
+_FRAME = {
+    **{"in": "I", "conclusion": "C", "based": "B", "on": "O", "analysis": "Y", "here": "E", "correct": "F"},
+    **{"roles": "R", "as": "A", "follows": "f", "json": "J"},
+    **{"person": "H", "inhabitant": "H", "type": "G", "identity": "G"},
+}
+_KINDS = _FRAME | _WORDS | _NUMBERS
 _OWN = frozenset(_WORDS) - {"."}
 _ROLE_LETTERS = frozenset("KVPQ")
 
 # The grammar. Every repetition is possessive, and no claim is a part of a longer one, so nothing backtracks far.
 _NUMBER = r"(?:\(1\)|1[.)])"
-_LABEL = rf"(?:{_NUMBER}|(?<![^\n])[-•])?+"
-_LEAD = r"\A\n*+(?:S[,:]?+)?+(?:T?+F?+W(?:i:?+|:|(?=\n)))?+\n*+"
+_LABEL = rf"(?:{_NUMBER}|(?<![^\n])[-•#])?+"
+_LEAD = r"""\A \n*+ (?: [#]?+
+    (?: (?: S | IC ) [,:]?+ | C (?: : | (?=\n) ) | BOTY , | T?+ F?+ W (?: i:?+ | : | (?=\n) )
+    | E (?: i T?+ F?+ W | r T?+ R ) : | T?+ R (?: (?: r (?:Af)?+ )?+ : | (?=\n) )
+    ) \n*+ )*+"""
 _MORE = r"(?:(?:,&?+|&)N)"
 _CLAIM = re.compile(
-    rf"""(?: {_LEAD} | (?!\A) (?: [.,;]\n*+&?+ | \n++&?+ | & | (?={_NUMBER}) ) ) {_LABEL}
-    (?: N [-i:=>] a?+ ([KV])
-    | ( N i T [KV]
+    rf"""(?: {_LEAD} | (?!\A) (?: (?: [.,;]\n*+ | \n++ ) (?: [&w]\n*+ )?+ | [&w]\n*+ | (?={_NUMBER}) ) ) {_LABEL}
+    (?: N (?: ie?+ | [-:=>] ) a?+ ([KV])
+    | ( N i T o?+ [KV]
     | N \( [KV] \)
     | N&N r b [PQ]
     | bN&N r [PQ]
-    | N {_MORE}++ r l?+ T?+ [PQ]
-    | [KV] : N
-    | T [KV] i :?+ N
-    | T?+ [PQ] (?: r:?+ | : ) (?: 0 | N {_MORE}*+ | (?: \n++ {_LABEL} N )++ )
+    | N {_MORE}++ r [le]?+ T?+ [PQ]
+    | T o?+ [KV] i :?+ N
+    | t r n [PQ]
+    | (?: T?+ [PQ] (?: r:?+ | : ) | (?<![^\n#•-]) [PQ] (?=\n) | [KV] : )
+      (?: (?: \n++ {_LABEL} )?+ (?: 0 | \(0\) ) | N {_MORE}*+ | (?: \n++ {_LABEL} N {_MORE}*+ )++ )
     ))""",
     re.VERBOSE,
 )
-_END = re.compile(r"[.;]?+\n*+")
+_END = re.compile(r"[.;!]?+\n*+")
 _PAIR = '"N":"[KV]"'
 _JSON_OR_TABLE = re.compile(
     rf"""{_LEAD}
-    (?: \{{ \n*+ {_PAIR} (?: ,\n*+{_PAIR} )*+ \n*+ \}} \n*+
-    | (?: \|H\|H\|\n \|[-~:]++\|[-~:]++\|\n )?+ (?: \|N\|a?+[KV]\| (?: \n++ | \Z ) )++
+    (?: (?: J\n++ )?+ \{{ \n*+ {_PAIR} (?: ,\n*+{_PAIR} )*+ \n*+ \}} \n*+
+    | (?: \|H\|G\|\n \|[-~:]++\|[-~:]++\|\n )?+ (?: \|N\|a?+[KV]\| (?: \n++ | \Z ) )++
     )""",
     re.VERBOSE,
 )
@@ -142,7 +162,7 @@ def _said_roles(kinds: str, gold: dict[str, str]) -> list[str] | None:
             continue
         role = "K" if "K" in longer or "P" in longer else "V"
         people = longer.count("N")
-        if ("T" in longer or longer[0] in "PQ") and people != list(gold.values()).count(role):
+        if (not people or "T" in longer or longer[0] in "PQ") and people != list(gold.values()).count(role):
             return None  # speaks of all who have this role, and is mistaken
         said += [role] * people
     return said if _END.fullmatch(kinds, end) else None

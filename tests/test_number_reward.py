@@ -184,7 +184,27 @@ SIGNS = ["72", "7", "2", "-", "−", "$", ",", "\\boxed{", "}", "**", " ", "\n",
 OTHERS = [".", "/", "\\frac{", "not", "m^2", "²", "k", ")"]
 SCRAPS = st.lists(st.sampled_from(SIGNS + OTHERS) | st.text(max_size=4)).map("".join)
 TAGS = st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "72"])).map("".join)
-TEXTS = st.text() | SCRAPS | TAGS
+WORDS = [
+    "up",
+    "to",
+    "and",
+    "a",
+    "half",
+    "of",
+    "six",
+    "students",
+    "did",
+    "don't",
+    "no",
+    ".",
+    "T-shirts",
+    "&",
+    "72",
+    "72,",
+    "!",
+]
+PROSE = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
+TEXTS = PROSE | st.text() | SCRAPS | TAGS
 
 
 @given(TEXTS, TEXTS)
@@ -203,6 +223,7 @@ def test_right_answers_hold_no_other_digits(answer):
 # Where a number, with its sign, may stand: in place of the @.
 AROUND = ["@", " @\n", "$@", "@ €", "USD @", "@%", "@\\%", "@ eggs", "@kg", "@ km/h", "@ m^2", "@ m²", "**@**"]
 AROUND += ["\\boxed{@}", "$\\boxed{@ \\text{ eggs}}$", "\\(@\\)", "#### @", "<b>@</b>", "x = @", "@ = @", "@\n**@**"]
+AROUND += ["@ T-shirts", "@ one-dollar bills", "@ students don't play", "It went up by @", "So @ eggs, the answer is @"]
 AROUND += ["The answer is @.", "Ann gets @ more than Bob!", "Left over: @ eggs", "It adds up to @", "$@ (@ dollars)"]
 
 
@@ -259,6 +280,16 @@ def test_split_digits_are_wrong(digits, data, gap):
 
 
 SPOILT = ["not @", "isn't @", "about @", "at least @", "@ or so", "@?", "@k", "@ million", "~@", "@²", "half of @"]
+SPOILT += [
+    "@-",
+    "!@",
+    "sqrt(@)",
+    "half of her @",
+    "up to @",
+    "@ times two",
+    "@ feet six inches",
+    "@ dollars and ten cents",
+]
 
 
 @given(spellings(), st.sampled_from(SPOILT))

@@ -34,6 +34,7 @@ ANSWERS = [
     ("Ethan is a knave and Zoey is a knight", RIGHT, "any order"),
     ("The answer is: Knights: Zoey; Knaves: Ethan.", RIGHT, "lead-in and headings"),
     ("Zoey is the knight. The knave is Ethan.", RIGHT, "the only knight and the only knave"),
+    ("Zoey is the only knight, while the only knave is Ethan!", RIGHT, "the only one of a role"),
     ("(999) Zoey is a knight\n(1) Ethan is a knave", RIGHT, "list numbers need no order"),
     (HUB + " " * (ANSWER_CAP - len(HUB)), RIGHT, "as long as the cap"),
     (HUB + " " * (ANSWER_CAP - len(HUB) + 1), WRONG, "one character over the cap"),
@@ -47,6 +48,11 @@ ANSWERS = [
     (". Zoey is a knight, Ethan is a knave", WRONG, "a separator in front"),
     ("and Zoey is a knight, Ethan is a knave", WRONG, "and in front"),
     ("Zoey is a knight, Ethan is a knave, and", WRONG, "and at the end"),
+    ("Zoey is a knight, Ethan is a knave, but maybe not", WRONG, "but and a hedge"),
+    ("Zoey is a knight, while Ethan", WRONG, "while without a whole claim after it"),
+    ("The roles are not as follows: " + HUB, WRONG, "a lead-in that denies"),
+    ("There are no knights. " + HUB, WRONG, "no knights, but there is one"),
+    ("| Role | Name |\n|---|---|\n| Zoey | knight |\n| Ethan | knave |", WRONG, "a header over the other column"),
     ("Zoey is a knight - Ethan is a knave", WRONG, "a dash is a bullet at the start of a line only"),
     ("Zoey: knight)\n(Ethan: knave", WRONG, "stray parentheses"),
     ("(1000) Zoey is a knight\nEthan is a knave", WRONG, "a list number above 999"),
@@ -65,6 +71,9 @@ MEGABYTES = [
 UP_TO_CAP = [
     *[("", unit, UNPARSEABLE) for unit in ("Zoey, ", "Zoey and ", "(", "(1) ", "\n", "knights: ", "{", "|", "-", "a'")],
     *[(HUB, unit, WRONG) for unit in (" and Zoey", "(1)", ".", ", Ethan is a knave", "\n- Zoey", "|", "{", "-")],
+    *[("", unit, UNPARSEABLE) for unit in ("answer: ", "the roles are ", "in conclusion, ", "there are no ", "but ")],
+    *[(HUB, unit, WRONG) for unit in (", but ", " and\n", "# ", "\n# Knights\n", "!", "\nThe only knave ")],
+    *[("Knights\n- Zoey", unit, WRONG) for unit in ("\n- Ethan", "\nEthan, Zoey", "\nnone", "\nKnaves")],
     *[("Knights: Zoey", unit, WRONG) for unit in (", Ethan", " and Ethan", "\n", "\nEthan", "(1)", "\nKnights: Zoey")],
     ('{"Zoey": "knight"', ',"Ethan": "knave"', WRONG),
     ("| Zoey | knight |", "\n| Ethan | knave |", WRONG),
@@ -169,7 +178,8 @@ def test_imports_no_torch():
 
 
 PIECES = ["Zoey", "Ethan", "Bob", " is ", " are ", "a ", "knight", "knave", "knights", "knaves", " and ", " not ", "->"]
-PIECES += ["or", "none", "both ", "the ", "Answer", "So", "</think>", "<answer>", "</answer>", *'\n\n,;.:-(){}|"1?*']
+PIECES += ["or", "none", "both ", "the ", "Answer", "So", "</think>", "<answer>", "</answer>", *'\n\n,;.:-(){}|"1?*#!']
+PIECES += [" but ", " also ", " only ", "no "]
 SCRAPS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join)
 
 
@@ -186,7 +196,7 @@ def _group(role: str, people: dict[str, str]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    return "".join(names) if len(names) < 2 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def _headings(people: dict[str, str], form: str, between: str) -> str:
@@ -198,6 +208,13 @@ def _sentences(people: dict[str, str]) -> str:
     return "; ".join(f"{_listed(n)} is a {r}" if len(n) == 1 else f"{_listed(n)} are {r}s" for r, n in groups)
 
 
+def _shortest(people: dict[str, str]) -> str:
+    """There are no knights. The only knave is Zoey. Zoey and Ethan are also knaves."""
+    texts = {0: "There are no {0}s", 1: "The only {0} is {1}"}
+    groups = [(role, _group(role, people)) for role in ROLES]
+    return ". ".join(texts.get(len(names), "{1} are also {0}s").format(role, _listed(names)) for role, names in groups)
+
+
 def _each(form: str, between: str):
     return lambda people: between.join(form.format(i, n, r) for i, (n, r) in enumerate(people.items(), 1))
 
@@ -206,18 +223,26 @@ FORMS = [
     *[_each(label + "{1} is a {2}", "\n") for label in ("({0}) ", "{0}. ", "{0}) ", "- ", "* ", "• ", "", "- **", "_")],
     *[_each("{1}" + link + "{2}", "\n") for link in (": ", " - ", " – ", "—", " -> ", " = ", " is ", ": a ", ":** ")],
     *[_each("{1} is a {2}", between) for between in (", ", " and ", ", and ", "; ", ". ", ".\n", ";\n\n", "\r\n")],
+    *[_each("- {1} is also a {2}", between + "\n") for between in (",", ", and", ", while", " whereas", ". But")],
+    *[_each("{1}" + link, ", but ") for link in (" --> {2}", ": [{2}]")],
     *[_each("({0}) **{1}** is a `{2}`.", between) for between in (" ", "\n")],
     _each("{1} ({2})", ", "),
     _each("| {1} | {2} |", "\n"),
     lambda people: "| Name | Role |\n|:---|---|\n" + _each("| {1} | {2} |", "\n")(people),
+    lambda people: "| Person | Type |\n|---|---|\n" + _each("| {1} | {2} |", "\n")(people),
+    lambda people: "```json\n{" + _each('"{1}": "{2}"', ", ")(people) + "}\n```",
     lambda people: "{" + _each('"{1}": "{2}"', ", ")(people) + "}",
     lambda people: "{\n" + _each('  "{1}": "{2}"', ",\n")(people) + "\n}",
     lambda people: _headings(people, "{0}s: {1}", "; "),
     lambda people: _headings(people, "**{0}s:** {1}", "\n"),
     lambda people: _headings(people, "The {0}s are {1}", ". "),
+    lambda people: _headings(people, "{0}: {1}", "\n"),
+    lambda people: _headings(people, "**{0}s**\n- {1}", "\n\n"),
     _sentences,
+    _shortest,
 ]
 LEADS = ["", "So", "Therefore,", "Hence,", "Answer:", "**Final answer:**", "The solution is:", "So, the answer is"]
+LEADS += ["The roles are as follows:", "### Conclusion\n", "Based on the analysis,", "Here is the solution:", "Roles:"]
 PEOPLE = ["Zoey", "Noah", "Ann", "Anna", "Mary", "Mary Ann", "O'Neil", "Jean-Luc", "Zoë", "小明", "C++", "x[0]"]
 SOLUTIONS = st.dictionaries(st.sampled_from(PEOPLE), st.sampled_from(list(ROLES)), min_size=1, max_size=6)
 
@@ -263,6 +288,7 @@ def test_no_changed_answer_is_right(solution, form, lead, rng: random.Random):
 
 
 INTRUDERS = ["not", "or", "Bob", "maybe", "was", "if", "?", "says", "knight", "knave", "knights", "1 2", "\u200b", "～"]
+INTRUDERS += ["only", "no", "but maybe", "also not"]
 
 
 @given(SOLUTIONS, st.sampled_from(FORMS), st.sampled_from(INTRUDERS), st.randoms(use_true_random=False))

@@ -9,6 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+
+from mini_r1.arguments import RecipeArguments
+from mini_r1.data import load_rows
+from tasks import countdown
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("_time", "runtime", "per_second")
@@ -116,7 +121,8 @@ def test_a_pipeline_skips_what_is_finished(home):
     summary = json.loads((home / "runs/mini-s42/summary.json").read_text())
     assert [stage["name"] for stage in summary["stages"]] == ["base", "cold-start", "rl", "greedy"]
     greedy = summary["stages"][3]["after"]
-    assert (greedy["samples"], greedy["n"]) == (1, 14)
+    problems = RecipeArguments(test_fraction=0.1, **{key: yaml.safe_load(TASK)[key] for key in ("task", "task_args")})
+    assert (greedy["samples"], greedy["n"]) == (1, len(load_rows(problems, countdown).test))
     assert summary["stages"][1]["after"]["n"] == 4 and summary["stages"][2]["after"] == summary["after"]
 
 
