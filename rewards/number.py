@@ -5,6 +5,25 @@ import unicodedata
 from fractions import Fraction
 from numbers import Integral
 
+from rewards.number_words import (
+    BOUNDS,
+    DONE_BY,
+    HELPING,
+    JOINS,
+    MAY_BE_JOINED,
+    NEVER_JOINED,
+    NEW_SUBJECT,
+    OPEN,
+    PASSED_OVER,
+    PREPOSITIONS,
+    SIGN_WORDS,
+    SMALL,
+    SPOILS,
+    SPOILS_AFTER_AND,
+    SPOILS_LAST,
+    SPOILS_LAST_LETTER,
+    SPOILS_NEXT,
+)
 from rewards.text import answer_block
 from rewards.verdict import Verdict, reward_from
 
@@ -46,46 +65,7 @@ _TOKEN = re.compile(
 )
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_SMALL = _words(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-# Words that spoil an answer wherever they stand: negation, hedging, a choice, a number or a sum in words.
-_SPOILS = _words(
-    "not no isnt wasnt arent cannot never neither nor none incorrect wrong false untrue anything unknown unsure "
-    "uncertain undefined impossible doubt hardly or either maybe perhaps possibly probably presumably likely "
-    "might guess guessing estimate estimated approximately approx roughly circa nearly almost plus doubled tripled "
-    "squared cubed root sqrt reciprocal inverse factorial zero twenty thirty forty fourty fifty sixty seventy eighty "
-    "ninety hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore"
-)
-_FRACTIONS = "half halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths "
-# Words that spoil the number they stand before: a bound, or something done to the number.
-_SPOILS_NEXT = _SMALL | _words(
-    _FRACTIONS + "about around over under above below beyond exceeds exceeding than between near close next but except "
-    "excluding unlike instead twice thrice double triple quadruple times square cube third quarter quarters fourth "
-    "fifth sixth seventh eighth ninth tenth hundredth divided multiplied dozen percent cent minimum maximum upwards log"
-)
-# Words that the look back from a number passes over, as in "half of the 72".
-_PASSED_OVER = _words("a an the of to by only just exactly as much many her his its my our their this that these those")
-_BOUNDS = {("at", "least"), ("at", "most"), ("in", "excess")}
-_OPEN = _words("of than by as")  # no line break or colon behind these ends the look back; no comma behind _SMALL
-# Words that spoil the number they stand behind: 72 point five, 7 two, 72 bn, 72-ish, 7 tenths.
-_SPOILS_LAST = _SMALL | _words(_FRACTIONS + "point halved bn mn mil mio mln grand ish pi π ⁿ")
-_SPOILS_LAST_LETTER = _words("k K M b B T x X y z n i e")  # with their case: 72 m is a length, 72 M millions
-_SPOILS_AFTER_AND = _SMALL | _words("half quarter quarters dozen")  # 72 dollars and a half, 72 and two
-_DONE_BY = _words("times less divided multiplied increased decreased reduced added")  # and a number in words
 _JOINED = re.compile(rf"-({_LETTER}{{2,}})")  # makes a T-shirt of T, a one-dollar bill of one
-_MAY_BE_JOINED = _SMALL | _words("T x X y z n i e")
-_NEVER_JOINED = _SMALL | _words(_FRACTIONS + "third quarter quarters fourth fifth eighth tenth dozen fold")
-_HELPING = _words("do did have had were")  # 72 students do not play
-_NEW_SUBJECT = _words("i we you it he she they is was are be equals")  # 72 I do not believe, 72 is what they don't
-_PREPOSITIONS = _words("for in on after from of per at with each every within to through during by over")
-_SIGN_WORDS = _words("minus negative neg")
-_JOINS = _words("and times over less into by from of than per another x")  # 72 and 72: a list or a product
 _PLAIN_WORD = re.compile(r"(?<![\\</A-Za-z])[A-Za-z]+")
 _SYMBOLS = frozenset("°℃℉㎡✓✔✅")
 _NOT_PUNCTUATION = frozenset("‰‱·‧⁓⁇⁈⁉？؟٫٬⁒")
@@ -138,7 +118,7 @@ def _read(token: str) -> Fraction | int | None:
 def _same_again(gap: str) -> bool:
     """Whether a number that comes twice is said again, as in `72 = 72.0`, rather than `7 7`, `7*7` or `7, 7`."""
     words = _PLAIN_WORD.findall(gap.rpartition("=")[2].rpartition(". ")[2])
-    if "+" in gap or "&" in gap or (words and words[-1].lower() in _JOINS):
+    if "+" in gap or "&" in gap or (words and words[-1].lower() in JOINS):
         return False
     if "=" in gap or "\n" in gap or ". " in gap:
         return True
@@ -169,7 +149,7 @@ class _Reader:
                 self.sign = "?" if self.sign == "-" else self.sign
                 if kind == "stop" or "\n" in text:
                     self.after = ""
-                    if text == "." or self.last not in (_SMALL if text in {",", ";"} else _OPEN):
+                    if text == "." or self.last not in (SMALL if text in {",", ";"} else OPEN):
                         self.before = self.last = ""
             elif kind == "word":
                 spoils = self.word(text, start)
@@ -190,9 +170,10 @@ class _Reader:
         return self.seen >= 0 and not self.sign
 
     def number(self, text: str, start: int) -> bool:
+        """It must be the gold and, where it is not the first, plainly the same number said again."""
         number = text.rstrip(".,")
         value = _read(number)
-        if value is None or start == self.word_end or self.sign == "?" or self.before in _SPOILS_NEXT:
+        if value is None or start == self.word_end or self.sign == "?" or self.before in SPOILS_NEXT:
             return True
         value = -value if self.sign else value
         good = value == self.gold and (self.seen < 0 or _same_again(self.block[self.seen : start]))
@@ -201,45 +182,48 @@ class _Reader:
         return not good
 
     def word(self, text: str, start: int) -> bool:
+        """A word may spoil the answer by itself, by what stands before it, or for the number that comes next."""
         word = "and" if text == "&" else text.lower()
         adjacent = start == self.word_end + 1
         self.word_end = start + len(text)
-        if (word in _SPOILS or word.endswith(("n't", "n’t"))) and not self.spared(word, adjacent):
+        if (word in SPOILS or word.endswith(("n't", "n’t"))) and not self.spared(word, adjacent):
             return True
-        if (self.before, word) in _BOUNDS or (not word.isascii() and any(map(str.isnumeric, word))):
+        if (self.before, word) in BOUNDS or (not word.isascii() and any(map(str.isnumeric, word))):
             return True
-        done = self.seen >= 0 and self.before in _DONE_BY and word in _SMALL
-        signs = self.sign == "minus" or (self.sign and word in _SIGN_WORDS)
+        done = self.seen >= 0 and self.before in DONE_BY and word in SMALL
+        signs = self.sign == "minus" or (self.sign and word in SIGN_WORDS)
         if done or signs or (self.after and self.spoils_behind(word, text, adjacent)):
             return True
-        self.sign = "minus" if word in _SIGN_WORDS else ""
+        self.sign = "minus" if word in SIGN_WORDS else ""
         if word == "up":
             self.before = "" if self.before.startswith(("add", "sum", "com", "went")) else word
         elif word == "to" and self.before == "up":
             self.before = "over"
-        elif word not in _PASSED_OVER and not self.sign:
+        elif word not in PASSED_OVER and not self.sign:
             self.before = "" if word == "percent" and self.seen >= 0 else word
         self.last = word
         return False
 
     def spared(self, word: str, adjacent: bool) -> bool:
+        """Whether a negation is about something else: "No. of eggs: 72", "72 students do not play"."""
         if word == "no":
             return self.block.startswith(". of ", self.word_end)
-        helped = word[:-3] in _HELPING and self.after in {"unit", "clause"}  # 72 students don't play
+        helped = word[:-3] in HELPING and self.after in {"unit", "clause"}  # 72 students don't play
         return adjacent and (helped or (word == "not" and self.after == "helping"))
 
     def spoils_behind(self, word: str, text: str, adjacent: bool) -> bool:
+        """Whether a word behind the number changes it (72 million, 72 feet six inches); keeps `after` up to date."""
         after, joined = self.after, _JOINED.match(self.block, self.word_end)
-        whole = not (joined and joined[1].lower() not in _NEVER_JOINED and (word in _SMALL or text in _MAY_BE_JOINED))
+        whole = not (joined and joined[1].lower() not in NEVER_JOINED and (word in SMALL or text in MAY_BE_JOINED))
         if after == "number":
-            self.after = "number and" if word == "and" else "" if word in _NEW_SUBJECT else "unit"
-            return whole and (word in _SPOILS_LAST or text in _SPOILS_LAST_LETTER)
+            self.after = "number and" if word == "and" else "" if word in NEW_SUBJECT else "unit"
+            return whole and (word in SPOILS_LAST or text in SPOILS_LAST_LETTER)
         if after == "number and" or after == "and":
             self.after = after if word in {"a", "an", "another", "then"} else "clause"
-            return word in _SPOILS_AFTER_AND or (after == "number and" and word in {"a", "an"})
-        helping = adjacent and word in _HELPING
-        self.after = "and" if word == "and" else "" if word in _NEW_SUBJECT else "helping" if helping else "clause"
-        return whole and after == "unit" and word in _SMALL and self.last not in _PREPOSITIONS
+            return word in SPOILS_AFTER_AND or (after == "number and" and word in {"a", "an"})
+        helping = adjacent and word in HELPING
+        self.after = "and" if word == "and" else "" if word in NEW_SUBJECT else "helping" if helping else "clause"
+        return whole and after == "unit" and word in SMALL and self.last not in PREPOSITIONS
 
 
 def _kind_of(character: str, previous: str) -> str:
