@@ -6,17 +6,19 @@ One real row (hub id Jiayi-Pan/Countdown-Tasks-3to4, split train):
 
 import functools
 import itertools
+import operator
 import random
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
 from tasks._countdown_solver import solve
-from tasks._traces import closing
+from tasks._traces import attempts, closing
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
-OPERATORS = "+-*/"
+_APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
+OPERATORS = "".join(_APPLY)
 
 
 def parse_row(raw: dict) -> dict:
@@ -112,14 +114,7 @@ def generate(
             op, works = options[int(draw() * len(options))]
             number = works[int(draw() * len(works))]
             nums.append(number)
-            if op == "+":
-                value += number
-            elif op == "-":
-                value -= number
-            elif op == "*":
-                value *= number
-            else:
-                value //= number
+            value = _APPLY[op](value, number)
         identity = (*sorted(nums), value)  # what `key` writes out
         if len(nums) < size or not least <= value <= most or identity in seen:
             continue
@@ -177,8 +172,7 @@ def trace(
 
     Args:
         give_up: probability, after each try that was wrong, to stop and answer an untried guess.
-        pushed: the first tries, a random number of them, go on whatever `give_up` says, and the tokens that decide
-            so are not learned: so that late tries are practised without learning patience.
+        pushed: see `tasks/_traces.py`; for practising late tries without learning patience.
         break_format: probability to leave out one of the tags.
 
     Returns:
@@ -193,19 +187,14 @@ def trace(
     if len(nums) < 2:
         raise ValueError(f"{nums} leaves nothing to search; a trace needs two numbers or more")
     tries = list(_search(nums, target, operators, limit))
-    line, answer, untried = tries[-1]
-    if not line.endswith("yes"):
+    lines = [line + "\n" for line, _, _ in tries]
+    if not lines[-1].endswith("yes\n"):
         raise ValueError(f"no order of {operators} makes {target} of {nums} from left to right")
-    push = rng.randrange(len(tries)) if pushed else 0
-    pieces = [("\n", True)]
-    for number, (line, _, untried) in enumerate(tries):
-        if number:
-            pieces.append(("Next: ", number > push))
-        pieces.append((line + "\n", True))
-        if number + 1 < len(tries) and number >= push and rng.random() < give_up:
-            pieces.append(("I give up and guess.\n", True))
-            answer = rng.choice(untried)
-            break
+    stop = "I give up and guess.\n"
+    pieces, ended = attempts(lines, rng, go_on="Next: ", stop=stop, give_up=give_up, pushed=pushed)
+    _, answer, untried = tries[ended]
+    if ended + 1 < len(tries):
+        answer = rng.choice(untried)
     return [*pieces, closing(_chain_text(nums, answer), rng, break_format)]
 
 
@@ -231,16 +220,9 @@ def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> lis
     """The values after each operator, from left to right; ends with None at the first that is not whole in 0..limit."""
     values, value = [], nums[0]
     for op, number in zip(ops, nums[1:], strict=True):
-        if op == "+":
-            value += number
-        elif op == "-":
-            value -= number
-        elif op == "*":
-            value *= number
-        elif number and value % number == 0:
-            value //= number
-        else:
-            value = -1
+        if op == "/" and (not number or value % number):
+            return [*values, None]
+        value = _APPLY[op](value, number)
         if not 0 <= value <= limit:
             return [*values, None]
         values.append(value)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from rewards.number import parse_gold
 from tasks._gsm8k_problems import TEMPLATES, fill
-from tasks._traces import closing
+from tasks._traces import attempts, closing
 
 HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"
@@ -179,8 +179,7 @@ def trace(
     Args:
         give_up: probability, after each calculation but the last, to stop and answer its result, which is wrong. Where
             it happens to equal the gold, the trace goes on.
-        pushed: the first calculations, a random number of them, go on whatever `give_up` says, and the tokens that
-            decide so are not learned: so that late calculations are practised without learning patience.
+        pushed: see `tasks/_traces.py`; for practising late calculations without learning patience.
         break_format: probability to leave out one of the tags.
 
     Returns:
@@ -192,17 +191,10 @@ def trace(
     steps = [_TWO_NUMBERS.fullmatch(step) for step in _STEP.findall(row["rationale"])]
     if not steps or not all(steps) or steps[-1][4] != row["answer"]:
         raise ValueError("a trace needs a generated row, whose rationale has steps of two numbers, such as <<6*4=24>>")
-    push = rng.randrange(len(steps)) if pushed else 0
-    pieces = [("\n", True)]
-    for number, step in enumerate(steps):
-        left, operator, right, answer = step.groups()
-        if number:
-            pieces.append(("Next: ", number > push))
-        pieces.append((f"{left} {operator} {right} = {answer}\n", True))
-        last = number + 1 == len(steps)
-        if last:
-            pieces.append(("Done.\n", True))
-        elif answer != row["answer"] and number >= push and rng.random() < give_up:
-            pieces.append(("I stop here.\n", True))
-            break
-    return [*pieces, closing(answer, rng, break_format)]
+    lines = ["{} {} {} = {}\n".format(*step.groups()) for step in steps]
+    wrong = [step[4] != row["answer"] for step in steps]
+    stop = "I stop here.\n"
+    pieces, ended = attempts(lines, rng, go_on="Next: ", stop=stop, give_up=give_up, pushed=pushed, may_stop=wrong)
+    if ended + 1 == len(steps):
+        pieces.append(("Done.\n", True))
+    return [*pieces, closing(steps[ended][4], rng, break_format)]

@@ -33,7 +33,7 @@ from tasks._knights_knaves_puzzles import (
     write_puzzle,
     write_statement,
 )
-from tasks._traces import closing
+from tasks._traces import attempts, closing
 
 HUB_ID = "K-and-K/knights-and-knaves"
 REWARD = "roles_reward"
@@ -215,18 +215,11 @@ def trace(
     statements = ast.literal_eval(row["statements"])
     names = row["names"]
     tries = list(_search(statements, names))
-    push = rng.randrange(len(tries)) if pushed else 0
-    pieces = [("\n", True)]
-    answer, _ = tries[-1]
-    for number, (_, text) in enumerate(tries):
-        if number:
-            pieces.append(("Next:", number > push))
-        pieces.append((text, True))
-        if number + 1 < len(tries) and number >= push and rng.random() < give_up:
-            pieces.append(("I give up and guess.\n", True))
-            untried = _worlds(len(names))[number + 1 :]
-            answer = rng.choice(untried)
-            break
+    lines, stop = [text for _, text in tries], "I give up and guess.\n"
+    pieces, ended = attempts(lines, rng, go_on="Next:", stop=stop, give_up=give_up, pushed=pushed)
+    answer, _ = tries[ended]
+    if ended + 1 < len(tries):
+        answer = rng.choice(_worlds(len(names))[ended + 1 :])
     return [*pieces, closing(_written(names, [ROLES[knight] for knight in answer]), rng, break_format)]
 
 
@@ -237,6 +230,7 @@ def _worlds(n: int) -> list[tuple[bool, ...]]:
 
 def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, ...], str]]:
     """Each supposed world until one fits: who is a knight in it, and its lines."""
+    said = [write_statement(statement, names, plain_wording) for statement in statements]
     for number, world in enumerate(_worlds(len(names))):
         is_a = [f" {name} {ROLES[knight]}," for name, knight in zip(names, world, strict=True)]
         lines = [("" if number else "First:") + "".join(is_a) + " then"]
@@ -249,8 +243,9 @@ def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, .
             if len(parts) > 1:
                 values += f" together {_yes_or_no(statement, world)};"
             fits = is_true(statement, world) == world[speaker]
-            said = write_statement(statement, names, plain_wording)
-            lines.append(f" {names[speaker]} says that {said}:{values}{is_a[speaker]} {'fits' if fits else 'fails'}")
+            lines.append(
+                f" {names[speaker]} says that {said[speaker]}:{values}{is_a[speaker]} {'fits' if fits else 'fails'}"
+            )
             if not fits:
                 break
         yield world, "\n".join(lines) + "\n"

@@ -10,22 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
 from rewards.number import ANSWER_CAP, NUMBER_CAP, number_reward, number_verdict, parse_gold
 from rewards.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
-MEGABYTE = 1_000_000
-RIGHT, WRONG, UNPARSEABLE = Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSEABLE
-
-
-def turn(answer: str, reasoning: str = "hm") -> str:
-    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
-
-
-def table(columns: str, rows: list[tuple]):
-    return pytest.mark.parametrize(columns, rows, ids=[reason for *_, reason in rows])
-
 
 # (gold, its value, reason)
 GOLDS = [

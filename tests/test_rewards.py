@@ -8,22 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
 import rewards
-from rewards import Verdict, answer_block, equation_reward, equation_verdict, format_reward, format_verdict, full_text
+from rewards import answer_block, equation_reward, equation_verdict, format_reward, format_verdict, full_text
 from rewards.equation import ANSWER_CAP, MAX_NESTING
-
-MEGABYTE = 1_000_000
-RIGHT, WRONG, UNPARSEABLE = Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSEABLE
-
-
-def turn(answer: str, reasoning: str = "hm") -> str:
-    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
-
-
-def table(columns: str, rows: list[tuple]):
-    return pytest.mark.parametrize(columns, rows, ids=[reason for *_, reason in rows])
-
 
 # Each text is asked for 3 out of [1, 2]: (text, format is right, verdict on the equation, reason)
 TEXTS = [

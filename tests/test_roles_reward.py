@@ -10,23 +10,12 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
 from rewards.roles import ANSWER_CAP, ROLES, roles_reward, roles_verdict
-from rewards.verdict import Verdict
 
-MEGABYTE = 1_000_000
-RIGHT, WRONG, UNPARSEABLE = Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSEABLE
 NAMES, GOLD = ["Zoey", "Ethan"], ["knight", "knave"]
 HUB = "(1) Zoey is a knight\n(2) Ethan is a knave"
-
-
-def turn(answer: str, reasoning: str = "hm") -> str:
-    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
-
-
-def table(columns: str, rows: list[tuple]):
-    return pytest.mark.parametrize(columns, rows, ids=[reason for *_, reason in rows])
-
 
 # Zoey is a knight, Ethan a knave: (answer, verdict, reason)
 ANSWERS = [

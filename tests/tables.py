@@ -1,0 +1,16 @@
+"""What the tests of all rewards are written with: a whole turn, and tables of cases that end with their reason."""
+
+import pytest
+
+from rewards import Verdict
+
+MEGABYTE = 1_000_000
+RIGHT, WRONG, UNPARSEABLE = Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSEABLE
+
+
+def turn(answer: str, reasoning: str = "hm") -> str:
+    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
+
+
+def table(columns: str, rows: list[tuple]):
+    return pytest.mark.parametrize(columns, rows, ids=[reason for *_, reason in rows])
