@@ -53,7 +53,33 @@ class RecipeArguments:
         default=None, metadata={"help": "Rewards that count as unparseable wherever the format is wrong."}
     )
     num_processes: int | None = field(
-        default=None, metadata={"help": "Training processes the recipe's batch was written for; others get a warning."}
+        default=None,
+        metadata={"help": "Training processes the batch was written for. On other hardware launch.py keeps the batch."},
+    )
+    accelerate_config: str | None = field(
+        default=None,
+        metadata={
+            "help": "A file of configs/ without .yaml, such as zero3, or a path: how several processes share the "
+            "training. Left out: ddp, and one process on a CPU."
+        },
+    )
+    gpu_gib: float | None = field(
+        default=None, metadata={"help": "GiB of memory of each GPU the recipe was written for; for the check."}
+    )
+    vllm_serve_args: dict | None = field(
+        default=None,
+        metadata={
+            "help": "Flags of `vllm serve`, over those that launch.py gives: {tensor_parallel_size: 2}; true for a "
+            "flag without a value, null to leave one out."
+        },
+    )
+    vllm_serve_command: list[str] | None = field(
+        default=None,
+        metadata={"help": "Words before the model's name that start the server. Left out: vllm serve, of this Python."},
+    )
+    guards: dict | None = field(
+        default=None,
+        metadata={"help": "When a run that cannot learn is stopped: keys and defaults are in mini_r1/guards.py."},
     )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
     dry_run: bool = field(default=False, metadata={"help": "Print the plan and stop before any weights are loaded."})

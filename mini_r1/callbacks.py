@@ -52,7 +52,9 @@ class OneLineAStep(TrainerCallback):
             parts.append(f"loss {float(logs['loss']):.4f}")
             if "mean_token_accuracy" in logs:
                 parts.append(f"token accuracy {logs['mean_token_accuracy']:.4f}")
-        parts.append(f"{spent / max(done, 1):.1f} s/step, {_clock(rest)} left")
+        share = logs["time/generation"] / logs["time/step"] if "time/step" in logs else 0.0
+        where = f" (generation {share:.0%})" if share > 0.5 else ""
+        parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {_clock(rest)} left")
         return "  ".join(parts)
 
 

@@ -22,11 +22,24 @@ class RecipeError(Exception):
         return ": ".join(part for part in (self.file, self.key, self.problem) if part)
 
 
+class RunStopped(Exception):
+    """A run that was ended because it cannot learn, and why, in one line. It is not finished; its checkpoints stay."""
+
+
 def exit_on_recipe_error(main: Callable[[], None]) -> None:
-    """Run `main`; a `RecipeError` becomes one line on stderr and exit status 2; anything else propagates."""
+    """Run `main`; a `RecipeError` becomes one line on stderr and exit status 2, a `RunStopped` one and status 1.
+
+    Anything else propagates.
+    """
     try:
         main()
-    except RecipeError as error:
+    except (RecipeError, RunStopped) as error:
         if os.environ.get("RANK", "0") == "0":  # once, not once for every process
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, RecipeError):
+            sys.exit(2)
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()  # the first process that ends has the launcher end all others
+        PartialState().destroy_process_group()
+        sys.exit(1)

@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from accelerate.utils import gather_object, set_seed
 from trl import GRPOTrainer
 
+from mini_r1.step_time import StepTimes
 from rewards import format_reward
 
 SAMPLES_FILE = "success_completion_samples.txt"
@@ -16,12 +18,17 @@ SAMPLES_FILE = "success_completion_samples.txt"
 class R1GRPOTrainer(GRPOTrainer):
     """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
 
-    Nothing of the algorithm is changed. Prompts must be strings, rows must have `difficulty`.
+    Nothing of the algorithm is changed. Prompts must be strings, rows must have `difficulty`. Where the time of a step
+    goes is logged as `StepTimes` says.
 
     Args:
         correct: the task's own reward with its default numbers, 1.0 for a right answer. What counts as right does not
             depend on what a recipe rewards.
         samples_per_step: right completions written to `success_completion_samples.txt` at each generation.
+
+    Attributes:
+        loss_sum: this process's losses so far. Once one was NaN or infinite, so is the sum; the log leaves those out.
+        grad_norm: of the last optimizer step, before clipping, over all processes; NaN is -1 with DeepSpeed.
     """
 
     def __init__(self, *args, correct: Callable, samples_per_step: int = 1, **kwargs):
@@ -29,6 +36,12 @@ class R1GRPOTrainer(GRPOTrainer):
         self.correct = correct
         self.samples_per_step = samples_per_step
         self._graded: list[tuple] | None = None  # while evaluating: (prompt, difficulty, right, well formed, tokens)
+        self.loss_sum = torch.zeros((), device=self.accelerator.device)
+        self.grad_norm: torch.Tensor | float | None = None
+        self.times = StepTimes(self._metrics["train"], self.accelerator.device)
+        self.add_callback(self.times)
+        if self.use_vllm:
+            self.vllm_generation.sync_weights = self.times.part("weight_sync")(self.vllm_generation.sync_weights)
 
     def measure(self, seed: int) -> dict:
         """Sample `num_generations_eval` completions for every held-out problem and grade them.
@@ -73,8 +86,36 @@ class R1GRPOTrainer(GRPOTrainer):
         logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
         super().log(logs, start_time)
 
+    def training_step(self, model, inputs, num_items_in_batch):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.loss_sum += loss
+        return loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        self.grad_norm = super()._get_grad_norm(model, grad_norm)
+        return self.grad_norm
+
+    def _prepare_inputs(self, generation_batch):
+        with self.times.part("rest"):
+            return super()._prepare_inputs(generation_batch)
+
+    def _generate(self, prompts):
+        with self.times.part("generation"):
+            generated = super()._generate(prompts)
+        if self.model.training:
+            mean_length = self._metrics["train"]["completions/mean_length"][-1]  # over all processes
+            self.times.tokens += mean_length * len(prompts) * self.accelerator.num_processes
+        return generated
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        if torch.is_grad_enabled():  # the loss itself
+            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        with self.times.part("logprobs"):
+            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with self.times.part("reward"):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         sampling = self.model.training and self.accelerator.is_main_process
         if self._graded is None and not sampling:
             return rewards

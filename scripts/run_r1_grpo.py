@@ -31,6 +31,10 @@ def main() -> None:
             recipe.values.update(use_cpu=True, bf16=False)  # weights are not loaded; a laptop can look at any recipe
         args, training, model_args = build(recipe, types)
         rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+
+        from mini_r1.guards import read_guards
+
+        args.guards = read_guards(args.guards)
         if dry_run:
             from mini_r1.dry_run import dry_run_grpo
 
@@ -63,6 +67,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
 
     from mini_r1.callbacks import add_callbacks
     from mini_r1.finish import finish_grpo, model_kwargs, save_and_publish
+    from mini_r1.guards import Guards
     from mini_r1.trainer import R1GRPOTrainer, drop_samples_after, seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
@@ -80,6 +85,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         correct=load_rewards([task.REWARD], None, None, task)[0],
     )
     add_callbacks(trainer, run.seconds)
+    trainer.add_callback(Guards(trainer, args.guards))
 
     before = run.read("before.json")
     if test_set is not None and before is None:

@@ -97,7 +97,10 @@ def environment() -> dict:
 def losses(folder: Path) -> list[dict]:
     """The log history, without what is a time."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    return [{name: value for name, value in entry.items() if not name.endswith(TIMES)} for entry in history]
+    return [
+        {name: value for name, value in entry.items() if not (name.endswith(TIMES) or name.startswith("time/"))}
+        for entry in history
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+"""Where the time of a training step goes: generation, rewards, weight sync, log-probabilities, update, the rest."""
+
+import time
+from contextlib import contextmanager
+
+import torch
+from transformers import TrainerCallback
+
+PARTS = ("generation", "reward", "weight_sync", "logprobs", "update", "rest")
+
+
+class StepTimes(TrainerCallback):
+    """Splits the wall time of every optimizer step; each moment belongs to one part, the innermost that is open.
+
+    Logged, as means over the steps since the last log: `time/<part>` and their sum `time/step`, in seconds, and
+    `tokens_per_second`, the completion tokens of all processes per second of generation. Each process has a clock of
+    its own; the main process's is logged.
+
+    - generation: from prompts to decoded completions, with the wait for the slowest process. It counts in the step in
+      which it happens, also where one rollout serves several steps.
+    - reward: the reward functions, with the wait for the slowest process.
+    - weight_sync: the policy's weights to vLLM.
+    - logprobs: of the old policy and of the reference policy, outside the loss.
+    - update: forward, backward and optimizer.
+    - rest: padding, advantages, metrics.
+
+    On CUDA also `memory/peak_gib`, the most that tensors of the main process took in a step (vLLM's own not counted).
+
+    Loading rows, logging, saving and evaluating happen between steps and are in none of them. CUDA runs behind the
+    host, and nothing here waits for it. Generation and loss end with results on the host, so their times are true;
+    what the device still has to do of a log-probability is taken from the rewards, which wait for it; the end of the
+    optimizer's update and of a weight sync may count in the part that follows.
+
+    Args:
+        metrics: the trainer's lists of values, which it averages when it logs.
+        device: where the model is.
+
+    Attributes:
+        seconds: part -> seconds, of the step under way or of the last one.
+        tokens: completion tokens of all processes in the same step; whoever generates adds to it.
+    """
+
+    def __init__(self, metrics: dict[str, list[float]], device: torch.device):
+        self.metrics, self.device = metrics, device
+        self._open: list[str] = []  # the parts under way, the innermost last; empty outside of steps
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.tokens, self._behind = 0.0, []
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self._open, self._since = ["update"], time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._charge()
+        self._open = []
+        self._settle_logprobs()
+        for name, seconds in self.seconds.items():
+            self.metrics[f"time/{name}"].append(seconds)
+        self.metrics["time/step"].append(sum(self.seconds.values()))
+        if self.device.type == "cuda":
+            self.metrics["memory/peak_gib"].append(torch.cuda.max_memory_allocated(self.device) / 2**30)
+        if self.tokens:
+            self.metrics["tokens_per_second"].append(self.tokens / self.seconds["generation"])
+
+    @contextmanager
+    def part(self, name: str):
+        """What happens inside is charged to `name`, and no longer to the part around it; outside of steps to none."""
+        if not self._open:
+            yield
+            return
+        self._charge()
+        self._open.append(name)
+        queued = name == "logprobs" and self.device.type == "cuda"
+        begin = _passed() if queued else None
+        yield
+        if queued:
+            self._behind.append((begin, _passed()))
+        self._charge()
+        self._open.pop()
+
+    def _charge(self) -> None:
+        now = time.perf_counter()
+        self.seconds[self._open[-1]] += now - self._since
+        self._since = now
+
+    def _settle_logprobs(self) -> None:
+        """Move the time in which the rewards waited for log-probabilities to the latter."""
+        device_seconds = sum(begin.elapsed_time(end) for begin, end in self._behind) / 1000
+        late = min(max(device_seconds - self.seconds["logprobs"], 0.0), self.seconds["reward"])
+        self.seconds["logprobs"] += late
+        self.seconds["reward"] -= late
+
+
+def _passed() -> torch.cuda.Event:
+    """An event that notes when the device has done its work so far."""
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event

@@ -1,0 +1,57 @@
+"""A GRPO trainer so small that a step takes milliseconds: random weights, completions of a few random tokens."""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+import tasks
+from mini_r1.prompts import get_template, render
+from mini_r1.tiny_model import build_model
+from mini_r1.trainer import R1GRPOTrainer
+from rewards import equation_reward
+
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+         "num_key_value_heads": 2, "max_position_embeddings": 128}  # fmt: skip
+
+
+def small_model(folder: Path, tokenizer) -> str:
+    """A model folder that a trainer or a script loads."""
+    build_model(tokenizer, seed=0, **SIZES).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def small_trainer(model: str, tokenizer, rows: list[dict], rewards: list, output_dir: Path, **settings):
+    """An `R1GRPOTrainer` of 2 groups of 4 completions a step; `settings` go over its `GRPOConfig`."""
+    from transformers import PrinterCallback
+    from trl import GRPOConfig
+
+    task, template = tasks.get("countdown"), get_template("mini_r1")
+    dataset = Dataset.from_list(
+        [
+            {"prompt": render(template, task, row, tokenizer), "prefill": "<think>", "difficulty": 3, **row}
+            for row in rows
+        ]
+    )
+    values = {
+        "output_dir": str(output_dir), "report_to": "none", "use_cpu": True, "bf16": False, "disable_tqdm": True,
+        "gradient_checkpointing": False, "per_device_train_batch_size": 8, "num_generations": 4, "beta": 0.0,
+        "per_device_eval_batch_size": 8, "num_generations_eval": 2, "max_completion_length": 6, "logging_steps": 1,
+        "max_steps": 5, "save_strategy": "no", "learning_rate": 1e-3, "model_init_kwargs": {"dtype": "float32"},
+    }  # fmt: skip
+    trainer = R1GRPOTrainer(
+        model=model,
+        reward_funcs=rewards,
+        args=GRPOConfig(**values | settings),
+        train_dataset=dataset,
+        eval_dataset=dataset.select(range(2)),
+        processing_class=tokenizer,
+        correct=equation_reward,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def kinds_of_letters(completions, **kwargs) -> list[float]:
+    """A reward that nearly always differs within a group of random completions."""
+    return [float(len(set(text))) for text in completions]
