@@ -1,0 +1,107 @@
+"""The vLLM server beside a trainer: its command line, its environment, and free ports for both.
+
+TRL talks to plain `vllm serve`. What it needs of it (TRL 1.16, trl/generation/vllm_client.py): the development
+endpoints, a weight-transfer engine, log-probabilities after temperature and top-k/p, and any number of them.
+"""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from mini_r1.errors import RecipeError
+
+LOOPBACK = "127.0.0.1"
+HEALTH = "/health"
+
+
+def server_words(values: dict, host: str, port: int, max_model_len: int) -> list[str]:
+    """The command line of the server.
+
+    Args:
+        values: a checked recipe; `vllm_serve_args` wins over everything here.
+        max_model_len: tokens of the longest prompt and completion together.
+
+    Raises:
+        RecipeError: for a flag's value that is neither text, number, true, null, list nor map.
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "max_model_len": max_model_len,
+        "dtype": values.get("dtype") or "auto",
+        "gpu_memory_utilization": 0.9,
+        "weight_transfer_config": {"backend": "nccl"},
+        "logprobs_mode": "processed_logprobs",
+        "max_logprobs": -1,
+        "revision": values.get("model_revision") if values.get("model_revision") != "main" else None,
+        "trust_remote_code": values.get("trust_remote_code") or None,
+        **(values.get("vllm_serve_args") or {}),
+    }
+    command = values.get("vllm_serve_command") or [str(Path(sys.executable).with_name("vllm")), "serve"]
+    return [*command, values["model_name_or_path"], *(word for key in flags for word in _flag(key, flags[key]))]
+
+
+def server_environment(values: dict, gpus: tuple[str, ...]) -> dict[str, str]:
+    """What the server's environment has beyond this one's: the development endpoints (for a trusted network only: the
+    server listens on the loopback address unless told otherwise), and its GPUs."""
+    visible = gpu_environment(gpus) if gpus else {}
+    return {"VLLM_SERVER_DEV_MODE": "1", **visible, **_on_loopback(values.get("vllm_server_host") or LOOPBACK)}
+
+
+def trainer_environment(values: dict, gpus: tuple[str, ...], backend: str) -> dict[str, str]:
+    """What the trainer's environment has beyond this one's."""
+    visible = gpu_environment(gpus) if gpus else {}
+    return visible | (_on_loopback(values.get("vllm_server_host") or LOOPBACK) if backend == "server" else {})
+
+
+def gpu_environment(gpus: tuple[str, ...]) -> dict[str, str]:
+    """Variables that show a process these GPUs, numbered as nvidia-smi numbers them."""
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+
+
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
+    """`count` different TCP ports on which nothing listens now, chosen by the kernel."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((host, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def port_is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection blocks nothing
+        try:
+            one.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _flag(key: str, value) -> list[str]:
+    name = "--" + key.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [name] if value else ["--no-" + key.replace("_", "-")]
+    if isinstance(value, dict):
+        return [name, json.dumps(value)]
+    if isinstance(value, list):
+        return [name, *map(str, value)]
+    if isinstance(value, str | int | float):
+        return [name, str(value)]
+    raise RecipeError(
+        f"{key}: got {value!r}, expected text, a number, true, false, null, a list or a map", key="vllm_serve_args"
+    )
+
+
+def _on_loopback(host: str) -> dict[str, str]:
+    # vLLM and TRL would meet on this machine's outward address to pass weights on
+    local = host in (LOOPBACK, "localhost") and "VLLM_HOST_IP" not in os.environ
+    return {"VLLM_HOST_IP": LOOPBACK} if local else {}
