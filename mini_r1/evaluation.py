@@ -3,6 +3,7 @@
 import time
 from types import ModuleType
 
+from mini_r1.errors import RecipeError
 from mini_r1.reward_loader import load_rewards
 
 
@@ -10,16 +11,26 @@ def measure_model(model, tokenizer, test_set, task: ModuleType, config) -> dict:
     """`R1GRPOTrainer.measure` for a model that is not being trained with GRPO.
 
     Args:
-        model: a loaded model, or the name of one.
+        model: the name of a model, or the trainer that has just trained one.
         test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
         config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device, backend.
+
+    Raises:
+        RecipeError: for a named model where DeepSpeed does not split its weights: it has no other use without training.
     """
     from mini_r1.callbacks import add_callbacks
     from mini_r1.trainer import R1GRPOTrainer
 
+    named = isinstance(model, str)
+    if named and config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage != 3:
+        raise RecipeError(
+            "ZeRO below stage 3 splits nothing that an evaluation has; use --config_file configs/ddp.yaml",
+            key="--config_file",
+            file="accelerate launch",
+        )
     correct = load_rewards([task.REWARD], None, None, task)[0]
     trainer = R1GRPOTrainer(
-        model=model,
+        model=model if named else model.model,
         reward_funcs=[correct],
         args=config,
         train_dataset=test_set,
@@ -27,6 +38,9 @@ def measure_model(model, tokenizer, test_set, task: ModuleType, config) -> dict:
         processing_class=tokenizer,
         correct=correct,
     )
+    if not named:  # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
+        trainer.accelerator, trainer.model_wrapped = model.accelerator, model.model_wrapped
+        trainer.deepspeed = model.deepspeed
     add_callbacks(trainer, time.monotonic)
     return trainer.measure(config.seed)
 

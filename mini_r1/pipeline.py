@@ -29,7 +29,6 @@ class Stage:
     recipe: str
     folder: Path
     init_from: Path | None
-    on_cpu: bool
 
     @property
     def summary(self) -> dict | None:
@@ -84,7 +83,6 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
             names = ", ".join(done) or "none"
             raise RecipeError(f"no earlier stage {entry['init_from']!r}; there is {names}", key="init_from", file=path)
         init_from = done.get(entry.get("init_from"))
-        on_cpu = bool(recipe.values.get("use_cpu"))
         checked = check(recipe, types)
         with checked.blame():
             tasks.get(checked.values.get("task"))
@@ -98,7 +96,7 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
                     key="stages",
                     file=path,
                 )
-        stages.append(Stage(entry["name"], entry["run"], source, Path(checked.values["output_dir"]), init_from, on_cpu))
+        stages.append(Stage(entry["name"], entry["run"], source, Path(checked.values["output_dir"]), init_from))
     seed = seed if seed is not None else checked.values.get("seed", 42)
     return Pipeline(Path("runs") / f"{Path(path).stem}-s{seed}", stages)
 

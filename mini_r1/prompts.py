@@ -130,6 +130,8 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
         text = tokenizer.apply_chat_template(turns, tokenize=False, **how)
     except TemplateError as error:  # such as Gemma's, which refuses a system turn
         raise RecipeError(f"the model's chat template refuses it: {error}", key="prompt_template") from error
+    if tokenizer.num_special_tokens_to_add() == 0:  # as the chat template adds none
+        return text
     wanted = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)["input_ids"]
     if prompt_ids(text, tokenizer) == wanted:
         return text
@@ -144,6 +146,6 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
     )
 
 
-def prompt_ids(prompt: str, tokenizer) -> list[int]:
-    """Token ids as TRL makes them of a string prompt."""
+def prompt_ids(prompt: str | list[str], tokenizer) -> list:
+    """Token ids as TRL makes them of a string prompt, or of each of several."""
     return tokenizer(text=prompt)["input_ids"]

@@ -83,11 +83,13 @@ def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwr
     run = Run(Path(output_dir), recipe, process.is_main_process)
     with process.main_process_first():  # the others then find what the main process made of the directory
         if run.main_process and overwrite and run.folder.exists():
-            run.say(f"{run.folder} is moved to {_set_aside(run.folder)}, as overwrite_output_dir says")
+            run.say(f"{run.folder} is moved to {set_aside(run.folder)}, as overwrite_output_dir says")
         _refuse_other_recipe(run)
         run.finished = (run.folder / "summary.json").exists()
         if not run.finished:
             run.checkpoint, run._earlier_seconds = find_checkpoint(run.folder, wanted_checkpoint, run.say)
+            if run.checkpoint:
+                refuse_other_processes(run.folder, process.num_processes)
         if run.main_process and not run.finished:
             write_resolved(recipe, run.folder)
             attempts = (run.read("manifest.json") or {}).get("attempts", [])
@@ -143,7 +145,23 @@ def _refuse_other_recipe(run: Run) -> None:
         )
 
 
-def _set_aside(folder: Path) -> Path:
+def refuse_other_processes(folder: Path, processes: int) -> None:
+    """Raise `RecipeError` where a run in `folder` was begun on another number of processes.
+
+    Random numbers and the order of rows hang on it: what went on would be another run.
+    """
+    path = folder / "manifest.json"
+    begun_on = json.loads(path.read_text())["hardware"]["processes"] if path.exists() else processes
+    if begun_on != processes:
+        raise RecipeError(
+            f"{folder} was begun on {begun_on} training processes and cannot go on exactly on {processes}: use "
+            f"{begun_on} again, choose another --output_dir, or start anew with --overwrite_output_dir true",
+            key="output_dir",
+        )
+
+
+def set_aside(folder: Path) -> Path:
+    """Move an old run's directory out of the way, deleting nothing; return where it went."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1

@@ -1,8 +1,6 @@
-"""What a recipe can be run as: the script, the keys it knows, and how it is launched."""
+"""What a recipe can be run as: the script, and the keys it knows."""
 
 import os
-import shutil
-import sys
 from pathlib import Path
 
 from mini_r1.arguments import BuildArguments, RecipeArguments, SFTArguments
@@ -48,21 +46,3 @@ def processes() -> int:
             file="accelerate launch",
         )
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def command(kind: str, recipe: str, launch: list[str] | None, on_cpu: bool, flags: list[str]) -> list[str]:
-    """The command line that runs a recipe.
-
-    Args:
-        launch: how training scripts are started, such as ["accelerate", "launch", "--num_processes", "2"]; None: by
-            `accelerate launch` on all GPUs where there is one, as a plain process otherwise.
-        on_cpu: the recipe says `use_cpu`, so GPUs do not matter.
-    """
-    script = str(SCRIPTS / KINDS[kind])
-    if kind == "build_model":
-        launch = []
-    elif launch is None and not on_cpu and shutil.which("nvidia-smi"):
-        launch = ["accelerate", "launch"]
-    if launch and launch[0] == "accelerate":  # the one beside this Python, also where its folder is not on PATH
-        launch = [str(Path(sys.executable).with_name("accelerate")), *launch[1:]]
-    return [*(launch or [sys.executable]), script, "--config", recipe, *flags]

@@ -1,25 +1,23 @@
 """Run the stages of a pipeline, one after the other; a finished stage is skipped, an interrupted one goes on.
 
-python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [--overwrite_output_dir true]
-    [--launch "accelerate launch --num_processes 2"]
+python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [--overwrite_output_dir true] [--gpus N]
 """
 
 import shlex
-import subprocess
 import sys
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.launch import Options, launch
 from mini_r1.pipeline import read_pipeline, stages_table, write_summary
 from mini_r1.recipe import parse_command_line
-from mini_r1.stages import command
 
 
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
-    seed, fresh, launch = flags.pop("seed", None), flags.pop("overwrite_output_dir", False), flags.pop("launch", None)
+    seed, fresh, gpus = flags.pop("seed", None), flags.pop("overwrite_output_dir", False), flags.pop("gpus", None)
     if flags:
         raise RecipeError(
-            "no flag of a pipeline; it knows --seed, --overwrite_output_dir and --launch, and a stage's keys are set "
+            "no flag of a pipeline; it knows --seed, --overwrite_output_dir and --gpus, and a stage's keys are set "
             "in its recipe",
             key=next(iter(flags)),
             file="command line",
@@ -30,13 +28,12 @@ def main() -> None:
         if stage.finished and not fresh:
             print(f"=== {title}: finished in {stage.folder}, skipped", flush=True)
             continue
-        how = shlex.split(launch) if launch else None
-        words = command(stage.kind, stage.recipe, how, stage.on_cpu, stage.flags(seed, bool(fresh)))
-        print(f"=== {title}: {shlex.join(words)}", flush=True)
-        status = subprocess.run(words, check=False).returncode
+        words = ["--config", stage.recipe, *stage.flags(seed, bool(fresh))]
+        print(f"=== {title}: launch.py --run {stage.kind} {shlex.join(words)}", flush=True)
+        status = launch(words, Options(stage.kind, gpus))
         if status:
             print(f"error: {title} ended with status {status}; run the same command again to go on", file=sys.stderr)
-            sys.exit(2 if status == 2 else 1)
+            sys.exit(status)
     write_summary(pipeline)
     print(f"\n{stages_table(pipeline)}")
 

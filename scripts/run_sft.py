@@ -8,7 +8,7 @@ import sys
 import tasks
 from mini_r1 import hub, prompts
 from mini_r1.data import load_rows, to_dataset
-from mini_r1.errors import exit_on_recipe_error
+from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.stages import dataclass_types
 
@@ -23,6 +23,11 @@ def main() -> None:
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         args, training, model_args = build(recipe, types)
+        if args.muon_learning_rate is not None and training.deepspeed_plugin is not None:
+            raise RecipeError(
+                "Muon needs whole matrices, and DeepSpeed splits them; use null (AdamW for all), or configs/ddp.yaml",
+                key="muon_learning_rate",
+            )
         train(recipe, args, training, model_args, task, template)
 
 
@@ -77,7 +82,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
     after = None
     if rows.test:
         test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
-        after = measure_model(trainer.model, tokenizer, test_set, task, config_like(training, args))
+        after = measure_model(trainer, tokenizer, test_set, task, config_like(training, args))
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)

@@ -175,3 +175,28 @@ def test_secrets_are_not_written(recipe_of):
     assert all("hf_secret" not in file.read_text() for file in run.folder.iterdir())
     save(run, 20, seconds=5.0)
     assert start(recipe_of(hub_token="hf_other")).checkpoint is not None
+
+
+def begun_on(run: run_dir.Run, processes: int) -> None:
+    manifest = run.read("manifest.json")
+    run.write("manifest.json", manifest | {"hardware": manifest["hardware"] | {"processes": processes}})
+
+
+def test_a_checkpoint_of_another_number_of_processes_is_refused(recipe_of):
+    run = start(recipe_of())
+    begun_on(run, 7)
+    assert start(recipe_of()).checkpoint is None  # nothing to go on with yet: any number will do
+    begun_on(run, 7)
+    save(run, 2, 1.0)
+    with pytest.raises(RecipeError, match="begun on 7 training processes and cannot go on exactly on 1: use 7 again"):
+        start(recipe_of())
+    begun_on(run, 1)
+    assert start(recipe_of()).checkpoint
+
+
+def test_a_finished_run_may_be_looked_at_from_other_hardware(recipe_of):
+    run = start(recipe_of())
+    save(run, 2, 1.0)
+    run.finish({"stage": "r1_grpo"})
+    begun_on(run, 7)
+    assert start(recipe_of()).finished

@@ -1,0 +1,45 @@
+"""Would a recipe run here? All errors at once, then warnings, notes and what is right. Nothing is started or loaded.
+
+python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--any_key value]
+
+--gpus N        check for N GPUs, also where they are not here; 0 is a CPU. Left out: those that are here
+--run KIND      r1_grpo, sft, evaluate or build_model. Left out: by the recipe's name (-sft, -eval, -base), or r1_grpo
+The exit status is 2 where there is an error.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.launch import Options, cpu_flags
+from mini_r1.preflight_imports import leave_torch_out
+from mini_r1.recipe import COMMAND_LINE, parse_command_line
+from mini_r1.stages import KINDS
+
+BY_NAME = {"-sft": "sft", "-eval": "evaluate", "-base": "build_model"}
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):  # argparse would print its usage first
+        raise RecipeError(message, file=COMMAND_LINE)
+
+
+def main() -> None:
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", choices=KINDS)
+    parser.add_argument("--gpus", type=int)
+    own, words = parser.parse_known_args(sys.argv[1:])
+    stem = Path(parse_command_line(words)[0]).stem
+    kind = own.run or next((run for tail, run in BY_NAME.items() if stem.endswith(tail)), "r1_grpo")
+    leave_torch_out(words)
+
+    from mini_r1.preflight import preflight, report
+
+    found = preflight([*words, *cpu_flags(Options(kind, own.gpus))], kind, gpus=own.gpus, assume_gpus=True)
+    report(found, verbose=True)
+    sys.exit(2 if found.failed else 0)
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)

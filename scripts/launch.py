@@ -1,0 +1,49 @@
+"""Run a recipe on what this machine has: a CPU, one GPU, or many, with a vLLM server where the recipe wants one.
+
+python scripts/launch.py --config recipes/NAME.yaml [--gpus N] [--dry_run] [--any_key value]
+
+--gpus N        use N GPUs; 0 is a CPU (generation by transformers). Left out: as many as the recipe was written for
+--dry_run       check, print the plan and the exact commands, start nothing; GPUs that are not here are assumed
+--run KIND      r1_grpo (default), sft, evaluate or build_model: the script that the recipe is for
+Over several machines (configs/slurm-nodes.sh):
+--part PART     trainer or server: the other one is on other machines
+--num_machines, --machine_rank, --main_process_ip, --main_process_port: as accelerate's
+"""
+
+import argparse
+import sys
+
+from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.launch import Options, launch
+from mini_r1.launch_plan import Machines
+from mini_r1.stages import KINDS
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):  # argparse would print its usage first
+        raise RecipeError(message, file="command line")
+
+
+def parse(words: list[str]) -> tuple[Options, list[str]]:
+    """The launcher's own flags, and all other words, which are the recipe's."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", choices=KINDS, default="r1_grpo")
+    parser.add_argument("--gpus", type=int)
+    parser.add_argument("--dry_run", action="store_true")
+    parser.add_argument("--part", choices=("all", "trainer", "server"), default="all")
+    parser.add_argument("--num_machines", type=int, default=1)
+    parser.add_argument("--machine_rank", type=int, default=0)
+    parser.add_argument("--main_process_ip")
+    parser.add_argument("--main_process_port", type=int)
+    own, rest = parser.parse_known_args(words)
+    machines = Machines(own.part, own.num_machines, own.machine_rank, own.main_process_ip, own.main_process_port)
+    return Options(own.run, own.gpus, own.dry_run, machines), rest
+
+
+def main() -> None:
+    options, words = parse(sys.argv[1:])
+    sys.exit(launch(words, options))
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)

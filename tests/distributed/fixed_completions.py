@@ -1,0 +1,48 @@
+"""scripts/run_r1_grpo.py on completions that are known beforehand, so that runs can differ only in how they compute.
+
+A completion depends on its prompt and on its place in the group, not on the policy, nor on the process that asks for
+it. The loss type changes from step to step: grpo, dapo, dr_grpo, and again.
+"""
+
+import random
+import runpy
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run_r1_grpo.py"
+LOSS_TYPES = ("grpo", "dapo", "dr_grpo")
+
+
+def odd_tokens(completions, completion_ids, **kwargs) -> list[float]:
+    """A reward that nearly always differs within a group: the share of odd token ids."""
+    return [sum(i % 2 for i in ids) / len(ids) for ids in completion_ids]
+
+
+def complete(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+    """In place of the trainer's generation: token ids for each prompt of this process, and no log-probabilities."""
+    tokenizer = self.processing_class
+    words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+    first = self.accelerator.process_index * len(prompt_ids)  # two processes may share a group
+    completions = []
+    for place, ids in enumerate(prompt_ids, first):
+        dice = random.Random(f"{ids} {place % num_generations}")
+        length = dice.randint(1, self.max_completion_length - 1)
+        completions.append([*dice.choices(words, k=length), tokenizer.eos_token_id])
+    return completions, None
+
+
+def main() -> None:
+    from mini_r1.trainer import R1GRPOTrainer
+
+    own_step = R1GRPOTrainer.training_step
+
+    def training_step(self, *args):
+        self.loss_type = LOSS_TYPES[self.state.global_step % len(LOSS_TYPES)]
+        return own_step(self, *args)
+
+    R1GRPOTrainer._generate_single_turn = complete
+    R1GRPOTrainer.training_step = training_step
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

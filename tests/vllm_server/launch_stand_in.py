@@ -1,0 +1,11 @@
+"""scripts/launch.py as it is, except that stand_in_trainer.py is what runs an r1_grpo recipe."""
+
+import runpy
+from pathlib import Path
+
+from mini_r1 import launch
+
+HERE = Path(__file__).parent
+
+launch.KINDS = {**launch.KINDS, "r1_grpo": str(HERE / "stand_in_trainer.py")}
+runpy.run_path(str(HERE.parents[1] / "scripts" / "launch.py"), run_name="__main__")
