@@ -1,4 +1,4 @@
-"""What docs/tasks-and-rewards.md shows is what the code does."""
+"""What the pages in docs/ and the README show is what the code does."""
 
 import re
 from pathlib import Path
@@ -76,3 +76,26 @@ def test_templates_and_corpus_are_on_the_page():
     assert all(f"`{name}`" in PAGE for name in TEMPLATES)
     cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "tests" / "corpus").glob("*.jsonl"))
     assert f"{cases} completions" in PAGE
+
+
+def test_the_launch_page():
+    page = (ROOT / "docs" / "launch.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.S):
+        check_values(yaml.safe_load(block), {}, dataclass_types("r1_grpo"))
+    table = page[page.index("| `accelerate_config`") : page.index("## The batch stays")]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)} - {"accelerate_config"}
+    assert names == {file.stem for file in (ROOT / "configs").glob("*.yaml")}
+    assert all((ROOT / file).is_file() for file in re.findall(r"`(configs/[\w.-]+)`", page))
+
+
+def test_commands_in_the_readme_and_docs_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    plain = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    patterns = tuple(re.findall(r"^([a-z-]+-)%:", makefile, re.M))
+    recipes = {file.stem for file in (ROOT / "recipes").rglob("*.yaml")}
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"(?:^|`|then )make ([\w-]+)(?![\w<.-])", file.read_text(encoding="utf-8"), re.M):
+            prefix = next((prefix for prefix in patterns if target.startswith(prefix)), None)
+            known = target in plain or (prefix and target.removeprefix(prefix) in recipes)
+            assert known or target in patterns, f"{file.name}: make {target}"
