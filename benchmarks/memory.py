@@ -1,249 +1,194 @@
 """What mini_r1/memory.py estimates, beside what is measured. Every measurement is a process of its own.
 
-.venv/bin/python benchmarks/memory.py            all of it: six minutes on two CPU cores, 8 GB of memory
+.venv/bin/python benchmarks/memory.py            on two CPU cores that are free: about ten minutes, and 8 GB of memory
 .venv/bin/python benchmarks/memory.py --quick    the smallest models only
 
-Where there is a GPU, its peak is compared, too, for the largest model of the recipes that fits.
+Exits with an error where weights, gradients or optimizer are more than 15% from the estimate. ZeRO is left out where
+DeepSpeed is not installed. Where there is a GPU, its peak is compared, for the largest model of the recipes that fits.
 """
 
 import argparse
-import ctypes
-import gc
+import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
-import tempfile
-import weakref
-from contextlib import nullcontext
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
+
+from benchmarks._memory import PROMPT, SIZES, run_of, shape
 from benchmarks._timing import table
-from mini_r1.memory import GIB, estimate_memory
-from mini_r1.memory_terms import Run
-from mini_r1.model_shapes import TABLE, ModelShape, shape_of
+from mini_r1.memory import estimate_memory
+from mini_r1.memory_terms import GIB
 
-# Qwen2: hidden, intermediate, layers, heads, key-value heads, vocabulary
-SIZES = {
-    "0.15M": (64, 172, 2, 2, 1, 1024),
-    "27M": (512, 1408, 8, 8, 2, 8192),
-    "129M": (768, 3072, 12, 12, 4, 32768),
-    "338M": (1024, 4096, 20, 16, 4, 32768),
-}
-CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "optim": "adamw_torch", "lora_target_modules": "all-linear"}
-PROMPT, COMPLETION = 32, 96
 MIB = 2**20
+LIMIT = 0.15
+BF16 = {"dtype": "bfloat16", "bf16": True}
+PLAIN, CHECKPOINTED, LORA = {"gradient_checkpointing": False}, {"gradient_checkpointing": True}, {"use_peft": True}
+REAL = ("Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-7B", "meta-llama/Llama-3.2-3B", "microsoft/Phi-3.5-mini-instruct")
+ENV = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def config_of(name: str):
-    """A configuration of SIZES or of the table of real models."""
-    from transformers import AutoConfig, Qwen2Config
-
-    if name in TABLE:
-        fields = dict(TABLE[name])
-        return AutoConfig.for_model(fields.pop("model_type"), **fields)
-    hidden, inner, layers, heads, kv_heads, vocab = SIZES[name]
-    return Qwen2Config(
-        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=kv_heads, vocab_size=vocab, tie_word_embeddings=True, max_position_embeddings=4096,
-        bos_token_id=None, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-
-
-def make(name: str, dtype: str):
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config_of(name), dtype=getattr(torch, dtype)).train()
+def measure(part: str, *arguments, ranks: int = 1, **values) -> dict[str, int]:
+    """Bytes that a function of benchmarks/_memory.py measures in a process of its own, or the first of several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # glibc gives large blocks back at once; generation makes too many of them for a lower threshold
+    env = os.environ | ENV | {"MALLOC_MMAP_THRESHOLD_": str(MIB if part == "trainer" else 65536)}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)} if ranks > 1 else {}
+    words = [sys.executable, str(Path(__file__).parent / "_memory.py"), part, json.dumps(arguments), json.dumps(values)]
+    started = []
+    for rank in map(str, range(ranks)):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(words, env=env | {"RANK": rank, "LOCAL_RANK": rank}, **pipes))
+    outputs = [process.communicate() for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit("\n".join(errors[-3000:] for _, errors in outputs))
+    return json.loads(outputs[0][0].splitlines()[-1])
 
 
-def run_of(name: str, **values) -> Run:
-    values = CPU | {"max_completion_length": COMPLETION, "test_fraction": 0} | values
-    return Run(values, shape_of(config_of(name)), values.get("processes", 1), "hf", PROMPT, None, "r1_grpo")
+def beside(estimate: float, measured: float, limit: float | None = None) -> list[str]:
+    """Cells: estimate and measurement in MiB, and how far the estimate is from it."""
+    off = estimate / measured - 1
+    if limit and abs(off) > limit:
+        raise SystemExit(f"estimated {estimate / MIB:,.1f} MiB, measured {measured / MIB:,.1f}: {off:+.0%}")
+    return [f"{estimate / MIB:,.1f}", f"{measured / MIB:,.1f}", f"{off:+.1%}"]
 
 
-# ---- measured in a process of its own
+def states(sizes: list[str]) -> None:
+    rows = []
+    for name in sizes:
+        for dtype in ("float32", "bfloat16"):
+            found = measure("states", name, dtype)
+            run = run_of(name, dtype=dtype, bf16=dtype == "bfloat16")
+            terms = {"weights": run.weights(), "gradients": run.gradients(True), "optimizer": run.optimizer()}
+            limit = LIMIT if terms["weights"] > 10 * MIB else None  # pages count below that
+            rows += [[name, dtype, term, *beside(size, found[term], limit)] for term, size in terms.items()]
+    notes = "Resident memory that each adds to a process, MiB, in plain torch; AdamW. Within 15% above 10 MiB."
+    table("Weights, gradients, optimizer", notes, ["model", "dtype", "term", "estimate", "measured", "off by"], rows)
 
 
-def resident(peak: bool = False) -> int:
-    """Bytes of memory of this process, now or at its peak since `forget_peak`."""
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    field = "VmHWM:" if peak else "VmRSS:"
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) * 1024
+def sharding(name: str) -> None:
+    rows = []
+    zero = importlib.util.find_spec("deepspeed") is not None
+    for how, file, dtype in (
+        ("ddp", "ddp", "float32"), ("fsdp2", "fsdp2", "bfloat16"), ("zero2", "zero2", "float32"),
+        ("zero2", "zero2", "bfloat16"), ("zero3", "zero3", "float32"), ("zero3", "zero3", "bfloat16"),
+    ):  # fmt: skip
+        if zero or "zero" not in how:
+            values = {"accelerate_config": file, "dtype": dtype, "bf16": dtype == "bfloat16"}
+            run = run_of(name, 2, gradient_accumulation_steps=2, **values)
+            # gathered weights stay within DeepSpeed's limits, which are larger than this model
+            expected = sum(run.held(True, False).values()) + (run.gathered(sends=False) if how == "zero3" else 0)
+            found = measure("sharded", name, how, dtype, ranks=2)
+            rows.append([how, dtype, *beside(expected, found["total"], LIMIT)])
+    notes = (
+        f"The {name} model on two CPU processes: resident memory of one, MiB, for weights, gradients, AdamW and, in "
+        "ZeRO-3, its buffers, after the second micro-batch of the second step."
+    )
+    table("Split between two processes", notes, ["by", "dtype", "estimate", "measured", "off by"], rows)
 
 
-def forget_peak() -> int:
-    """Start counting the peak anew; returns what is held now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident()
+def activations(quick: bool) -> None:
+    rows = []
+    cases = [("27M", 4, 128, False, kind | dtype) for dtype in ({}, BF16) for kind in (PLAIN, CHECKPOINTED)]
+    cases += [("27M", 4, 128, False, kind | BF16 | LORA) for kind in (PLAIN, CHECKPOINTED)]
+    cases += [("27M", 4, 128, False, CHECKPOINTED | {"bf16": True})]  # float32 weights, bf16 autocast
+    cases += [(name, 8, 1280, True, CHECKPOINTED | BF16) for name in REAL[: 1 if quick else None]]
+    cases += [] if quick else [(REAL[0], 8, 1280, True, PLAIN | BF16)]
+    for name, batch, length, fake, values in cases:
+        run = run_of(name, per_device_train_batch_size=batch, max_completion_length=length - PROMPT, **values)
+        loss, backward, scored = run.loss(), run.backward(), run.tokens * run.scored * run.shape.hidden * run.stream
+        norm = run.tokens * run.shape.hidden * (4 + (run.stream if run.lora is None else 0))
+        found = measure("tensors", name, batch, length, fake, **values)
+        what = ("LoRA, " if run.lora else "") + run.s["dtype"] + (", autocast" if run.compute < run.stream else "")
+        kept = "each layer's input" if run.s["gradient_checkpointing"] else "everything"
+        peak = max(loss["activations"] + loss["logits"], backward["activations"])
+        label = [name.split("/")[-1], f"{batch} x {length}", what, kept]
+        rows.append([*label, *beside(run.kept() + norm + scored, found["kept"]), *beside(peak, found["peak"])])
+    notes = (
+        "MiB of tensors: kept by the forward pass (layers, last norm, input of the LM head), and alive at the peak of "
+        "the backward pass beside weights and gradients. Counted by torch's own hooks; real models with tensors that "
+        "have a shape and no content. On a CPU the LM head's tile is folded by torch, which takes more than on a GPU."
+    )
+    columns = ["model", "tokens", "dtype", "kept is", "kept", "counted", "off by", "peak", "counted", "off by"]
+    table("Activations and logits", notes, columns, rows)
 
 
-def tracker(static):
-    """A dispatch mode that counts the bytes of all live tensors but the `static` ones: `now` and `peak`."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Tracker(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.sizes = {tensor.untyped_storage()._cdata: 0 for tensor in static}
-            self.now = self.peak = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            for tensor in tree_leaves(out):
-                if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.sizes:
-                    storage = tensor.untyped_storage()
-                    self.sizes[storage._cdata] = storage.nbytes()
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self.freed, storage._cdata)
-            return out
-
-        def freed(self, key):
-            self.now -= self.sizes.pop(key)
-
-    return Tracker()
+def caches(sizes: list[str]) -> None:
+    rows = []
+    for name in sizes:
+        for batch, prompt, new in ((16, PROMPT, 32), (16, PROMPT, 128)):
+            found = measure("cache", name, batch, prompt, new)
+            run = run_of(name, per_device_train_batch_size=batch, max_completion_length=new)
+            exact = batch * (prompt + new - 1) * 2 * run.shape.layers * run.shape.kv_heads * run.shape.head_dim * 4
+            cells = [*beside(exact, found["cache"]), *beside(run.generation()["kv_cache"], found["peak"])]
+            rows.append([name, f"{batch} x ({prompt} + {new})", *cells])
+    notes = (
+        "transformers' generate in float32, MiB: keys and values at the end (the last token has none), and all tensors "
+        "at the peak, which may be the prompt's forward pass."
+    )
+    columns = ["model", "tokens", "cache", "counted", "off by", "peak", "counted", "off by"]
+    table("KV cache", notes, columns, rows)
 
 
-def states(name: str, dtype: str) -> dict[str, int]:
-    """Resident memory that weights, gradients and AdamW add, in plain torch."""
-    import torch
-
-    def backward(model):
-        model(torch.zeros(1, 8, dtype=torch.long)).logits.float().mean().backward()
-
-    warm = make("0.15M", dtype)  # libraries, threads
-    backward(warm)
-    torch.optim.AdamW(warm.parameters()).step()
-    before = resident()
-    model = make(name, dtype)
-    weights = resident()
-    backward(model)
-    gradients = resident()
-    optimizer = torch.optim.AdamW(model.parameters())
-    optimizer.step()
-    return {"weights": weights - before, "gradients": gradients - weights, "optimizer": resident() - gradients}
+def whole(quick: bool) -> None:
+    rows = []
+    batch = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_completion_length": 32}
+    cases = [("27M", PLAIN), ("27M", CHECKPOINTED | BF16), ("129M", CHECKPOINTED), ("129M", CHECKPOINTED | LORA)]
+    for name, values in cases[: 1 if quick else None]:
+        values = {"dtype": "float32", "bf16": False, "optim": "adamw_torch", "use_peft": False} | batch | values
+        recipe = values | {"use_cpu": True, "test_fraction": 0, "lora_target_modules": "all-linear"}
+        run = {"processes": 1, "backend": "hf", "prompt_tokens": PROMPT, "gpu_gib": None}
+        estimate = estimate_memory(recipe, shape(name), **run)
+        found = measure("trainer", name, "cpu", **values)
+        kind = f"{'LoRA, ' if values['use_peft'] else ''}{values['dtype']}"
+        kept = "each layer's input" if values["gradient_checkpointing"] else "everything"
+        rows.append([name, kind, kept, estimate.peak, *beside(estimate.total * GIB, found["total"])])
+    notes = "Two steps of TRL's GRPOTrainer: peak of the process (VmHWM) beyond what it held after the imports, MiB."
+    table("A whole trainer", notes, ["model", "dtype", "kept is", "peak in", "estimate", "measured", "off by"], rows)
 
 
-def tensors(name: str, batch: int, length: int, fake: bool, **values) -> dict[str, int]:
-    """Bytes of tensors: kept by the forward pass for the backward pass, and alive at the peak of the backward pass.
-
-    fake: torch computes shapes only, so that real models at their real size fit anywhere.
-    """
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from trl.trainer.utils import add_fused_lm_head
-
-    run = run_of(name, **values)
-    with FakeTensorMode() if fake else nullcontext():
-        model = make(name, run.s["dtype"])
-        add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-        if run.lora is not None:
-            from peft import LoraConfig, get_peft_model
-
-            lora = LoraConfig(r=run.s["lora_r"], target_modules="all-linear", lora_dropout=run.s["lora_dropout"], task_type="CAUSAL_LM")
-            model = get_peft_model(model, lora)
-            model.enable_input_require_grads()
-        if run.s["gradient_checkpointing"]:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        for weight in model.parameters():  # as after the first micro-batch
-            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
-        static = [tensor for weight in model.parameters() for tensor in (weight, weight.grad) if tensor is not None]
-        ids, mask = torch.zeros(batch, length, dtype=torch.long), torch.ones(batch, length, dtype=torch.long)
-        if not fake:
-            mask[0, :3] = 0
-        labels = torch.cat([torch.full_like(ids[:, :PROMPT], -100), ids[:, PROMPT:]], 1)
-        kept, tracked = {}, tracker(static)
-        known = set(tracked.sizes)
-
-        def keep(tensor):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in known:
-                kept[storage._cdata] = (storage.nbytes(), tensor)
-            return tensor
-
-        with tracked:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                with torch.autocast("cpu", torch.bfloat16, enabled=run.compute == 2):
-                    out = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
-            kept_bytes = sum(size for size, _ in kept.values())
-            kept.clear()
-            tracked.peak = tracked.now
-            out.log_probs.sum().backward()
-        return {"kept": kept_bytes, "peak": tracked.peak}
+def gpu() -> None:
+    """The largest real model whose LoRA training fits on the GPU, with transformers' generation."""
+    if not torch.cuda.is_available():
+        print("\nNo GPU here: its peak is not compared.")
+        return
+    gib = torch.cuda.get_device_properties(0).total_memory / GIB
+    values = {
+        "gradient_checkpointing": True,
+        "optim": "adamw_torch",
+        "max_completion_length": 512,
+        "use_peft": True,
+    } | BF16
+    run = {"processes": 1, "backend": "hf", "prompt_tokens": PROMPT, "gpu_gib": gib}
+    recipe = {**values, "lora_target_modules": "all-linear", "test_fraction": 0}
+    fitting = [name for name in REAL if estimate_memory(recipe, shape(name), **run).fits]
+    name = max(fitting, key=lambda name: shape(name).parameters)
+    estimate = estimate_memory(recipe, shape(name), **run)
+    allocated = max(sum(terms.values()) - terms["overhead"] for terms in estimate.phases.values())
+    cells = beside(allocated * GIB, measure("trainer", name, "cuda", **values)["total"])
+    notes = f"{torch.cuda.get_device_name(0)}, LoRA: torch.cuda.max_memory_allocated, MiB; estimate without overhead."
+    table("A whole trainer on the GPU", notes, ["model", "estimate", "measured", "off by"], [[name, *cells]])
 
 
-def cache(name: str, batch: int, prompt: int, new: int) -> dict[str, int]:
-    """Bytes of the KV cache after generating, and of all tensors at the peak, as trainers generate."""
-    import torch
-
-    model = make(name, "float32").eval()
-    mask = torch.ones(batch, prompt, dtype=torch.long)
-    mask[0, :3] = 0  # prompts differ in length
-    tracked = tracker(model.parameters())
-    with torch.no_grad(), tracked:
-        made = model.generate(
-            torch.full((batch, prompt), 5), attention_mask=mask, max_new_tokens=new, min_new_tokens=new,
-            do_sample=True, temperature=0.9, top_k=0, return_dict_in_generate=True,
-        )  # fmt: skip
-    layers = made.past_key_values.layers
-    return {"cache": sum(part.nbytes for layer in layers for part in (layer.keys, layer.values)), "peak": tracked.peak}
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the smallest models only")
+    quick = parser.parse_args().quick
+    print(f"# Memory{' (--quick)' if quick else ''}\ntorch {torch.__version__}, {os.cpu_count()} CPUs")
+    states(list(SIZES)[: 2 if quick else None])
+    sharding("27M")
+    activations(quick)
+    caches(["27M"] if quick else ["27M", "129M"])
+    whole(quick)
+    gpu()
 
 
-def trainer(name: str, device: str, **values) -> dict[str, int]:
-    """Peak of two steps of TRL's GRPOTrainer: resident memory beyond that after the imports, or the GPU's."""
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import Qwen2Tokenizer
-    from trl import GRPOConfig, GRPOTrainer
-
-    letters = {token: i for i, token in enumerate(["<pad>", "<end>", *sorted(ByteLevel.alphabet())])}
-    tokenizer = Qwen2Tokenizer(vocab=letters, merges=[], unk_token="<pad>", pad_token="<pad>", eos_token="<end>")
-    lora, dtype = values.pop("use_peft", False), values.pop("dtype", "float32")
-    values.pop("lora_target_modules", None)
-    peft_config = LoraConfig(r=16, target_modules="all-linear", lora_dropout=0.05, task_type="CAUSAL_LM") if lora else None
-    before = forget_peak()
-    with tempfile.TemporaryDirectory() as folder, torch.device(device):
-        model = make(name, dtype)
-    with tempfile.TemporaryDirectory() as folder:
-        args = GRPOConfig(
-            output_dir=folder, report_to="none", save_strategy="no", logging_strategy="no", max_steps=2,
-            num_generations=4, **values,
-        )  # fmt: skip
-        rows = Dataset.from_dict({"prompt": ["a" * PROMPT] * 64})
-        reward = lambda completions, **_: [float(len(text) % 7) for text in completions]  # noqa: E731
-        GRPOTrainer(model, reward, args, rows, processing_class=tokenizer, peft_config=peft_config).train()
-    return {"total": torch.cuda.max_memory_allocated() if device == "cuda" else resident(peak=True) - before}
-
-
-def sharded(name: str) -> dict[str, int]:
-    """Resident memory of one of several processes: weights, gradients, AdamW and buffers, in its second step."""
-    import torch
-    from accelerate import Accelerator
-
-    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "2"  # DeepSpeed's files leave it to the trainer
-    accelerator = Accelerator(gradient_accumulation_steps=2)
-    loader = torch.utils.data.DataLoader(torch.zeros(64, 8, dtype=torch.long), batch_size=1)
-    warm = make("0.15M", "float32")
-    warm(torch.zeros(1, 8, dtype=torch.long)).logits.mean().backward()
-    before = resident()
-    model = make(name, "float32")
-    model, optimizer, loader = accelerator.prepare(model, torch.optim.AdamW(model.parameters()), loader)
-    for i, ids in enumerate(loader):
-        with accelerator.accumulate(model):
-            accelerator.backward(model(ids).logits.float().mean())
-            if i == 3:  # both micro-batches of the second step are done
-                print(type(model), next(model.parameters()).grad is not None and next(model.parameters()).grad.untyped_storage().nbytes()/2**20, accelerator.sync_gradients, flush=True)
-                return {"total": resident() - before}
-            optimizer.step()
-            optimizer.zero_grad()
-    raise AssertionError
+if __name__ == "__main__":
+    main()

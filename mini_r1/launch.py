@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mini_r1 import run_dir
 from mini_r1.launch_plan import ON_CPU, ONE_MACHINE, LaunchPlan, Machines
+from mini_r1.memory_terms import COMPLETION
 from mini_r1.recipe import Recipe
 from mini_r1.stages import KINDS, SCRIPTS, dataclass_types
 from mini_r1.supervisor import Process, supervise
@@ -45,7 +46,7 @@ def launch(words: list[str], options: Options) -> int:
     from mini_r1.preflight import preflight, report
 
     found = preflight(words, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
-    report(found, verbose=False)
+    report(found, "plan" if options.dry_run else "problems")
     if found.failed:
         return 2
     recipe, plan = found.recipe, found.plan
@@ -75,7 +76,7 @@ def processes(recipe: Recipe, plan: LaunchPlan, words: list[str], longest_prompt
     group_port = values.get("vllm_group_port") or group_port
     started = []
     if plan.server_gpus:
-        length = longest_prompt + values["max_completion_length"]
+        length = longest_prompt + values.get("max_completion_length", COMPLETION[plan.kind])
         server = server_words(values, host, server_port, length)
         environment = server_environment(values, plan.server_gpus)
         url = f"http://{host}:{server_port}{HEALTH}"

@@ -24,7 +24,7 @@ REMEDIES: list[dict[str, Any]] = [
     {"vllm_enable_sleep_mode": True},
     {"accelerate_config": "zero3"},
     {"accelerate_config": "zero3_offload"},
-    {"use_peft": True, "lora_target_modules": "all-linear"},
+    {"use_peft": True, "lora_target_modules": ["all-linear"]},
 ]
 
 

@@ -56,21 +56,21 @@ class Sharding:
     weights_on_cpu: bool = False
 
 
-def read_sharding(name: str | None, processes: int) -> Sharding:
-    """What the file of `accelerate_config` says; `RecipeError` where there is none. One process shares with nobody."""
-    if name is None or (processes == 1 and "offload" not in name):  # as launch_plan.py has it
+def read_sharding(name: str | None) -> Sharding:
+    """What the file of `accelerate_config` says; `RecipeError` where there is none."""
+    if name is None:
         return Sharding()
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
         raise RecipeError(f"there is no file {path}", key="accelerate_config")
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if settings["distributed_type"] == "FSDP":
+    if settings.get("distributed_type") == "FSDP":
         on_cpu = settings["fsdp_config"].get("fsdp_offload_params", False)
         return Sharding(0, True, on_cpu, on_cpu)
-    if settings["distributed_type"] == "DEEPSPEED":
+    if settings.get("distributed_type") == "DEEPSPEED":
         zero = settings["deepspeed_config"]
         devices = [zero.get(f"offload_{part}_device", "none") for part in ("optimizer", "param")]
-        return Sharding(zero["zero_stage"], False, *(device != "none" for device in devices))
+        return Sharding(zero.get("zero_stage", 2), False, *(device != "none" for device in devices))
     return Sharding()
 
 
@@ -98,7 +98,7 @@ class Run:
         s = self.s = DEFAULTS | {key: value for key, value in values.items() if value is not None}
         self.shape, self.processes, self.backend, self.gpu_gib, self.kind = shape, processes, backend, gpu_gib, kind
         self.cpu = bool(s.get("use_cpu"))
-        self.share = read_sharding(s.get("accelerate_config"), processes)
+        self.share = read_sharding(s.get("accelerate_config"))
         self.split = processes if self.share.stage == 3 or self.share.fsdp else 1  # of the weights
         self._count_bytes()
         self.batch, self.accumulation, rollout = micro_batches(s, processes)
@@ -258,20 +258,14 @@ class Run:
         return self.tokens * self.shape.layers * self.layer_bytes() + casts
 
     def layer_bytes(self) -> float:
-        s, mask = self.s, 4 if self.cpu else 1
-        return layer_bytes(
-            self.shape,
-            self.trained_length,
-            self.stream,
-            self.compute,
-            lora=self.lora,
-            rank=s["lora_r"],
-            mask=mask if s["lora_dropout"] > 0 else 0,
-            flash=s.get("attn_implementation") == "flash_attention_2",
-        )
+        s = self.s
+        mask = (4 if self.cpu else 1) * (s["lora_dropout"] > 0)
+        flash = s.get("attn_implementation") == "flash_attention_2"
+        sizes = self.trained_length, self.stream, self.compute
+        return layer_bytes(self.shape, *sizes, lora=self.lora, rank=s["lora_r"], mask=mask, flash=flash)
 
     def forward_bytes(self) -> float:
-        """Bytes per token at work where nothing is kept: gate, up, their product; embeddings, layer's input, residuals."""
+        """Bytes per token at work where nothing is kept: gate, up, product; embeddings, layer's input, residuals."""
         inner, hidden = (3, 4) if self.lora is None else (4, 7)  # an adapter's output is added to a copy
         return inner * self.shape.intermediate * self.compute + hidden * self.shape.hidden * self.stream
 

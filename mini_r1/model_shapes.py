@@ -191,7 +191,7 @@ def lora_parameters(shape: ModelShape, rank: int, targets: str | list[str] | Non
 def lora_layers(shape: ModelShape, targets: str | list[str] | None) -> list[Linear]:
     """The linear layers that `lora_target_modules` means; see `lora_parameters`."""
     ends = {layer.name.rpartition(".")[2] for layer in shape.linears if not layer.head}
-    choices = f"use all-linear or a list of two or more of {', '.join(sorted(ends))}"
+    choices = f"use [all-linear] or a list of two or more of {', '.join(sorted(ends))}"
     if targets is None:
         from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 

@@ -1,7 +1,7 @@
 """Would this recipe run here? Everything that can be said before a model is loaded, all errors at once.
 
     found = preflight(["--config", "recipes/countdown.yaml"], gpus=8, assume_gpus=True)
-    report(found, verbose=True)
+    report(found, "all")
 
 Every part stands alone: what cannot be had is reported once, and the parts that do not need it go on.
 """
@@ -37,7 +37,8 @@ from mini_r1.preflight_recipe import (
 from mini_r1.recipe import Recipe, load_yaml, parse_command_line, resolve
 from mini_r1.stages import dataclass_types
 
-OF_INTEREST = ("batch", "data", "prompts", "memory:")  # what a launch says where nothing is wrong
+# What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
+DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
 
 
 @dataclass
@@ -97,12 +98,14 @@ def preflight(
     if kind == "build_model":
         return Preflight(findings.sorted(), recipe)
 
+    gpu_list = []
     if processes:
         written_for = values["num_processes"] or processes
         if processes != written_for:
             findings.note(f"the batch was written for {written_for}, and there are {processes}", "num_processes")
         recipe = replace(recipe, values=recipe.values | {"num_processes": processes})
-        gpu_list = as_written(values, processes)
+        with findings.part():
+            gpu_list = as_written(values, processes)
     else:
         gpu_list = find_gpus(values, gpus, assume_gpus, findings)
     planned = plan_run(recipe, kind, gpu_list, gpus is not None, machines, findings)
@@ -120,17 +123,18 @@ def preflight(
     return found
 
 
-def report(found: Preflight, verbose: bool) -> None:
+def report(found: Preflight, details: str) -> None:
     """Print what was found, one line each, errors first and on stderr.
 
     Args:
-        verbose: also what is right and, where there is no error, one prompt with its rewards and the resolved recipe.
+        details: a key of `DETAILS`; with "all", where there is no error, one prompt with its rewards and the resolved
+            recipe follow.
     """
     for finding in found.findings:
         where = sys.stderr if finding.level == "error" else sys.stdout
-        if verbose or finding.level != "ok" or finding.text.startswith(OF_INTEREST):
+        if finding.level != "ok" or finding.text.startswith(DETAILS[details]):
             print(f"{finding.level}: {finding.text}", file=where, flush=True)
-    if verbose and not found.failed:
+    if details == "all" and not found.failed:
         if found.example:
             print(f"\n--- one prompt{found.example}")
         resolved = yaml.safe_dump(found.recipe.values, sort_keys=False, width=110)

@@ -153,8 +153,7 @@ def check_run_folder(recipe: Recipe, plan: LaunchPlan, findings: Findings) -> No
         findings.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
         return
     finished, begun = (folder / "summary.json").exists(), any(folder.glob(f"{PREFIX}-*"))
-    if finished or begun:
-        run_dir._refuse_other_recipe(run_dir.Run(folder, recipe, main_process=True))
+    run_dir.refuse_other_recipe(folder, recipe)
     whole = {int(found.name.rpartition("-")[2]): found for found in folder.glob(f"{PREFIX}-*") if read_mark(found)}
     if finished:
         findings.note(f"{folder} is finished: nothing would be done", "output_dir")

@@ -194,7 +194,9 @@ def check_context(values: dict, kind: str, prompt: int, shape: ModelShape | None
         return
     served = (values.get("vllm_serve_args") or {}).get("max_model_len")
     for key, limit in (("vllm_max_model_length", values.get("vllm_max_model_length")), ("vllm_serve_args", served)):
-        if limit is not None and limit < both:
+        if not isinstance(limit, int):  # not given, or one of vLLM's own spellings: auto, 32k
+            continue
+        if limit < both:
             findings.error(f"{asked}, and {limit} is too short; use {both}, or leave it out", key)
-        elif limit is not None and positions and limit > positions:
+        elif positions and limit > positions:
             findings.error(f"{limit} is more than the model's {positions} positions; leave it out", key)

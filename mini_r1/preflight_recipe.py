@@ -41,11 +41,16 @@ def check_keys(recipe: Recipe, types: tuple[type, ...], findings: Findings) -> R
     """The recipe with right keys and values only; every other one is an error."""
     while True:
         try:
-            return check(recipe, types)
+            recipe = check(recipe, types)
+            break
         except RecipeError as error:
             findings.error(error.problem, error.key, error.file)
             findings.broken.add(error.key)
             recipe = replace(recipe, values={key: recipe.values[key] for key in recipe.values if key != error.key})
+    if not recipe.values.get("output_dir"):
+        findings.error("is missing; name a folder, such as runs/{recipe}-s{seed}", "output_dir")
+        recipe = replace(recipe, values=recipe.values | {"output_dir": f"runs/{recipe.name}"})
+    return recipe
 
 
 def with_defaults(recipe: Recipe, types: tuple[type, ...]) -> dict[str, Any]:
@@ -94,7 +99,11 @@ def are_assumed(gpus: list[Gpu]) -> bool:
 
 
 def as_written(values: dict, processes: int | None = None) -> list[Gpu]:
-    """Made up GPUs: those that the recipe was written for, or needs for so many training processes."""
+    """Made up GPUs: those that the recipe was written for, or needs for so many training processes.
+
+    Raises:
+        RecipeError: where it does not say how many the server takes.
+    """
     count = processes or values.get("num_processes") or 1
     if values.get("use_cpu"):
         return []
@@ -118,7 +127,8 @@ def plan_run(
                 return Planned(None, None, recipe, {}, gpus)
             tried.add(error.key)
             recipe = replace(recipe, values=recipe.values | _MENDED[error.key])
-            gpus = gpus or as_written(recipe.values)
+            with findings.part():
+                gpus = gpus or as_written(recipe.values)
     for note in plan.notes:
         findings.note(note)
     changed = parse_command_line(["--config", recipe.path, *plan.flags])[1]

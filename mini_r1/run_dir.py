@@ -84,7 +84,8 @@ def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwr
     with process.main_process_first():  # the others then find what the main process made of the directory
         if run.main_process and overwrite and run.folder.exists():
             run.say(f"{run.folder} is moved to {set_aside(run.folder)}, as overwrite_output_dir says")
-        _refuse_other_recipe(run)
+        if refuse_other_recipe(run.folder, recipe):
+            (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
         run.finished = (run.folder / "summary.json").exists()
         if not run.finished:
             run.checkpoint, run._earlier_seconds = find_checkpoint(run.folder, wanted_checkpoint, run.say)
@@ -127,22 +128,19 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
     }
 
 
-def _refuse_other_recipe(run: Run) -> None:
-    path = run.folder / "recipe.yaml"
-    anything_to_lose = (run.folder / "summary.json").exists() or any(run.folder.glob("checkpoint-*"))
-    if not path.exists():
-        return
-    changed = differences(resolve(path).values, run.recipe.values)
-    if changed and not anything_to_lose:
-        (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
-    elif changed:
+def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
+    """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
+    path = folder / "recipe.yaml"
+    changed = differences(resolve(path).values, recipe.values) if path.exists() else []
+    if changed and ((folder / "summary.json").exists() or any(folder.glob("checkpoint-*"))):
         raise RecipeError(
-            f"{run.folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
+            f"{folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
             "undo the change to go on with it, choose another --output_dir, or start anew with "
             "--overwrite_output_dir true (the old run is kept, moved aside)",
             key="output_dir",
-            file=run.recipe.path,
+            file=recipe.path,
         )
+    return bool(changed)
 
 
 def refuse_other_processes(folder: Path, processes: int) -> None:

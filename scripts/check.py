@@ -37,7 +37,7 @@ def main() -> None:
     from mini_r1.preflight import preflight, report
 
     found = preflight([*words, *cpu_flags(Options(kind, own.gpus))], kind, gpus=own.gpus, assume_gpus=True)
-    report(found, verbose=True)
+    report(found, "all")
     sys.exit(2 if found.failed else 0)
 
 

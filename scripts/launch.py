@@ -16,6 +16,7 @@ import sys
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.launch import Options, launch
 from mini_r1.launch_plan import Machines
+from mini_r1.preflight_imports import leave_torch_out
 from mini_r1.stages import KINDS
 
 
@@ -42,6 +43,7 @@ def parse(words: list[str]) -> tuple[Options, list[str]]:
 
 def main() -> None:
     options, words = parse(sys.argv[1:])
+    leave_torch_out(words)  # what trains is started in processes of its own
     sys.exit(launch(words, options))
 
 

@@ -3,6 +3,7 @@
 accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key value]
 """
 
+import os
 import sys
 
 import tasks
@@ -17,30 +18,34 @@ from mini_r1.stages import dataclass_types, processes
 
 def main() -> None:
     recipe = resolve(*parse_command_line(sys.argv[1:]))
+    if recipe.values.get("dry_run"):
+        sys.exit(dry_run())
     hub.offline_if_unreachable(recipe.values)
 
     types = dataclass_types("r1_grpo")
     recipe = check(recipe, types)
     with recipe.blame():
-        dry_run = recipe.values.get("dry_run", False)
         planned_for = recipe.values.get("num_processes") or processes()
-        plan = plan_batch(recipe.values, planned_for if dry_run else processes())
+        plan = plan_batch(recipe.values, processes())
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
-        if dry_run:
-            recipe.values.update(use_cpu=True, bf16=False)  # weights are not loaded; a laptop can look at any recipe
         args, training, model_args = build(recipe, types)
         rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
 
         from mini_r1.guards import read_guards
 
         args.guards = read_guards(args.guards)
-        if dry_run:
-            from mini_r1.dry_run import dry_run_grpo
+        train(recipe, args, training, model_args, plan, planned_for, task, template, rewards)
 
-            dry_run_grpo(resolve(*parse_command_line(sys.argv[1:])), args, model_args, plan, task, template, rewards)
-        else:
-            train(recipe, args, training, model_args, plan, planned_for, task, template, rewards)
+
+def dry_run() -> int:
+    """Print what `make check` says, for the processes at hand; returns the exit status. Nothing is loaded."""
+    from mini_r1.preflight import preflight, report
+
+    found = preflight(sys.argv[1:], assume_gpus=True, processes=processes())
+    if os.environ.get("RANK", "0") == "0":
+        report(found, "all")
+    return 2 if found.failed else 0
 
 
 def train(recipe, args, training, model_args, plan, planned_for, task, template, rewards) -> None:
@@ -59,7 +64,10 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     rows = load_rows(args, task)
     run.say(rows.describe())
     train_set, dropped, longest = to_dataset(rows.train, args, task, template, tokenizer)
-    test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer) if rows.test else (None,)
+    test_set = None
+    if rows.test:
+        test_set, _, longest_test = to_dataset(rows.test, args, task, template, tokenizer)
+        longest = max(longest, longest_test)
     run.say(f"prompts up to {longest} tokens, {dropped} longer ones dropped")
     run.say(plan.describe(len(train_set)))
 

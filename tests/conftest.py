@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401 (else scripts that leave it out would do so for all tests after them)
 
 import tasks
 from mini_r1.prompts import get_template

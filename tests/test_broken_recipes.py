@@ -170,6 +170,7 @@ BROKEN = {
         MINE + "model_name_or_path: ",
         "name a hub id or a local folder",
     ),
+    "no output_dir": (CPU + "output_dir: null", "", MINE + "output_dir: is missing", "such as runs/{recipe}-s{seed}"),
     "checkpoint missing": (
         CPU + "resume_from_checkpoint: out/x",
         "",

@@ -211,7 +211,7 @@ def test_by_hand_on_so_many_processes(place):
     found = found_in(place, GPU, processes=2)
     assert not found.failed
     assert (found.plan.processes, found.batch.completions_per_step) == (2, 128)
-    assert "recipes/countdown.yaml: num_processes: the batch is for 7, and there are 2" in texts(found, "note")
+    assert "recipes/countdown.yaml: num_processes: the batch was written for 7, and there are 2" in texts(found, "note")
 
 
 def test_the_server_of_a_run_on_other_machines(place):

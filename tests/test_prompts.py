@@ -5,8 +5,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 import tasks
-from mini_r1.dry_run import gold_completion
 from mini_r1.errors import RecipeError
+from mini_r1.preflight_data import gold_completion
 from mini_r1.prompts import TEMPLATES, PromptTemplate, get_template, messages, prompt_ids, render
 from mini_r1.reward_loader import load_rewards
 

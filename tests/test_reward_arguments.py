@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 import tasks
-from mini_r1.dry_run import show_example
 from mini_r1.errors import RecipeError
+from mini_r1.preflight_data import example
 from mini_r1.prompts import get_template
 from mini_r1.reward_loader import load_rewards
 from tasks import countdown
@@ -113,11 +113,10 @@ def test_an_argument_that_is_a_column_of_the_task(task_module):
     assert str(caught.value) == "reward_funcs: scaled_reward: target is a column of the task; leave it out"
 
 
-def test_the_example_of_a_dry_run_has_token_ids(tiny_tokenizer, capsys):
+def test_the_example_of_a_check_has_token_ids(tiny_tokenizer):
     row = {"nums": [1, 2], "target": 3, "difficulty": 2}
     rewards = load_rewards(["format_reward", OVERLONG, "repetition_penalty"])
-    show_example(row, tasks.get("countdown"), get_template("mini_r1"), tiny_tokenizer, rewards)
-    said = capsys.readouterr().out
+    said = example(row, tasks.get("countdown"), get_template("mini_r1"), tiny_tokenizer, rewards)
     assert "format_reward: gold 1.0, empty 0.0\nsoft_overlong: gold -1.0, empty 0.0\nrepetition_penalty: gold " in said
 
 

@@ -157,6 +157,18 @@ def farthest(one: Path, other: Path) -> float:
     return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_stale_lock() -> None:
+    """A process killed while DeepSpeed loads its library leaves a lock, for which all later ones would wait."""
+    cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")).expanduser()
+    for lock in cache.glob("**/deepspeed_shm_comm/lock"):
+        holders = subprocess.run(
+            ["find", "/proc", "-maxdepth", "3", "-lname", str(lock)], capture_output=True, text=True
+        )
+        if not holders.stdout:
+            lock.unlink(missing_ok=True)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A working directory with recipes, after a cold start in one process."""

@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 STAND_IN = HERE / "launch_stand_in.py"
 LAUNCH = HERE.parents[1] / "scripts" / "launch.py"
 SECONDS = 600.0  # to wait for anything: a busy machine with two cores takes minutes to start one server
+PAUSE = 0.5  # seconds between two looks at all processes
 END_SECONDS = 60.0  # for all to be gone once launch.py has ended, which its guard sees to if it was killed
 # On a machine without GPUs, launch.py sees two: vLLM's CPU build does not look for them.
 NVIDIA_SMI = """#!/bin/sh
@@ -69,6 +70,7 @@ class Launch:
             "SPT_NOENV": "1",  # setproctitle, which vLLM uses, would overwrite /proc/.../environ
             "STAND_IN": json.dumps(stand_in),
             "OMP_NUM_THREADS": "1",
+            "DO_NOT_TRACK": "1",  # vLLM would ask every processor for its name, and an address on the net
         }
         script = LAUNCH if stand_in is None else STAND_IN
         words = [sys.executable, str(script), "--config", str(folder / "recipe.yaml"), "--gpus", "2"]
@@ -108,7 +110,7 @@ class Launch:
         while not (value := found()):
             assert self.caller.poll() is None, f"ended before {what} was there:\n{self.printed()}"
             assert time.monotonic() < end, f"no {what}:\n{self.printed()}"
-            time.sleep(0.1)
+            time.sleep(PAUSE)
         return value
 
     def wait_until(self, moment: str) -> None:
@@ -127,7 +129,7 @@ class Launch:
         while self.caller.poll() is None:
             assert time.monotonic() < end, f"does not end:\n{self.printed()}"
             self.processes()  # notes what they hold
-            time.sleep(0.2)
+            time.sleep(PAUSE)
         return self.caller.returncode
 
     def left_behind(self) -> list[str]:
@@ -139,7 +141,7 @@ class Launch:
             left += [path for path in self.shared_memory if Path(path).exists()]
             if not left or time.monotonic() > end:
                 return left
-            time.sleep(0.2)
+            time.sleep(PAUSE)
 
     def kill(self) -> None:
         for process in self.processes():

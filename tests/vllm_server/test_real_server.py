@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launched import TASK_ARGS, Launch
+from launched import RECIPE, TASK_ARGS, Launch
 from stand_in_trainer import GREEDY, SAMPLED
 from transformers import AutoModelForCausalLM
 
@@ -24,6 +24,7 @@ from mini_r1.prompts import get_template, prompt_ids, render
 pytestmark = pytest.mark.vllm
 
 AT_ONCE = min(4, os.cpu_count())  # a start takes a core for most of a minute, and 3 GB of memory
+TAKEN = "a port that is taken"
 GENERATING = ("generating",) * 10
 ANY_MOMENT = ("server", "engine", "worker", "generating", "generating") * 2  # the first three: while the server starts
 KILLS = [  # (who gets it, signal, when, launch.py's exit status)
@@ -34,12 +35,20 @@ KILLS = [  # (who gets it, signal, when, launch.py's exit status)
     pytest.param("engine", signal.SIGKILL, ("engine", "generating"), 1, id="engine"),
     pytest.param("guard", signal.SIGKILL, ("engine", "generating"), 128 + signal.SIGKILL, id="guard"),
 ]
-WRONG_SERVERS = [  # keys of the recipe, what launch.py says
+API_SERVER = RECIPE["vllm_serve_command"][:-1]
+WRONG_SERVERS = [  # keys of the recipe, what the end of the server's log says
+    pytest.param({"vllm_serve_args": {"no_such_flag": 1}}, "unrecognized arguments: --no-such-flag", id="flag"),
     pytest.param(
-        {"vllm_serve_args": {"enforce_eager": True, "max_model_len": 10**6}}, "max_model_len", id="context-too-long"
+        {"vllm_serve_command": [*API_SERVER, "--model", "/no/such/model", "--served-model-name"]},
+        "/no/such/model",
+        id="model",
     ),
-    pytest.param({"vllm_serve_args": {"no_such_flag": 1}}, "unrecognized arguments: --no-such-flag", id="unknown-flag"),
-    pytest.param({"vllm_serve_command": ["/no/such/vllm"]}, "/no/such/vllm", id="no-such-command"),
+    pytest.param({"vllm_serve_args": {"port": TAKEN}}, "Address already in use", id="port"),
+]
+STOPPED_BY_THE_CHECK = [  # before anything is started: keys of the recipe, what is said
+    pytest.param({"vllm_serve_command": ["/no/such/vllm"]}, "vllm_serve_command: there is no program", id="program"),
+    pytest.param({"model_name_or_path": "/no/such/model"}, "model_name_or_path: ", id="model"),
+    pytest.param({"vllm_server_port": TAKEN}, "vllm_server_port: port", id="port"),
 ]
 
 
@@ -57,6 +66,17 @@ def launch(tmp_path, tiny_model_dir):
     yield start
     for one in started:
         one.kill()
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+def with_port(recipe: dict, port: int) -> dict:
+    """The keys with `port` in the place of TAKEN."""
+    return json.loads(json.dumps(recipe).replace(f'"{TAKEN}"', str(port)))
 
 
 def greedy(model, prompt: list[int], tokens: int) -> list[int]:
@@ -131,20 +151,20 @@ def test_a_kill_leaves_nothing(launch, who, signal_number, moments, status):
 
 
 @pytest.mark.parametrize("recipe, said", WRONG_SERVERS)
-def test_a_server_that_fails_is_shown(launch, recipe, said):
-    started = launch({}, **recipe)
+def test_a_server_that_fails_is_shown(launch, taken_port, recipe, said):
+    started = launch({}, **with_port(recipe, taken_port))
     assert started.status() == 1
+    started.ports.discard(taken_port)
     assert started.left_behind() == []
-    last = started.printed()[started.printed().index("error: server") :]
-    assert said in last and "Traceback" not in last.splitlines()[0]
+    error = started.printed().partition("\nerror: ")[2]
+    assert error.startswith("server ended with status ") and said in error
 
 
-def test_a_port_that_is_taken_is_named(launch):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        started = launch({}, vllm_server_port=port)
-        assert started.status() == 2
-    assert str(port) in started.printed() and "vllm_server_port" in started.printed()
+@pytest.mark.parametrize("recipe, said", STOPPED_BY_THE_CHECK)
+def test_a_wrong_recipe_starts_nothing(launch, taken_port, recipe, said):
+    started = launch({}, **with_port(recipe, taken_port))
+    assert started.status() == 2
+    assert f"recipe.yaml: {said}" in started.printed() and not (started.run / "logs").exists()
 
 
 def test_the_real_trainer_reaches_the_server(launch):
