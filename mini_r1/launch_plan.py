@@ -172,7 +172,7 @@ def _with_processes(plan: LaunchPlan, recipe: Recipe, available: list[str], exac
     """As many training processes as GPUs allow and the recipe's batch divides by; accumulation keeps the batch."""
     values, machines = recipe.values, plan.machines.count
     written_for = values.get("num_processes") or len(available) * machines
-    most = len(available) if exact else min(len(available), max(written_for // machines, 1))
+    most = len(available) if exact or machines > 1 else min(len(available), written_for)
     told = recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
     error = None
     for each in range(most, 0, -1):

@@ -131,6 +131,8 @@ def test_several_machines():
     wide = PUBLISHED | {"num_processes": 16, "gradient_accumulation_steps": 7}
     trainer = plan(wide, 8, machines=Machines("trainer", 2, 1, "10.0.0.1", 29500))
     assert (trainer.processes, len(trainer.trainer_gpus), trainer.server_gpus) == (16, 8, ())
+    narrow = plan(PUBLISHED, 8, machines=Machines("trainer", 2))  # 2 x 7 x 8 x 4 = 448
+    assert (narrow.processes, narrow.accumulation, len(narrow.trainer_gpus)) == (14, 4, 7)
     server = plan(wide | {"vllm_serve_args": {"data_parallel_size": 8}}, 8, machines=Machines("server"))
     assert (server.trainer_gpus, len(server.server_gpus), server.processes) == ((), 8, 0)
 
