@@ -17,12 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mini_r1.memory_terms import Run
 from mini_r1.model_shapes import TABLE, ModelShape, shape_of
 
-# Qwen2: hidden, intermediate, layers, heads, key-value heads, vocabulary
+# hidden, intermediate, layers, heads, key-value heads, vocabulary; Qwen2, but for the last
 SIZES = {
-    "0.16M": (64, 172, 2, 2, 1, 1024),
+    "0.16M": (64, 172, 2, 4, 2, 1024),
     "27M": (512, 1408, 8, 8, 2, 8192),
     "129M": (768, 3072, 12, 12, 4, 32768),
     "338M": (1024, 4096, 20, 16, 4, 32768),
+    "0.17M, Phi-3": (64, 172, 2, 4, 4, 1024),
 }
 PROMPT = 32  # tokens of all prompts
 ON_CPU = {
@@ -36,13 +37,13 @@ ON_CPU = {
 
 def config_of(name: str):
     """The configuration of a model of SIZES, or of the table of real models."""
-    from transformers import AutoConfig, Qwen2Config
+    from transformers import AutoConfig, Phi3Config, Qwen2Config
 
     if name in TABLE:
         fields = dict(TABLE[name])
         return AutoConfig.for_model(fields.pop("model_type"), **fields)
     hidden, inner, layers, heads, kv_heads, vocab = SIZES[name]
-    return Qwen2Config(
+    return (Phi3Config if "Phi" in name else Qwen2Config)(
         hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
         num_key_value_heads=kv_heads, vocab_size=vocab, tie_word_embeddings=True, max_position_embeddings=4096,
         bos_token_id=None, eos_token_id=1, pad_token_id=0,
@@ -117,9 +118,10 @@ def states(name: str, dtype: str) -> dict[str, int]:
     def backward(model):
         model(torch.zeros(1, 8, dtype=torch.long)).logits.float().mean().backward()
 
-    warm = make("0.16M", dtype)  # libraries, threads
+    warm = make("27M", dtype)  # libraries, threads
     backward(warm)
     torch.optim.AdamW(warm.parameters()).step()
+    del warm
     before = resident()
     model = make(name, dtype)
     weights = resident()
@@ -230,7 +232,7 @@ def with_adapters(model, dropout: float):
 
 
 def sharded(name: str, how: str, dtype: str) -> dict[str, int]:
-    """Resident memory of one of several processes: weights, gradients, AdamW and buffers, in its second step.
+    """Resident memory of one of several processes in its second step: weights, gradients, AdamW and buffers.
 
     Args:
         how: zero2 or zero3, by DeepSpeed with the settings that accelerate makes of configs/; ddp or fsdp2, by torch,
@@ -242,7 +244,7 @@ def sharded(name: str, how: str, dtype: str) -> dict[str, int]:
     def loss(model):
         return model(torch.zeros(1, 8, dtype=torch.long)).logits.float().mean()
 
-    loss(make("0.16M", dtype)).backward()  # libraries, threads
+    loss(make("27M", dtype)).backward()  # libraries, threads
     if "zero" in how:
         import deepspeed
 
@@ -270,8 +272,10 @@ def sharded(name: str, how: str, dtype: str) -> dict[str, int]:
         }
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     for i in range(4):
+        if how == "fsdp2":
+            model.set_requires_gradient_sync(i % 2 == 1)  # as accelerate does while gradients accumulate
         engine.backward(loss(engine)) if "zero" in how else loss(model).backward()
-        if i == 3:  # both micro-batches of the second step are done
+        if i == (2 if how == "fsdp2" else 3):  # where gradients take most
             return {"total": resident() - before}
         if "zero" in how:
             engine.step()

@@ -44,12 +44,13 @@ def measure(part: str, *arguments, ranks: int = 1, **values) -> dict[str, int]:
     words = [sys.executable, str(Path(__file__).parent / "_memory.py"), part, json.dumps(arguments), json.dumps(values)]
     started = []
     for rank in map(str, range(ranks)):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(words, env=env | {"RANK": rank, "LOCAL_RANK": rank}, **pipes))
-    outputs = [process.communicate() for process in started]
-    if any(process.returncode for process in started):
-        raise SystemExit("\n".join(errors[-3000:] for _, errors in outputs))
-    return json.loads(outputs[0][0].splitlines()[-1])
+        output = subprocess.DEVNULL if started else subprocess.PIPE
+        env |= {"RANK": rank, "LOCAL_RANK": rank}
+        started.append(subprocess.Popen(words, env=env, stdout=output, stderr=output, text=True))
+    printed, errors = started[0].communicate()
+    if any(process.wait() for process in started):
+        raise SystemExit(errors[-3000:])
+    return json.loads(printed.splitlines()[-1])
 
 
 def beside(estimate: float, measured: float, limit: float | None = None) -> list[str]:
@@ -89,7 +90,7 @@ def sharding(name: str) -> None:
             rows.append([how, dtype, *beside(expected, found["total"], LIMIT)])
     notes = (
         f"The {name} model on two CPU processes: resident memory of one, MiB, for weights, gradients, AdamW and, in "
-        "ZeRO-3, its buffers, after the second micro-batch of the second step."
+        "ZeRO-3, its buffers, in the second step of two micro-batches each, where gradients take most."
     )
     table("Split between two processes", notes, ["by", "dtype", "estimate", "measured", "off by"], rows)
 
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest models only")
     quick = parser.parse_args().quick
     print(f"# Memory{' (--quick)' if quick else ''}\ntorch {torch.__version__}, {os.cpu_count()} CPUs")
-    states(list(SIZES)[: 2 if quick else None])
+    states(list(SIZES)[: 2 if quick else 4])
     sharding("27M")
     activations(quick)
     caches(["27M"] if quick else ["27M", "129M"])

@@ -1,9 +1,10 @@
 """One command for any machine: check a recipe, plan it for the GPUs at hand, start what it needs, end it together."""
 
+import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mini_r1 import run_dir
@@ -41,7 +42,8 @@ def launch(words: list[str], options: Options) -> int:
     """
     words = [*words, *cpu_flags(options)]
     if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
-        return _show([]) if options.dry_run else subprocess.run(_script(options.kind, words), check=False).returncode
+        command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *words]
+        return _show([]) if options.dry_run else subprocess.run(command, check=False).returncode
 
     from mini_r1.preflight import preflight, report
 
@@ -86,9 +88,11 @@ def processes(recipe: Recipe, plan: LaunchPlan, words: list[str], longest_prompt
         if plan.backend == "server":
             ports = {"vllm_server_host": host, "vllm_server_port": server_port, "vllm_group_port": group_port}
             flags += [word for key, value in ports.items() for word in (f"--{key}", str(value))]
-        command = [*_launcher(plan, main_port), *_script(plan.kind, [*words, *flags])]
+        command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[plan.kind]), *words, *flags]
         started.append(Process("trainer", command, trainer_environment(values, plan.trainer_gpus, plan.backend)))
-    return started
+    # programs of this environment, such as ninja, with which DeepSpeed and vLLM compile, are found without activating it
+    path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
+    return [replace(process, env={"PATH": path, **process.env}) for process in started]
 
 
 def cpu_flags(options: Options) -> list[str]:
@@ -101,9 +105,9 @@ def cpu_flags(options: Options) -> list[str]:
 
 
 def _launcher(plan: LaunchPlan, port: int) -> list[str]:
-    """The words of `accelerate launch`; none for one plain process."""
+    """What stands before the script: `accelerate launch` and its words, or Python for one plain process."""
     if plan.accelerate_config is None:
-        return []
+        return [sys.executable]
     machines = plan.machines
     options = {
         "config_file": plan.accelerate_config,
@@ -118,13 +122,9 @@ def _launcher(plan: LaunchPlan, port: int) -> list[str]:
     return words + [word for key, value in options.items() if value is not None for word in (f"--{key}", str(value))]
 
 
-def _script(kind: str, words: list[str]) -> list[str]:
-    return [sys.executable, str(SCRIPTS / KINDS[kind]), *words]
-
-
 def _show(started: list[Process]) -> int:
     """Print the commands as they could be pasted into a shell."""
     for process in started:
-        environment = [f"{name}={shlex.quote(value)}" for name, value in process.env.items()]
+        environment = [f"{name}={shlex.quote(value)}" for name, value in process.env.items() if name != "PATH"]
         print(f"\n{process.name}:\n  {' '.join([*environment, shlex.join(process.words)])}")
     return 0

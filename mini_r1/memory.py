@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from mini_r1.memory_terms import DEFAULTS, GIB, Run, micro_batches
+from mini_r1.memory_terms import GIB, Run, micro_batches, with_defaults
 from mini_r1.model_shapes import ModelShape, kv_cache_bytes, quantized_bytes
 
 VLLM_UTILIZATION = 0.9  # of a server, as vllm_server.py starts it
@@ -122,7 +122,7 @@ def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
     """
-    per_device, accumulation, rollout = micro_batches(DEFAULTS | values, run["processes"])
+    per_device, accumulation, rollout = micro_batches(with_defaults(values), run["processes"])
     step, rollout = per_device * accumulation, per_device * rollout
     for size in range(step, 0, -1):
         if gcd(step, rollout) % size == 0:
@@ -138,12 +138,12 @@ def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
 
 
 def what_fits(values: dict[str, Any], shape: ModelShape, **run: Any) -> list[str]:
-    """What to change in a recipe that does not fit, such as "gradient_checkpointing: true"; each alone is enough.
+    """What to change so that a recipe takes less, and fits: "gradient_checkpointing: true", ... Each alone is enough.
 
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
     """
-    s = DEFAULTS | values
+    s = with_defaults(values)
     changes, size = [], largest_batch(values, shape, **run)
     if 0 < size < (old := s["per_device_train_batch_size"]):
         accumulation = s["gradient_accumulation_steps"] * old // size
@@ -151,11 +151,16 @@ def what_fits(values: dict[str, Any], shape: ModelShape, **run: Any) -> list[str
         if s.get("steps_per_generation"):
             changes[0]["steps_per_generation"] = s["steps_per_generation"] * old // size
     evaluated = s["per_device_eval_batch_size"]
-    changes += [{"per_device_eval_batch_size": evaluated >> power} for power in range(1, evaluated.bit_length())]
+    group = s.get("num_generations_eval") or s.get("num_generations") or 8
+    smaller = [evaluated >> power for power in range(1, evaluated.bit_length())]
+    changes += [{"per_device_eval_batch_size": n} for n in smaller if n * run["processes"] % group == 0]
     changes += [change for change in REMEDIES if _applies(change, s, run["processes"])]
-    fitting = [change for change in changes if estimate_memory(values | change, shape, **run).fits]
-    texts = {next(iter(change)): change for change in reversed(fitting)}  # the least change of each key
-    return [", ".join(f"{key}: {str(value).lower()}" for key, value in texts[key].items()) for key in reversed(texts)]
+    now, fitting = estimate_memory(values, shape, **run).total, {}
+    for change in changes:
+        then = estimate_memory(values | change, shape, **run)
+        if then.fits and then.total < now:
+            fitting.setdefault(next(iter(change)), change)  # the first, which changes least
+    return [", ".join(f"{key}: {str(value).lower()}" for key, value in change.items()) for change in fitting.values()]
 
 
 def _applies(change: dict[str, Any], s: dict[str, Any], processes: int) -> bool:

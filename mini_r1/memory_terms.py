@@ -74,6 +74,11 @@ def read_sharding(name: str | None) -> Sharding:
     return Sharding()
 
 
+def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's values; where there is none, or null, TRL's."""
+    return DEFAULTS | {key: value for key, value in values.items() if value is not None}
+
+
 def micro_batches(s: dict[str, Any], processes: int) -> tuple[int, int, int]:
     """Completions of a micro-batch, micro-batches of an optimizer step, and of a rollout, on each process."""
     batch, accumulation = s["per_device_train_batch_size"], s["gradient_accumulation_steps"]
@@ -86,16 +91,10 @@ class Run:
     """One recipe on some number of processes; arguments as in `estimate_memory`."""
 
     def __init__(
-        self,
-        values: dict[str, Any],
-        shape: ModelShape,
-        processes: int,
-        backend: str,
-        prompt_tokens: int,
-        gpu_gib: float | None,
-        kind: str,
-    ):
-        s = self.s = DEFAULTS | {key: value for key, value in values.items() if value is not None}
+        self, values: dict[str, Any], shape: ModelShape, processes: int, backend: str, prompt_tokens: int,
+        gpu_gib: float | None, kind: str,
+    ):  # fmt: skip
+        s = self.s = with_defaults(values)
         self.shape, self.processes, self.backend, self.gpu_gib, self.kind = shape, processes, backend, gpu_gib, kind
         self.cpu = bool(s.get("use_cpu"))
         self.share = read_sharding(s.get("accelerate_config"))
@@ -106,13 +105,12 @@ class Run:
         self.evaluates = kind == "evaluate" or s.get("test_fraction", 0.1) > 0 or "dataset_test_split" in s
         completion = s.get("max_completion_length", COMPLETION[kind])
         self.prompt, self.length = prompt_tokens, prompt_tokens + completion
-        # SFT cuts its texts at max_length, unless that is null
-        self.trained_length = values.get("max_length", SFT_LENGTH) or self.length if kind == "sft" else self.length
+        self.trained_length = (kind == "sft" and values.get("max_length", SFT_LENGTH)) or self.length
         self.tokens = self.batch * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
         self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
-        rollouts = [self.batch * rollout] if kind == "r1_grpo" else []
-        self.generated = max([*rollouts, s["per_device_eval_batch_size"] if self.evaluates else 0])
+        rollout *= self.batch if kind == "r1_grpo" else 0
+        self.generated = max(rollout, s["per_device_eval_batch_size"] if self.evaluates else 0)
 
     def _count_bytes(self) -> None:
         """Bytes of a frozen and of a trained weight, of the residual stream, and of what autocast computes in."""
@@ -161,14 +159,13 @@ class Run:
     def gradients(self, within_step: bool) -> float:
         size, stage = self.trained * self.each, self.share.stage
         there = within_step or self.mid_step
-        if stage >= 2 and self.share.optimizer_on_cpu:
-            return 0
-        if stage == 3:  # one buffer, made once
-            return size / self.split
+        if stage == 3 or (stage == 2 and self.share.optimizer_on_cpu):  # stage 3 has one buffer, made once
+            return 0 if self.share.optimizer_on_cpu else size / self.split
         if stage == 2:  # those of this micro-batch, and the sum of the earlier ones
             return size / self.processes * (min(self.accumulation, 2) if within_step else there)
-        ddp = stage == 0 and self.processes > 1 and not self.share.fsdp
-        return size / self.split * (there + ddp)  # DDP's buckets are as large again, and stay
+        if self.share.fsdp:  # split at the last micro-batch only; whole until then
+            return max(size / self.split, self.trained * self.compute * (self.accumulation > 1)) * there
+        return size * (there + (stage == 0 and self.processes > 1))  # DDP's buckets are as large again, and stay
 
     def optimizer(self) -> float:
         optim, zero = self.s["optim"], self.share.stage > 0
@@ -178,8 +175,7 @@ class Run:
         copy = 4 if zero and not (self.share.stage == 3 and self.each == 4) else 0
         split = self.processes if zero or self.share.fsdp else 1
         if "8bit" not in optim:
-            states = {"sgd": 0, "adafactor": 0}.get(optim, 2)
-            return self.trained * (states * each + copy) / split
+            return self.trained * ((0 if optim in ("sgd", "adafactor") else 2) * each + copy) / split
         # two states of a byte, with an fp32 scale for 256 of each; transformers leaves embeddings in fp32
         whole = self.shape.vocab * self.shape.hidden if self.lora is None else 0
         return ((self.trained - whole) * (2 + 8 / 256) + whole * 8 + self.trained * copy) / split
@@ -216,6 +212,8 @@ class Run:
         final_norm = self.tokens * hidden * (4 + (self.stream if self.lora is None else 0))
         gradient = 4 + (self.stream if self.stream < 4 and not self.cpu else 0)  # summed up in fp32, then cast
         head = self.shape.vocab * hidden * gradient if self.lora is None else 0
+        if self.s["gradient_checkpointing"]:
+            head = max(head, self.casts())  # a moment before, at the end of the forward pass
         return self.held(gradients=True, awake=False) | {
             "activations": self.kept() + final_norm,
             "logits": self.tile(scored) + scored * hidden * (self.stream + gradient) + head,
@@ -233,6 +231,7 @@ class Run:
             work = max(work, inner * (compute + copies) + 2 * stream * compute + matrix)
         if s["gradient_checkpointing"]:  # one layer is computed again; in fp32 its input is kept already
             work += self.tokens * self.layer_bytes() - (4 * stream if self.stream == 4 else 0)
+            work += self.casts() / self.shape.layers
         return self.held(gradients=True, awake=False) | {
             "activations": self.kept() + work + stream * self.stream,
             "sharding": self.gathered(),
@@ -250,12 +249,15 @@ class Run:
 
     def kept(self) -> float:
         """What the forward pass leaves behind for the layers' backward pass."""
-        casts = 0 if self.stream == self.compute else self.compute * self.shape.parameters  # autocast's weights
-        if self.lora is not None and self.each != self.compute:
-            casts += self.compute * self.trained
         if self.s["gradient_checkpointing"]:
-            return self.tokens * self.shape.layers * self.shape.hidden * self.stream + casts
-        return self.tokens * self.shape.layers * self.layer_bytes() + casts
+            return self.tokens * self.shape.layers * self.shape.hidden * self.stream
+        return self.tokens * self.shape.layers * self.layer_bytes() + self.casts()
+
+    def casts(self) -> float:
+        """What autocast makes of the weights, for as long as a forward pass lasts, or what that keeps."""
+        adapters = self.trained if self.lora is not None and self.each != self.compute else 0
+        layers = self.shape.parameters - self.shape.embeddings if self.stream != self.compute else 0
+        return self.compute * (adapters + layers)
 
     def layer_bytes(self) -> float:
         s = self.s
@@ -280,8 +282,8 @@ class Run:
         """What a pass through the model gathers, and, where it `sends` gradients, their buffers."""
         shape, compute = self.shape, self.compute
         if self.share.stage == 3:  # the bucket, which is always there, and its parts in the order in which they go
-            sent = min(self.trained, BUCKET) * compute * sends
-            return self.bucket() + sent + min(shape.parameters, LIVE) * compute
+            live = min(shape.parameters, LIVE) + min(self.trained, BUCKET) * sends
+            return self.bucket() + live * compute
         if self.share.fsdp:  # the layer at work, the next one, and a copy; embedding and output layer throughout
             layer = (shape.parameters - shape.embeddings) / shape.layers
             return compute * (3 * layer + 2 * shape.embeddings)

@@ -44,9 +44,9 @@ def train(recipe, args, training, model_args, task, template) -> None:
 
     from mini_r1.traces import trace_dataset
 
-    train_set = trace_dataset(
-        rows.train, args, task, template, tokenizer, training.seed, training.train_batch_size, training.max_length
-    )
+    # of a whole step: the same traces in the same steps on any number of processes
+    batch = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+    train_set = trace_dataset(rows.train, args, task, template, tokenizer, training.seed, batch, training.max_length)
     training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}
     run.say(f"{len(train_set)} traces, {sum(map(len, train_set['input_ids'])) / len(train_set):.0f} tokens on average")
     if args.dry_run:

@@ -14,7 +14,7 @@ LOSS_TYPES = ("grpo", "dapo", "dr_grpo")
 
 def odd_tokens(completions, completion_ids, **kwargs) -> list[float]:
     """A reward that nearly always differs within a group: the share of odd token ids."""
-    return [sum(i % 2 for i in ids) / len(ids) for ids in completion_ids]
+    return [sum(i % 2 for i in ids) / max(len(ids), 1) for ids in completion_ids]
 
 
 def complete(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
