@@ -90,7 +90,7 @@ def processes(recipe: Recipe, plan: LaunchPlan, words: list[str], longest_prompt
             flags += [word for key, value in ports.items() for word in (f"--{key}", str(value))]
         command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[plan.kind]), *words, *flags]
         started.append(Process("trainer", command, trainer_environment(values, plan.trainer_gpus, plan.backend)))
-    # programs of this environment, such as ninja, with which DeepSpeed and vLLM compile, are found without activating it
+    # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
     return [replace(process, env={"PATH": path, **process.env}) for process in started]
 
