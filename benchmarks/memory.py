@@ -97,9 +97,9 @@ def sharding(name: str) -> None:
 
 def activations(quick: bool) -> None:
     rows = []
-    cases = [("27M", 4, 128, False, kind | dtype) for dtype in ({}, BF16) for kind in (PLAIN, CHECKPOINTED)]
-    cases += [("27M", 4, 128, False, kind | BF16 | LORA) for kind in (PLAIN, CHECKPOINTED)]
-    cases += [("27M", 4, 128, False, CHECKPOINTED | {"bf16": True})]  # float32 weights, bf16 autocast
+    cases = [("27M", 2, 64, False, kind | dtype) for dtype in ({}, BF16) for kind in (PLAIN, CHECKPOINTED)]
+    cases += [("27M", 2, 64, False, kind | BF16 | LORA) for kind in (PLAIN, CHECKPOINTED)]
+    cases += [("27M", 2, 64, False, CHECKPOINTED | {"bf16": True})]  # float32 weights, bf16 autocast
     cases += [(name, 8, 1280, True, CHECKPOINTED | BF16) for name in REAL[: 1 if quick else None]]
     cases += [] if quick else [(REAL[0], 8, 1280, True, PLAIN | BF16)]
     for name, batch, length, fake, values in cases:

@@ -19,7 +19,14 @@ from mini_r1.launch_plan import ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.model_shapes import ModelShape
 from mini_r1.preflight_data import Prompts, example, example_row, find_rows, measure_prompts, stand_in_tokenizer
 from mini_r1.preflight_findings import Finding, Findings
-from mini_r1.preflight_machine import check_accounts, check_gpus, check_packages, check_ports, check_run_folder
+from mini_r1.preflight_machine import (
+    check_accounts,
+    check_compiler_locks,
+    check_gpus,
+    check_packages,
+    check_ports,
+    check_run_folder,
+)
 from mini_r1.preflight_memory import check_disk, check_memory
 from mini_r1.preflight_model import check_context, check_precision, check_vllm, find_model, look_up_shape, read_sharing
 from mini_r1.preflight_recipe import (
@@ -192,6 +199,8 @@ def _look_at_machine(
     with findings.part():
         check_vllm(values, plan, found.longest_prompt, findings)
     check_packages(values, plan.backend != "hf", sharing.stage > 0, here, findings)
+    if sharing.stage > 0:
+        check_compiler_locks(findings)
     check_accounts(values, findings)
     if not by_hand:
         check_gpus(values, gpus, findings)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,6 +70,17 @@ def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: boo
             if version and applies and not wanted.specifier.contains(version, prereleases=True):
                 findings.warning(f"{wanted.name} {version} is installed, and {name} {there[name]} wants {wanted}")
     findings.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
+
+
+def check_compiler_locks(findings: Findings) -> None:
+    """Was a process killed while it compiled an extension for DeepSpeed? Its lock would keep all later ones waiting."""
+    folder = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
+    for lock in Path(folder).expanduser().glob("*/*/lock"):
+        findings.warning(
+            f"{lock} is there: another run compiles that extension now, or was killed while it did, and this run would "
+            f"wait for ever; if none does, run: rm {lock}",
+            "accelerate_config",
+        )
 
 
 def check_ports(recipe: Recipe, plan: LaunchPlan, config: dict, findings: Findings) -> None:

@@ -10,6 +10,7 @@ import pytest
 from broken import CPU, GPU, LARGE, MINE, ROOT, Place
 
 from mini_r1 import checkpoints, preflight_machine, preflight_memory
+from mini_r1.preflight_findings import Findings
 from mini_r1.recipe import check, resolve, write_resolved
 from mini_r1.stages import dataclass_types
 
@@ -148,3 +149,16 @@ def test_with_a_gpu(place, monkeypatch, gpu, text, flags, start, remedy):
     (error,) = place.errors(text, *flags.split())
     assert error.startswith(start)
     assert remedy in error
+
+
+def test_a_lock_left_by_a_killed_compiler(tmp_path, monkeypatch):
+    lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    findings = Findings(resolve(ROOT / "recipes" / "countdown.yaml"))
+    preflight_machine.check_compiler_locks(findings)
+    assert findings.sorted() == []
+    lock.touch()
+    preflight_machine.check_compiler_locks(findings)
+    (warning,) = findings.sorted()
+    assert warning.level == "warning" and warning.text.endswith(f"if none does, run: rm {lock}")
