@@ -38,8 +38,8 @@ def measure(part: str, *arguments, ranks: int = 1, **values) -> dict[str, int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    # glibc gives large blocks back at once; generation makes too many of them for a lower threshold
-    env = os.environ | ENV | {"MALLOC_MMAP_THRESHOLD_": str(MIB if part == "trainer" else 65536)}
+    # glibc gives blocks of this size back at once; generation makes too many of them for a lower one
+    env = os.environ | ENV | {"MALLOC_MMAP_THRESHOLD_": str(65536 if part in ("states", "sharded") else MIB)}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)} if ranks > 1 else {}
     words = [sys.executable, str(Path(__file__).parent / "_memory.py"), part, json.dumps(arguments), json.dumps(values)]
     started = []
