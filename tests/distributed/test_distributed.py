@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CONFIGS = ROOT / "configs"
 SCRIPTS = ROOT / "scripts"
+COMPILED = Path(sys.prefix) / "torch_extensions"
 # Not to be compared: seconds, and what TRL averages over micro-batches, token-weighted in each of them, so that it
 # depends on who got which completion. The loss does not: its own terms are normalised over all processes.
 TIMES = ("_time", "runtime", "per_second")
@@ -124,13 +125,14 @@ def on_cpu(home: Path, name: str) -> Path:
 
 
 def environment() -> dict:
-    # DeepSpeed compiles a library on first use, with ninja. The machine's own comes first: another would compile anew.
-    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+    """Of every process. What DeepSpeed compiles on first use (minutes) is kept for this environment, and its ninja: in
+    the cache of all environments of this user, each would compile anew what another has compiled."""
     return os.environ | {
+        "TORCH_EXTENSIONS_DIR": str(COMPILED),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
-        "PATH": path,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
     }
 
@@ -175,8 +177,7 @@ def farthest(one: Path, other: Path) -> float:
 @pytest.fixture(scope="module", autouse=True)
 def no_stale_lock() -> None:
     """A process killed while DeepSpeed loads its library leaves a lock, for which all later ones would wait."""
-    cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")).expanduser()
-    for lock in cache.glob("**/deepspeed_shm_comm/lock"):
+    for lock in COMPILED.glob("**/lock"):
         holders = subprocess.run(
             ["find", "/proc", "-maxdepth", "3", "-lname", str(lock)], capture_output=True, text=True
         )
