@@ -30,7 +30,7 @@ LIMIT = 0.15
 BF16 = {"dtype": "bfloat16", "bf16": True}
 PLAIN, CHECKPOINTED, LORA = {"gradient_checkpointing": False}, {"gradient_checkpointing": True}, {"use_peft": True}
 REAL = ("Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-7B", "meta-llama/Llama-3.2-3B", "microsoft/Phi-3.5-mini-instruct")
-ENV = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
+ENV = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def measure(part: str, *arguments, ranks: int = 1, **values) -> dict[str, int]:

@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `tasks` is the package, not the benchmark beside this
+
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.recipe import Recipe, parse_command_line, resolve
 
@@ -63,6 +65,8 @@ def random_model(recipe: Recipe) -> Path:
     from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
     import tasks
+    from mini_r1.arguments import RecipeArguments
+    from mini_r1.data import load_rows
     from mini_r1.model_shapes import model_config
     from mini_r1.prompts import get_template
     from mini_r1.tiny_model import build_tokenizer
@@ -75,8 +79,10 @@ def random_model(recipe: Recipe) -> Path:
     print(f"making a random {name} in {folder}", flush=True)
     task = tasks.get(values["task"])
     template = get_template(values["prompt_template"])
-    tokenizer = build_tokenizer(task, template, task.generate(500, 0), {}, seed=0)
-    config = model_config(name, values.get("model_revision"))
+    tiny = resolve(ROOT / "recipes" / f"{values['task'].replace('_', '-')}-tiny-base.yaml").values
+    rows = load_rows(RecipeArguments(task=values["task"], task_args=tiny["task_args"]), task).train
+    tokenizer = build_tokenizer(task, template, rows, tiny.get("trace_args") or {}, seed=0)
+    config, _ = model_config(name, values.get("model_revision"))
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config.update(ids)
     set_seed(0)

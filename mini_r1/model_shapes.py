@@ -113,6 +113,15 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
         RecipeError: where there is no such folder, where the model is in neither the cache, the hub nor the table, or
             where it is not a causal language model that transformers itself knows.
     """
+    config, source = model_config(name_or_path, revision)
+    try:
+        return shape_of(config, source)
+    except (OSError, ValueError) as error:
+        raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
+
+
+def model_config(name_or_path: str, revision: str | None = None) -> tuple:
+    """(transformers' configuration of a model, "config" or "table"); arguments and errors as of `model_shape`."""
     from transformers import AutoConfig
 
     if not name_or_path:
@@ -122,15 +131,10 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     if local and not path.is_dir():
         raise RecipeError(f"there is no folder {name_or_path}", key=KEY)
     try:
-        config = AutoConfig.from_pretrained(path if local else name_or_path, revision=revision)
-        return shape_of(config, "config")
+        return AutoConfig.from_pretrained(path if local else name_or_path, revision=revision), "config"
     except (OSError, ValueError) as error:
         if local:
-            raise RecipeError(
-                f"{name_or_path} is not a model folder: {_first_line(error)}; it needs a config.json of a causal "
-                "language model",
-                key=KEY,
-            ) from error
+            raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
         if name_or_path not in TABLE:
             raise RecipeError(
                 f"{name_or_path} is neither in the local cache nor reachable on the hub, and not in our table of "
@@ -139,7 +143,11 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
                 key=KEY,
             ) from error
     fields = dict(TABLE[name_or_path])
-    return shape_of(AutoConfig.for_model(fields.pop("model_type"), dtype="bfloat16", **fields), "table")
+    return AutoConfig.for_model(fields.pop("model_type"), dtype="bfloat16", **fields), "table"
+
+
+def _no_model(name: str, error: Exception) -> str:
+    return f"{name} is not a model folder: {_first_line(error)}; it needs a config.json of a causal language model"
 
 
 def shape_of(config, source: str = "config") -> ModelShape:
