@@ -34,7 +34,6 @@ def main() -> None:
     settings = {
         "model_name_or_path": folder,
         "dataset_id_or_path": "null",  # generated problems
-        "task_args": '{"n": 5000, "seed": 0}',
         "max_train_rows": "null",
         "test_fraction": 0,
         "max_steps": steps,
@@ -44,6 +43,8 @@ def main() -> None:
         "report_to": "none",
         "guards": '{"clipped_steps": 0, "no_variance_steps": 0}',  # random weights learn nothing
     }
+    if not recipe.values.get("task_args"):
+        settings["task_args"] = '{"n": 5000, "seed": 0}'
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     words += ["--gpus", str(gpus)] if gpus is not None else []
     words += [word for key, value in given.items() if key not in settings for word in (f"--{key}", as_flag(value))]
