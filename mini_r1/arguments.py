@@ -89,6 +89,45 @@ class RecipeArguments:
 
 
 @dataclass
+class GRPOArguments(RecipeArguments):
+    """What GRPO and its relatives need beyond `GRPOConfig`."""
+
+    advantage: str = field(
+        default="group",
+        metadata={
+            "choices": ("group", "leave_one_out", "reinforce_lite", "batch"),
+            "help": "What a reward is compared with (mini_r1/advantages.py). group is TRL's own, with `scale_rewards`.",
+        },
+    )
+    trained_completions: str = field(
+        default="all",
+        metadata={
+            "choices": ("all", "one"),
+            "help": "Completions of each group that the policy is updated with; the others serve as the baseline only.",
+        },
+    )
+    temperature_schedule: dict | None = field(
+        default=None,
+        metadata={
+            "help": "Sampling temperature in training, linear between points: {steps: [[0, 1.2], [300, 0.9]]}, or "
+            "{fractions: [[0, 1.2], [1, 0.9]]} of the run. Left out: `temperature`, which evaluations always use."
+        },
+    )
+    curriculum: str = field(
+        default="none",
+        metadata={
+            "choices": ("none", "sorted", "staged"),
+            "help": "Order of the training rows (mini_r1/curriculum.py): shuffled, by difficulty, or one stage for "
+            "each difficulty.",
+        },
+    )
+    max_generated_tokens: int | None = field(
+        default=None,
+        metadata={"help": "End the training with the step in which so many completion tokens have been sampled."},
+    )
+
+
+@dataclass
 class SFTArguments(RecipeArguments):
     """What supervised fine-tuning needs beyond `SFTConfig`."""
 

@@ -1,6 +1,6 @@
 """From a recipe file and command-line flags to the dataclasses that TRL wants.
 
-    recipe, (arguments, training, model) = parse(sys.argv[1:], (RecipeArguments, GRPOConfig, ModelConfig))
+    recipe, (arguments, training, model) = parse(sys.argv[1:], (GRPOArguments, GRPOConfig, ModelConfig))
 
 A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values it
 starts from: maps merge, lists and everything else replace. Flags come last. Nothing here imports torch or TRL until
