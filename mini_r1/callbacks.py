@@ -1,6 +1,7 @@
 """Trainer callbacks: one readable line a step for the person who watches, and a mark on every whole checkpoint."""
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,20 @@ class MarkCheckpoints(TrainerCallback):
             mark(Path(args.output_dir) / f"{PREFIX}-{state.global_step}", self.seconds())
 
 
+class AtBegin(TrainerCallback):
+    """Calls a function once the model is wrapped for training, before the first step.
+
+    What needs the model earlier, such as a first measurement, belongs here: DeepSpeed and FSDP wrap a model only once,
+    for evaluation or for training.
+    """
+
+    def __init__(self, function: Callable[[], None]):
+        self.function = function
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.function()
+
+
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
 
@@ -82,6 +97,8 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     """
     # bars for loading were useful; from here on they would stand between the lines, one for every saved file
     transformers_logging.disable_progress_bar()
+    # DeepSpeed calls torch by names that are going away, at every layer of every step
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     for callback in trainer.callback_handler.callbacks:

@@ -1,6 +1,9 @@
 """The end of a run: save the model, write the summary, show the table and the plot."""
 
+import atexit
 import json
+import os
+import sys
 from pathlib import Path
 
 from mini_r1.model_card import write_card
@@ -59,6 +62,28 @@ def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | Non
 
         plot_runs([run.folder], run.folder.name, run.folder / "training.png")
     print(f"model, completions, samples, summary.json and training.png are in {run.folder}")
+
+
+def end_processes(accelerator=None) -> None:
+    """Close trackers and the process group. The last thing that a script does: with several processes it ends them.
+
+    Args:
+        accelerator: of the trainer; None where nothing was tracked.
+    """
+    from accelerate import PartialState
+
+    several = PartialState().num_processes > 1
+    PartialState().wait_for_everyone()
+    if accelerator is not None:
+        accelerator.end_training()
+    else:
+        PartialState().destroy_process_group()
+    if several:
+        # The process group's threads may outlive it, and a process that ends meanwhile aborts after its work is done.
+        atexit._run_exitfuncs()  # W&B's last upload, say
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def results_table(before: dict | None, after: dict) -> str:

@@ -32,6 +32,13 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
     return (SFTArguments, SFTConfig, ModelConfig) if kind == "sft" else (GRPOArguments, GRPOConfig, ModelConfig)
 
 
+def name_cpu(values: dict) -> None:
+    """Call the device of every CPU process `cpu`; accelerate's cpu:0 and cpu:1 are nothing that `torch.load` knows when
+    a run resumes. To be called before TRL's arguments are built."""
+    if values.get("use_cpu"):
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+
+
 def processes() -> int:
     """How many training processes there are, as the launcher says.
 

@@ -39,10 +39,8 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
     run.say(f"{len(test_set)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
-    from accelerate import PartialState
-
     from mini_r1.evaluation import measure_model
-    from mini_r1.finish import model_kwargs, results_table
+    from mini_r1.finish import end_processes, model_kwargs, results_table
 
     config.model_init_kwargs = model_kwargs(model_args, config)
     if config.use_vllm and config.vllm_max_model_length is None:
@@ -51,7 +49,7 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     seconds = round(run.seconds(), 1)
     run.say(results_table(None, result))
     run.finish({"stage": "evaluate", "after": result, "seconds": {"total": seconds}, "seed": config.seed})
-    PartialState().destroy_process_group()  # left open, several processes may abort while they close
+    end_processes()
 
 
 if __name__ == "__main__":

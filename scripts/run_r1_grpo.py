@@ -8,12 +8,14 @@ import sys
 
 import tasks
 from mini_r1 import hub, prompts
+from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import plan_batch
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import dataclass_types, processes
+from mini_r1.schedules import read_temperature_schedule
+from mini_r1.stages import dataclass_types, name_cpu, processes
 
 
 def main() -> None:
@@ -27,8 +29,10 @@ def main() -> None:
     with recipe.blame():
         planned_for = recipe.values.get("num_processes") or processes()
         plan = plan_batch(recipe.values, processes())
+        check_algorithm(recipe.values)
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
         rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
 
@@ -50,6 +54,7 @@ def dry_run() -> int:
 
 def train(recipe, args, training, model_args, plan, planned_for, task, template, rewards) -> None:
     from mini_r1 import run_dir
+    from mini_r1.curriculum import arrange
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -70,11 +75,12 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         longest = max(longest, longest_test)
     run.say(f"prompts up to {longest} tokens, {dropped} longer ones dropped")
     run.say(plan.describe(len(train_set)))
+    train_set = arrange(train_set, args.curriculum, plan, training)
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.callbacks import add_callbacks
-    from mini_r1.finish import finish_grpo, model_kwargs, save_and_publish
+    from mini_r1.callbacks import AtBegin, add_callbacks
+    from mini_r1.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
     from mini_r1.guards import Guards
     from mini_r1.trainer import R1GRPOTrainer, drop_samples_after, seed_processes
 
@@ -91,21 +97,29 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         peft_config=get_peft_config(model_args),
         quantization_config=get_quantization_config(model_args),
         correct=load_rewards([task.REWARD], None, None, task)[0],
+        advantage=args.advantage,
+        trained_completions=args.trained_completions,
+        temperature_schedule=read_temperature_schedule(args.temperature_schedule),
+        max_generated_tokens=args.max_generated_tokens,
     )
+    before = run.read("before.json")
+
+    def begin() -> None:
+        nonlocal before
+        if test_set is not None and before is None:
+            run.say(f"measuring {len(test_set)} held-out problems before training")
+            before = trainer.measure(training.seed)
+            run.write("before.json", before)
+        if run.checkpoint:
+            run.say(f"resuming from {run.checkpoint}")
+        if run.main_process:
+            drop_samples_after(run.folder, run.checkpoint)
+        run.restart_clock()
+        seed_processes(training.seed)  # the same draws whether or not the measurement was made in this attempt
+
+    trainer.add_callback(AtBegin(begin))
     add_callbacks(trainer, run.seconds)
     trainer.add_callback(Guards(trainer, args.guards))
-
-    before = run.read("before.json")
-    if test_set is not None and before is None:
-        run.say(f"measuring {len(test_set)} held-out problems before training")
-        before = trainer.measure(training.seed)
-        run.write("before.json", before)
-    if run.checkpoint:
-        run.say(f"resuming from {run.checkpoint}")
-    if run.main_process:
-        drop_samples_after(run.folder, run.checkpoint)
-    run.restart_clock()
-    seed_processes(training.seed)  # the same draws whether or not the measurement above was made in this attempt
     trainer.train(resume_from_checkpoint=run.checkpoint)
     seconds = run.seconds()
     if test_set is not None:
@@ -113,7 +127,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     after = trainer.measure(training.seed) if test_set is not None else None
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
-    trainer.accelerator.end_training()
+    end_processes(trainer.accelerator)
 
 
 if __name__ == "__main__":

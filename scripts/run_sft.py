@@ -10,7 +10,7 @@ from mini_r1 import hub, prompts
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
+from mini_r1.stages import dataclass_types, name_cpu
 
 
 def main() -> None:
@@ -22,6 +22,7 @@ def main() -> None:
     with recipe.blame():
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
         if args.muon_learning_rate is not None and training.deepspeed_plugin is not None:
             raise RecipeError(
@@ -57,7 +58,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
 
     from mini_r1.callbacks import add_callbacks
     from mini_r1.evaluation import config_like, measure_model
-    from mini_r1.finish import model_kwargs, save_and_publish
+    from mini_r1.finish import end_processes, model_kwargs, save_and_publish
     from mini_r1.optim import MuonFactory
 
     training.model_init_kwargs = model_kwargs(model_args, training)
@@ -87,7 +88,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)
     run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})
-    trainer.accelerator.end_training()
+    end_processes(trainer.accelerator)
 
 
 if __name__ == "__main__":
