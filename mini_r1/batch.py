@@ -25,6 +25,7 @@ DEFAULTS = {
     "save_steps": 500,
     "max_steps": -1,
     "num_train_epochs": 3.0,
+    "trained_completions": "all",
 }
 
 
@@ -85,6 +86,14 @@ class BatchPlan:
             return self.max_steps
         return math.ceil(self.num_train_epochs * self.steps_per_epoch(rows))
 
+    def total_rollouts(self, rows: int) -> int:
+        """Rollouts of the whole run.
+
+        Raises:
+            RecipeError: if the rows do not fill one.
+        """
+        return math.ceil(self.total_steps(rows) * self.accumulation / (self.steps_per_generation * self.num_iterations))
+
     def describe(self, rows: int | None = None) -> str:
         """The plan in two lines, or three where the number of training rows is known.
 
@@ -126,6 +135,8 @@ def plan_batch(values: dict[str, Any], processes: int, file: str | None = None) 
             num_train_epochs=settings["num_train_epochs"],
         )
         _check_groups(plan)
+        if settings["trained_completions"] == "one":
+            _check_whole_groups(plan)
         _check_evaluation(settings, plan)
         _check_resume(settings, plan)
     except RecipeError as error:
@@ -179,6 +190,16 @@ def _check_groups(plan: BatchPlan) -> None:
         f"which groups of {group} do not divide; {advice}",
         key="num_generations",
     )
+
+
+def _check_whole_groups(plan: BatchPlan) -> None:
+    if plan.per_device % plan.num_generations:
+        raise RecipeError(
+            f"{plan.per_device} completions of a micro-batch are not whole groups of {plan.num_generations}, of which "
+            f"trained_completions: one takes one each; use "
+            f"{_either(_multiples_near(plan.per_device, plan.num_generations))}",
+            key="per_device_train_batch_size",
+        )
 
 
 def _check_evaluation(settings: dict, plan: BatchPlan) -> None:

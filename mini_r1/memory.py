@@ -124,8 +124,9 @@ def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
     """
     per_device, accumulation, rollout = micro_batches(with_defaults(values), run["processes"])
     step, rollout = per_device * accumulation, per_device * rollout
+    unit = values.get("num_generations", 8) if values.get("trained_completions") == "one" else 1  # whole groups
     for size in range(step, 0, -1):
-        if gcd(step, rollout) % size == 0:
+        if gcd(step, rollout) % size == 0 and size % unit == 0:
             batch = {
                 "per_device_train_batch_size": size,
                 "gradient_accumulation_steps": step // size,

@@ -106,7 +106,8 @@ class Run:
         completion = s.get("max_completion_length", COMPLETION[kind])
         self.prompt, self.length = prompt_tokens, prompt_tokens + completion
         self.trained_length = (kind == "sft" and values.get("max_length", SFT_LENGTH)) or self.length
-        self.tokens = self.batch * self.trained_length
+        only_one = s.get("trained_completions") == "one"  # of each group: the others are sampled, and no more
+        self.tokens = self.batch // (s.get("num_generations", 8) if only_one else 1) * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
         self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
         rollout *= self.batch if kind == "r1_grpo" else 0

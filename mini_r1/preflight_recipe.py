@@ -1,12 +1,12 @@
 """The part of a check that needs the recipe and the number of GPUs only: keys, hardware, batch, settings, rewards."""
 
-import math
 from dataclasses import MISSING, fields, replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import tasks
 from mini_r1 import prompts
+from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import BatchPlan, plan_batch
 from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu, usable_gpus
@@ -145,7 +145,7 @@ def count_steps(batch: BatchPlan, rows: int | None) -> tuple[int | None, int | N
     if batch.max_steps <= 0 and (rows or 0) < batch.prompts_per_generation:
         return None, None
     steps = batch.total_steps(rows)
-    return steps, math.ceil(steps / max(batch.steps_per_generation * batch.num_iterations / batch.accumulation, 1))
+    return steps, min(steps, batch.total_rollouts(rows))
 
 
 def check_settings(recipe: Recipe, types: tuple[type, ...], processes: int) -> None:
@@ -173,6 +173,8 @@ def load_words(values: dict, kind: str, findings: Findings) -> tuple:
         template = prompts.get_template(values.get("prompt_template", "mini_r1"))
     if kind not in GROUPED:
         return task, template, []
+    with findings.part():
+        check_algorithm(values)
     if values.get("guards"):
         from mini_r1.guards import read_guards  # imports transformers
 

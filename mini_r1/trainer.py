@@ -1,4 +1,4 @@
-"""TRL's `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
+"""Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
 import json
 from collections import defaultdict
@@ -7,23 +7,25 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object, set_seed
-from trl import GRPOTrainer
 
+from mini_r1.algorithm import AlgorithmTrainer
 from mini_r1.step_time import StepTimes
+from mini_r1.token_budget import TokenBudget
 from rewards import format_reward
 
 SAMPLES_FILE = "success_completion_samples.txt"
 
 
-class R1GRPOTrainer(GRPOTrainer):
+class R1GRPOTrainer(AlgorithmTrainer):
     """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
 
-    Nothing of the algorithm is changed. Prompts must be strings, rows must have `difficulty`. Where the time of a step
-    goes is logged as `StepTimes` says.
+    What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have
+    `difficulty`. Where the time of a step goes is logged as `StepTimes` says.
 
     Args:
         correct: the task's own reward with its default numbers, 1.0 for a right answer. What counts as right does not
             depend on what a recipe rewards.
+        max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
         samples_per_step: right completions written to `success_completion_samples.txt` at each generation.
 
     Attributes:
@@ -31,7 +33,14 @@ class R1GRPOTrainer(GRPOTrainer):
         grad_norm: of the last optimizer step, before clipping, over all processes; NaN is -1 with DeepSpeed.
     """
 
-    def __init__(self, *args, correct: Callable, samples_per_step: int = 1, **kwargs):
+    def __init__(
+        self,
+        *args,
+        correct: Callable,
+        samples_per_step: int = 1,
+        max_generated_tokens: int | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.correct = correct
         self.samples_per_step = samples_per_step
@@ -40,6 +49,7 @@ class R1GRPOTrainer(GRPOTrainer):
         self.grad_norm: torch.Tensor | float | None = None
         self.times = StepTimes(self._metrics["train"], self.accelerator.device)
         self.add_callback(self.times)
+        self.add_callback(TokenBudget(self, max_generated_tokens))
         if self.use_vllm:
             self.vllm_generation.sync_weights = self.times.part("weight_sync")(self.vllm_generation.sync_weights)
 

@@ -1,6 +1,11 @@
 """Run the stages of a pipeline, one after the other; a finished stage is skipped, an interrupted one goes on.
 
-python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [--overwrite_output_dir true] [--gpus N]
+python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [--gpus N]
+
+--from STAGE    begin with this stage; those before it are not looked at
+--only STAGE    run this stage alone
+--dry_run       say what would be done about each stage, start nothing
+--overwrite_output_dir true   start all stages anew, or those that --from or --only leave; old runs are moved aside
 """
 
 import shlex
@@ -8,34 +13,86 @@ import sys
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.launch import Options, launch
-from mini_r1.pipeline import read_pipeline, stages_table, write_summary
+from mini_r1.pipeline import Pipeline, read_pipeline
+from mini_r1.pipeline_state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
 from mini_r1.recipe import parse_command_line
+from mini_r1.recipe_keys import did_you_mean
+
+FLAGS = ("seed", "gpus", "from", "only", "dry_run", "overwrite_output_dir")
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
+
+
+def read_flags(flags: dict) -> None:
+    """Refuse a flag that is none of a pipeline's, or has no value where it needs one."""
+    for key, value in flags.items():
+        if key not in FLAGS:
+            raise RecipeError(
+                f"no flag of a pipeline; it knows --{', --'.join(FLAGS)}, and a stage's keys are set in its recipe, "
+                f"or under set: in the pipeline{did_you_mean(key, FLAGS)}",
+                key=key,
+                file="command line",
+            )
+        if key in ("from", "only") and value is True:
+            raise RecipeError("needs the name of a stage", key=f"--{key}", file="command line")
+        if key == "gpus" and type(value) is not int:
+            raise RecipeError(f"got {value!r}, expected a whole number", key="--gpus", file="command line")
+        if key in ("dry_run", "overwrite_output_dir") and not isinstance(value, bool):
+            raise RecipeError(f"got {value!r}, expected true or false", key=f"--{key}", file="command line")
+
+
+def name(value) -> str | None:
+    return None if value is None else str(value)  # a stage may be called "2"
+
+
+def dry_run(pipeline: Pipeline, choice: Choice) -> int:
+    """Print one line a stage; returns the exit status."""
+    refused = False
+    for number, stage in enumerate(pipeline.stages, 1):
+        line, no = describe(stage, pipeline, choice)
+        refused |= no
+        say(f"stage {number}/{len(pipeline.stages)}, {line}")
+    return 2 if refused else 0
+
+
+def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
+    """Run what the choice has and is not finished; returns the exit status of the first stage that fails."""
+    for stage in pipeline.stages:
+        problem = refusal(stage, pipeline, choice)
+        if problem:
+            raise problem
+    if choice.anew:
+        start_anew(choice, say)
+    for number, stage in enumerate(pipeline.stages, 1):
+        if stage not in choice.stages:
+            continue
+        title = f"stage {number}/{len(pipeline.stages)}, {stage.name}"
+        if summary(stage):
+            say(f"=== {title}: finished in {stage.folder}, skipped")
+            continue
+        say(f"=== {title}: launch.py --run {stage.kind} {shlex.join(stage.words)}")
+        status = launch(stage.words, Options(stage.kind, gpus))
+        if status:
+            again = "the same command" + (" without --overwrite_output_dir" if choice.anew else "")
+            print(f"error: {title} ended with status {status}; run {again} again to go on", file=sys.stderr)
+            return status
+        if not summary(stage):
+            print(f"error: {title} ended, and left no summary.json of its own in {stage.folder}", file=sys.stderr)
+            return 1
+    write_summary(pipeline, say)
+    say(f"\n{stages_table(pipeline)}")
+    return 0
 
 
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
-    seed, fresh, gpus = flags.pop("seed", None), flags.pop("overwrite_output_dir", False), flags.pop("gpus", None)
-    if flags:
-        raise RecipeError(
-            "no flag of a pipeline; it knows --seed, --overwrite_output_dir and --gpus, and a stage's keys are set "
-            "in its recipe",
-            key=next(iter(flags)),
-            file="command line",
-        )
-    pipeline = read_pipeline(path, seed)  # every stage's recipe is checked before the first one starts
-    for number, stage in enumerate(pipeline.stages, 1):
-        title = f"stage {number}/{len(pipeline.stages)}, {stage.name}"
-        if stage.finished and not fresh:
-            print(f"=== {title}: finished in {stage.folder}, skipped", flush=True)
-            continue
-        words = ["--config", stage.recipe, *stage.flags(seed, bool(fresh))]
-        print(f"=== {title}: launch.py --run {stage.kind} {shlex.join(words)}", flush=True)
-        status = launch(words, Options(stage.kind, gpus))
-        if status:
-            print(f"error: {title} ended with status {status}; run the same command again to go on", file=sys.stderr)
-            sys.exit(status)
-    write_summary(pipeline)
-    print(f"\n{stages_table(pipeline)}")
+    read_flags(flags)
+    pipeline = read_pipeline(path, flags.get("seed"))  # every stage's recipe is checked before the first one starts
+    anew = flags.get("overwrite_output_dir", False)
+    choice = choose(pipeline, name(flags.get("from")), name(flags.get("only")), anew)
+    sys.exit(dry_run(pipeline, choice) if flags.get("dry_run") else run(pipeline, choice, flags.get("gpus")))
 
 
 if __name__ == "__main__":

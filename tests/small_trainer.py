@@ -21,8 +21,11 @@ def small_model(folder: Path, tokenizer) -> str:
     return str(folder)
 
 
-def small_trainer(model: str, tokenizer, rows: list[dict], rewards: list, output_dir: Path, **settings):
-    """An `R1GRPOTrainer` of 2 groups of 4 completions a step; `settings` go over its `GRPOConfig`."""
+def small_trainer(
+    model: str, tokenizer, rows: list[dict], rewards: list, output_dir: Path, algorithm: dict | None = None, **settings
+):
+    """An `R1GRPOTrainer` of 2 groups of 4 completions a step; `settings` go over its `GRPOConfig`, `algorithm` are
+    arguments of its own."""
     from transformers import PrinterCallback
     from trl import GRPOConfig
 
@@ -47,6 +50,7 @@ def small_trainer(model: str, tokenizer, rows: list[dict], rewards: list, output
         eval_dataset=dataset.select(range(2)),
         processing_class=tokenizer,
         correct=equation_reward,
+        **(algorithm or {}),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

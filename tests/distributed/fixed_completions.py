@@ -1,7 +1,7 @@
 """scripts/run_r1_grpo.py on completions that are known beforehand, so that runs can differ only in how they compute.
 
 A completion depends on its prompt and on its place in the group, not on the policy, nor on the process that asks for
-it. The loss type changes from step to step: grpo, dapo, dr_grpo, and again.
+it. Loss type and advantage change from step to step; twelve steps are all pairs of them.
 """
 
 import random
@@ -10,6 +10,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run_r1_grpo.py"
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo")
+ADVANTAGES = ("group", "leave_one_out", "reinforce_lite", "batch")
 
 
 def odd_tokens(completions, completion_ids, **kwargs) -> list[float]:
@@ -37,6 +38,7 @@ def main() -> None:
 
     def training_step(self, *args):
         self.loss_type = LOSS_TYPES[self.state.global_step % len(LOSS_TYPES)]
+        self.advantage = ADVANTAGES[self.state.global_step % len(ADVANTAGES)]
         return own_step(self, *args)
 
     R1GRPOTrainer._generate_single_turn = complete

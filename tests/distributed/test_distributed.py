@@ -1,5 +1,6 @@
 """Two CPU processes with real DeepSpeed ZeRO, DDP and FSDP2: train, save, resume, evaluate, and compute the same."""
 
+import functools
 import json
 import os
 import re
@@ -93,8 +94,16 @@ per_device_train_batch_size: 3
 beta: 0.04
 max_grad_norm: 0.05
 learning_rate: 0.05
+temperature_schedule: {fractions: [[0, 1.3], [1, 0.7]]}
+max_steps: 12
 save_steps: 1
 save_total_limit: null
+""",
+    # 16 completions a step in 4 groups, two for each process, which trains on one completion of each
+    "one.yaml": """
+extends: fixed.yaml
+per_device_train_batch_size: 4
+trained_completions: one
 """,
 }
 
@@ -199,11 +208,17 @@ def home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(home) -> Path:
-    """The known completions in one process, which accumulates twice as often: what two processes are compared with."""
-    flags = ("--config", "recipes/fixed.yaml", "--output_dir", "runs/alone", "--gradient_accumulation_steps", "4")
-    run(command(None, str(HERE / "fixed_completions.py"), *flags), home)
-    return home / "runs/alone"
+def alone(home):
+    """`alone("fixed")`: that recipe in one process, which accumulates twice as often; what two are compared with."""
+
+    @functools.cache
+    def folder(recipe: str) -> Path:
+        flags = ("--config", f"recipes/{recipe}.yaml", "--output_dir", f"runs/{recipe}-alone")
+        words = (str(HERE / "fixed_completions.py"), *flags, "--gradient_accumulation_steps", "4")
+        run(command(None, *words), home)
+        return home / f"runs/{recipe}-alone"
+
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -240,11 +255,13 @@ def test_evaluates_as_one_process_does(home, evaluated_alone, config):
     assert summary(folder)["after"] == summary(evaluated_alone)["after"]
 
 
+@pytest.mark.parametrize("recipe", ["fixed", "one"])
 @pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", "fsdp2"])
-def test_same_completions_same_loss_and_weights(home, alone, name):
-    """Every way to split the work, over three loss types, with AdamW, a reference model and clipped gradients."""
-    folder = home / "runs" / f"fixed-{name}"
-    words = [str(HERE / "fixed_completions.py"), "--config", "recipes/fixed.yaml", "--output_dir", str(folder)]
+def test_same_completions_same_loss_and_weights(home, alone, name, recipe):
+    """Every way to split the work, over all pairs of three loss types and four advantages, with all completions and
+    with one of each group, with AdamW, a reference model, clipped gradients and a temperature that falls."""
+    folder, alone = home / "runs" / f"{recipe}-{name}", alone(recipe)
+    words = [str(HERE / "fixed_completions.py"), "--config", f"recipes/{recipe}.yaml", "--output_dir", str(folder)]
     if name == "fsdp2":
         words = [str(HERE / "fsdp_on_cpu.py"), *words, "--use_cpu", "false"]
     run(command(on_cpu(home, name), *words), home)
@@ -256,6 +273,9 @@ def test_same_completions_same_loss_and_weights(home, alone, name):
         assert theirs_at["grad_norm"] > 0.05 and theirs_at["frac_reward_zero_std"] == 0, "clipped, with groups to learn"
         assert ours_at["reward"] == pytest.approx(theirs_at["reward"], abs=1e-6), step
         assert ours_at["loss"] == pytest.approx(theirs_at["loss"], abs=1e-6), step
+        assert (
+            ours_at["temperature/loss"] == theirs_at["temperature/loss"] == pytest.approx(1.3 - 0.6 * (step - 1) / 11)
+        )
         assert ours_at["grad_norm"] == pytest.approx(theirs_at["grad_norm"], rel=1e-5), step
         after = alone / f"checkpoint-{step}"
         assert farthest(folder / after.name, after) < 1e-6 < 1e-2 < farthest(after, before), step

@@ -1,0 +1,84 @@
+"""Advantages: how much better a completion is than what it is compared with. Pure functions, chosen by the recipe.
+
+    advantage: group | leave_one_out | reinforce_lite | batch
+
+Each takes the total rewards of a rollout, shape (groups, completions of each group), NaN where no reward is due (an
+unusable gold, say), and returns advantages of the same shape, in reward units or, where a deviation divides them, in
+deviations. A NaN gets 0 and is left out of every mean and deviation; so a group without any usable reward teaches
+nothing. Sums are made in float64: of equal rewards in float32 they may differ in the last digit, which a division by
+a deviation of nearly nothing would blow up.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+CLAMP = 2.0
+
+
+def group(rewards: torch.Tensor) -> torch.Tensor:
+    """GRPO (arXiv:2402.03300, section 4.1.2): A_i = (r_i - mean(r)) / (std(r) + 1e-4), over the group.
+
+    The deviation is the unbiased one. Equal rewards give 0, and so does a group of one.
+
+    This is what TRL computes with `scale_rewards: group`; with `none` or `batch` it leaves the division out, or divides
+    by the deviation of the whole rollout's rewards. The trainer leaves all three to TRL.
+    """
+    rewards = rewards.double()
+    mean = rewards.nanmean(dim=1, keepdim=True)
+    return _finish((rewards - mean) / (_deviation(rewards, mean) + 1e-4))
+
+
+def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
+    """RLOO (arXiv:2402.14740, section 2.2): A_i = r_i - mean of the other rewards of the group.
+
+    Without the own reward the baseline is unbiased, and no deviation makes easy and hard questions weigh alike. Equal
+    rewards give 0, and so does a group of one, which has no others.
+    """
+    return _finish(rewards.double() - _others(rewards).nanmean(dim=2))
+
+
+def reinforce_lite(rewards: torch.Tensor) -> torch.Tensor:
+    """Reinforce-Lite (its report of 2025): A_i = (r_i - mean of the others) / (std of the others + 1e-8), in [-2, 2].
+
+    The deviation is the unbiased one. Where the others are all alike, it is 0, and any difference from them is clamped:
+    a single right answer among wrong ones gets 2, as does one of two. Equal rewards give 0, and so does a group of one.
+    """
+    others = _others(rewards)
+    mean = others.nanmean(dim=2, keepdim=True)
+    scaled = (rewards.double() - mean.squeeze(2)) / (_deviation(others, mean).squeeze(2) + 1e-8)
+    return _finish(scaled.clamp(-CLAMP, CLAMP))
+
+
+def batch(rewards: torch.Tensor) -> torch.Tensor:
+    """REINFORCE++ (arXiv:2501.03262, section 3): A_i = (r_i - mean(r)) / (std(r) + 1e-8), over the whole rollout.
+
+    Groups do not matter, so that an easy question's answers are all good and a hard one's all bad; a group of equal
+    rewards, or of one, is no special case. The deviation is the unbiased one; a rollout of equal rewards gives 0.
+    """
+    rewards = rewards.double()
+    mean = rewards.nanmean()
+    return _finish((rewards - mean) / (_deviation(rewards.reshape(1, -1), mean) + 1e-8))
+
+
+ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    function.__name__: function for function in (group, leave_one_out, reinforce_lite, batch)
+}
+
+
+def _others(rewards: torch.Tensor) -> torch.Tensor:
+    """[g, i, j]: reward j of group g, as completion i sees it: NaN where that is its own."""
+    size = rewards.shape[1]
+    own = torch.eye(size, dtype=torch.bool, device=rewards.device)
+    return rewards.double().unsqueeze(1).repeat(1, size, 1).masked_fill(own, torch.nan)
+
+
+def _deviation(values: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """The unbiased standard deviation along the last dimension, which is kept; 0 where there is only one value."""
+    count = (~values.isnan()).sum(dim=-1, keepdim=True)
+    squares = (values - mean).square().nansum(dim=-1, keepdim=True)
+    return (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+def _finish(advantages: torch.Tensor) -> torch.Tensor:
+    return advantages.nan_to_num(nan=0.0).float()
