@@ -1,7 +1,9 @@
 """Where the time of a training step goes: generation, rewards, weight sync, log-probabilities, update, the rest."""
 
+import os
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
@@ -24,7 +26,8 @@ class StepTimes(TrainerCallback):
     - update: forward, backward and optimizer.
     - rest: padding, advantages, metrics.
 
-    On CUDA also `memory/peak_gib`, the most that tensors of the main process took in a step (vLLM's own not counted).
+    Also `memory/peak_gib`, the most that the main process took in a step: on CUDA its tensors (vLLM's own not counted),
+    on a Linux CPU all its resident memory, of which libraries take most of the first GiB.
 
     Loading rows, logging, saving and evaluating happen between steps and are in none of them. CUDA runs behind the
     host, and nothing here waits for it. Generation and loss end with results on the host, so their times are true;
@@ -42,13 +45,13 @@ class StepTimes(TrainerCallback):
 
     def __init__(self, metrics: dict[str, list[float]], device: torch.device):
         self.metrics, self.device = metrics, device
+        self.memory = PeakMemory(device)
         self._open: list[str] = []  # the parts under way, the innermost last; empty outside of steps
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self.tokens, self._behind = 0.0, []
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        self.memory.reset()
         self._open, self._since = ["update"], time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -58,8 +61,9 @@ class StepTimes(TrainerCallback):
         for name, seconds in self.seconds.items():
             self.metrics[f"time/{name}"].append(seconds)
         self.metrics["time/step"].append(sum(self.seconds.values()))
-        if self.device.type == "cuda":
-            self.metrics["memory/peak_gib"].append(torch.cuda.max_memory_allocated(self.device) / 2**30)
+        peak = self.memory.peak()
+        if peak is not None:
+            self.metrics["memory/peak_gib"].append(peak / 2**30)
         if self.tokens:
             self.metrics["tokens_per_second"].append(self.tokens / self.seconds["generation"])
 
@@ -90,6 +94,29 @@ class StepTimes(TrainerCallback):
         late = min(max(device_seconds - self.seconds["logprobs"], 0.0), self.seconds["reward"])
         self.seconds["logprobs"] += late
         self.seconds["reward"] -= late
+
+
+class PeakMemory:
+    """The most memory that this process took since `reset`, in bytes; None where the system does not say."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._forget = Path("/proc/self/clear_refs")  # writing 5 makes Linux count the peak anew
+        self._known = device.type == "cuda" or os.access(self._forget, os.W_OK)
+
+    def reset(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif self._known:
+            self._forget.write_text("5")
+
+    def peak(self) -> int | None:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if not self._known:
+            return None
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def _passed() -> torch.cuda.Event:

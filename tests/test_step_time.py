@@ -1,4 +1,5 @@
 import time
+from collections import defaultdict
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from small_trainer import kinds_of_letters, small_model, small_trainer
 from transformers import TrainerCallback
 
 from mini_r1.callbacks import OneLineAStep
-from mini_r1.step_time import PARTS, StepTimes
+from mini_r1.step_time import PARTS, PeakMemory, StepTimes
 
 KEYS = [f"time/{part}" for part in PARTS]
 
@@ -110,7 +111,7 @@ def step_of(times: StepTimes, what) -> dict:
 
 
 def test_the_innermost_part_is_charged():
-    times = StepTimes({f"time/{name}": [] for name in (*PARTS, "step")}, torch.device("cpu"))
+    times = StepTimes(defaultdict(list), torch.device("cpu"))
 
     def step():
         with times.part("rest"), times.part("generation"):
@@ -135,7 +136,7 @@ def test_the_innermost_part_is_charged():
     ("device_seconds", "moved"), [(0.0, 0.0), (0.015, 0.015), (60.0, None)], ids=["done", "a little late", "very late"]
 )
 def test_a_device_that_lags_behind_costs_log_probabilities_not_rewards(device_seconds, moved):
-    times = StepTimes({f"time/{name}": [] for name in (*PARTS, "step")}, torch.device("cpu"))
+    times = StepTimes(defaultdict(list), torch.device("cpu"))
 
     before = {}
 
@@ -171,3 +172,16 @@ def test_the_line_names_generation_where_it_takes_most(capsys, logs, end):
     state.global_step = 1
     line.on_log(None, state, None, logs=logs)
     assert capsys.readouterr().out.rstrip().endswith(end)
+
+
+def test_peak_memory_of_a_cpu_process():
+    memory = PeakMemory(torch.device("cpu"))
+    if memory.peak() is None:
+        pytest.skip("not on this system")
+    memory.reset()
+    low = memory.peak()
+    block = bytearray(b"1" * (64 << 20))
+    assert memory.peak() - low > 48 << 20
+    del block
+    memory.reset()
+    assert memory.peak() - low < 32 << 20, "what is gone does not count in the next step"

@@ -16,7 +16,7 @@ from mini_r1.data import load_rows
 from tasks import countdown
 
 ROOT = Path(__file__).parent.parent
-TIMES = ("_time", "runtime", "per_second")
+TIMES = ("_time", "runtime", "per_second", "peak_gib")
 TASK = """
 task: countdown
 task_args: {n: 200, seed: 0, count: [2, 3], numbers: [1, 9], operators: "+-", in_order: true}

@@ -27,7 +27,7 @@ SCRIPTS = ROOT / "scripts"
 COMPILED = Path(sys.prefix) / "torch_extensions"
 # Not to be compared: seconds, and what TRL averages over micro-batches, token-weighted in each of them, so that it
 # depends on who got which completion. The loss does not: its own terms are normalised over all processes.
-TIMES = ("_time", "runtime", "per_second")
+TIMES = ("_time", "runtime", "per_second", "peak_gib")
 TASK = """
 task: countdown
 task_args: {n: 200, seed: 0, count: [2, 3], numbers: [1, 9], operators: "+-", in_order: true}
