@@ -1,6 +1,8 @@
 """Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
 import json
+import os
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 from accelerate.utils import gather_object, set_seed
 
 from mini_r1.algorithm import AlgorithmTrainer
+from mini_r1.exact_end import ExactEnd
 from mini_r1.step_time import StepTimes
 from mini_r1.token_budget import TokenBudget
 from rewards import format_reward
@@ -16,7 +19,7 @@ from rewards import format_reward
 SAMPLES_FILE = "success_completion_samples.txt"
 
 
-class R1GRPOTrainer(AlgorithmTrainer):
+class R1GRPOTrainer(ExactEnd, AlgorithmTrainer):
     """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
 
     What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have
@@ -154,11 +157,16 @@ def seed_processes(seed: int) -> None:
 
 
 def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
-    """Cut samples of steps after the checkpoint, which a resumed run will write again; without one, all of them."""
+    """Cut samples of steps after the checkpoint, which a resumed run will write again; without one, all of them.
+
+    So goes one whose heading was cut off while it was being written.
+    """
     step = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"] if checkpoint else 0
     path = Path(folder) / SAMPLES_FILE
     if not path.exists():
         return
     head, *blocks = ("\n" + path.read_text(encoding="utf-8")).split("\n===== step ")
-    kept = [block for block in blocks if int(block.split("\n", 1)[0]) <= step]
-    path.write_text((head + "".join("\n===== step " + block for block in kept)).lstrip("\n"), encoding="utf-8")
+    kept = [block for block in blocks if re.match(r"\d+\n", block) and int(block.split("\n", 1)[0]) <= step]
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text((head + "".join("\n===== step " + block for block in kept)).lstrip("\n"), encoding="utf-8")
+    os.replace(scratch, path)

@@ -102,7 +102,8 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         temperature_schedule=read_temperature_schedule(args.temperature_schedule),
         max_generated_tokens=args.max_generated_tokens,
     )
-    before = run.read("before.json")
+    # without a checkpoint it is measured anew, so that the log begins with it, as that of an uninterrupted run
+    before = run.read("before.json") if run.checkpoint else None
 
     def begin() -> None:
         nonlocal before

@@ -54,12 +54,13 @@ def train(recipe, args, training, model_args, task, template) -> None:
         run.say(tokenizer.decode(train_set[0]["input_ids"]))
         return
 
-    from trl import SFTTrainer, get_peft_config, get_quantization_config
+    from trl import get_peft_config, get_quantization_config
 
     from mini_r1.callbacks import add_callbacks
     from mini_r1.evaluation import config_like, measure_model
     from mini_r1.finish import end_processes, model_kwargs, save_and_publish
     from mini_r1.optim import MuonFactory
+    from mini_r1.sft_trainer import R1SFTTrainer
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     muon = None
@@ -67,7 +68,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
         betas = (training.adam_beta1, training.adam_beta2)
         adamw = {"lr": training.learning_rate, "betas": betas, "weight_decay": training.weight_decay}
         muon = (MuonFactory, {"muon_lr": args.muon_learning_rate, **adamw})
-    trainer = SFTTrainer(
+    trainer = R1SFTTrainer(
         model=model_args.model_name_or_path,
         args=training,
         train_dataset=train_set,
