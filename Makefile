@@ -9,11 +9,12 @@ FLAGS = $(SEED_AND_FRESH) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
 GPU := $(shell command -v nvidia-smi)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-distributed test-vllm lint bench clean
+.PHONY: help install test test-distributed test-vllm test-kills lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
 	@echo "recipes: $(notdir $(basename $(wildcard recipes/*.yaml)))"
+	@echo "pipelines: $(notdir $(basename $(wildcard recipes/pipelines/*.yaml)))"
 
 install: $(READY) ## make .venv with the pinned dependencies, and those for GPUs where there is an NVIDIA GPU
 
@@ -30,6 +31,9 @@ train-%: $(READY) ## train a recipe on what is here: CPU, one GPU, a node; where
 		$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(FLAGS); \
 	else $(BIN)/python scripts/launch.py --config recipes/$*.yaml $(FLAGS); fi
 
+pipeline-%: $(READY) ## run a pipeline's stages; what is finished is skipped. ARGS="--from rl", "--only rl", "--dry_run"
+	@$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(FLAGS)
+
 check-%: $(READY) ## would this recipe run here? batch, prompt, rewards, memory, versions; GPUS=8 assumes 8 GPUs
 	@$(BIN)/python scripts/check.py --config recipes/$*.yaml $(FLAGS)
 
@@ -45,7 +49,7 @@ report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
 	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
-test: $(READY) ## all tests but the next two, offline
+test: $(READY) ## all tests but the next three, offline
 	@$(BIN)/python -m pytest
 
 test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed ZeRO-3, and DDP
@@ -53,6 +57,9 @@ test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed Ze
 
 test-vllm: .venv-vllm/.installed ## a real vLLM server (CPU build, in .venv-vllm), started and killed by launch.py's code
 	@.venv-vllm/bin/python -m pytest -m vllm
+
+test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELINE=recipes/pipelines/... KILLS=20 KILL_SEED=0
+	@$(BIN)/python -m pytest -m kills -s
 
 .venv/.distributed: $(READY) requirements-distributed.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-distributed.txt

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from mini_r1 import run_dir
 from mini_r1.launch_plan import ON_CPU, ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.memory_terms import COMPLETION
-from mini_r1.recipe import Recipe
+from mini_r1.recipe import Recipe, parse_command_line, resolve
 from mini_r1.stages import KINDS, SCRIPTS, dataclass_types
 from mini_r1.supervisor import Process, supervise
 from mini_r1.vllm_server import HEALTH, LOOPBACK, free_ports, server_environment, server_words, trainer_environment
@@ -43,7 +42,8 @@ def launch(words: list[str], options: Options) -> int:
     words = [*words, *cpu_flags(options)]
     if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
         command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *words]
-        return _show([]) if options.dry_run else subprocess.run(command, check=False).returncode
+        folder = Path(resolve(*parse_command_line(words)).values.get("output_dir", "runs"))
+        return _show([]) if options.dry_run else supervise([Process("trainer", command)], folder / "logs")
 
     from mini_r1.preflight import preflight, report
 

@@ -3,53 +3,87 @@
 stages:
   - {name: cold-start, run: sft,     recipe: ../countdown-tiny-sft.yaml}
   - {name: rl,         run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start}
+  - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
+
+Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline_state.py.
 """
 
 import json
+import math
 import os
+import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import get_template
-from mini_r1.recipe import check, load_yaml, resolve
-from mini_r1.recipe_keys import did_you_mean
-from mini_r1.stages import dataclass_types
+from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
+from mini_r1.recipe_keys import check_values, did_you_mean
+from mini_r1.stages import KINDS, dataclass_types
 
-STAGE_KEYS = ("name", "run", "recipe", "init_from")
+NEEDED_KEYS = ("name", "run", "recipe")
+STAGE_KEYS = (*NEEDED_KEYS, "init_from", "set")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
+NO_MODEL = ("evaluate",)  # kinds that leave no model to begin with
+REFUSED = {
+    "extends": "name the recipe that extends it as the stage's recipe",
+    "overwrite_output_dir": "it would start the stage anew each time; give --overwrite_output_dir true on the command "
+    "line, with --from for this stage and all later ones",
+    "resume_from_checkpoint": "a stage that was cut off goes on from its last whole checkpoint by itself",
+    "dry_run": "nothing would be left for the next stage; give --dry_run on the command line",
+}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stage:
-    """One stage: which script runs which recipe into which folder."""
+    """One stage: which script runs which recipe into which folder.
+
+    Attributes:
+        flags: what the script is told beyond its recipe, as words of a command line.
+        resolved: the recipe with those flags.
+        init_from: the model folder it begins with, where that is another stage's.
+        parent: that stage's name.
+        changes: the entry's `set`.
+    """
 
     name: str
     kind: str
     recipe: str
     folder: Path
+    flags: tuple[str, ...]
+    resolved: Recipe
     init_from: Path | None
+    parent: str | None
+    changes: dict[str, Any]
 
     @property
-    def summary(self) -> dict | None:
-        path = self.folder / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
-    @property
-    def finished(self) -> bool:
-        return self.summary is not None
-
-    def flags(self, seed: int | None, fresh: bool) -> list[str]:
-        """What the stage's script is told beyond its recipe."""
-        words = [] if seed is None else ["--seed", str(seed)]
-        words += ["--model_name_or_path", str(self.init_from)] if self.init_from else []
-        return words + (["--overwrite_output_dir", "true"] if fresh else [])
+    def words(self) -> list[str]:
+        """The command line of `scripts/launch.py --run KIND`."""
+        return ["--config", self.recipe, *self.flags]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pipeline:
+    """A pipeline's file, the folder of its own summary, and its stages in order."""
+
+    path: str
     folder: Path
     stages: list[Stage]
+
+    def stage(self, name: str | None, flag: str) -> Stage:
+        """The stage of that name, which a flag of the command line gave; `RecipeError` where there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = [stage.name for stage in self.stages]
+        raise RecipeError(
+            f"{self.path} has no stage {name!r}; it has {', '.join(names)}{did_you_mean(str(name), names)}",
+            key=flag,
+            file=COMMAND_LINE,
+        )
 
 
 def read_pipeline(path: str, seed: int | None) -> Pipeline:
@@ -58,74 +92,166 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
     Raises:
         RecipeError: for anything wrong in the pipeline's file or in a recipe it names.
     """
-    values = load_yaml(Path(path))
-    entries = values.get("stages")
+    chosen = {} if seed is None else {"seed": seed}
+    entries, alone = _read_entries(path, chosen)
+    pipeline = Pipeline(path, Path("runs") / f"{Path(path).stem}-s{alone[-1].values.get('seed', 42)}", [])
+    for entry, recipe in zip(entries, alone, strict=True):
+        stage = _stage(entry, recipe, chosen, pipeline)
+        for earlier in pipeline.stages:
+            _keep_apart(stage, earlier, path)
+        pipeline.stages.append(stage)
+    return pipeline
+
+
+def words_for_imports(path: str) -> list[str]:
+    """What `leave_torch_out` is to look at: the words of one recipe with the rewards of all stages.
+
+    Raises:
+        RecipeError: as `read_pipeline`, but for keys and values of recipes, which need the imports to be checked.
+    """
+    rewards, asks_peft = [], False
+    entries, alone = _read_entries(path, {})
+    for entry, recipe in zip(entries, alone, strict=True):
+        values = recipe.values | (entry.get("set") or {})
+        named = values.get("reward_funcs")
+        rewards += named if isinstance(named, list) else []
+        asks_peft |= bool(values.get("use_peft") and not values.get("lora_target_modules"))
+    told = ["--reward_funcs", json.dumps(rewards, default=str), "--use_peft", str(asks_peft).lower()]
+    return ["--config", alone[-1].path, *told, "--lora_target_modules", "null"]
+
+
+def flag_text(key: str, value: Any) -> str:
+    """The text after `--key` that a script reads as exactly this value; `RecipeError` where there is none.
+
+    Text goes as it stands where it is read as text, such as a path, and else in quotes: "no", "1e-5", "null".
+    """
+    candidates = [value] if isinstance(value, str) else []
+    with suppress(TypeError, ValueError):  # a date, a set
+        candidates.append(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, float) and math.isinf(value):
+        candidates.append(".inf" if value > 0 else "-.inf")
+    for text in candidates:
+        with suppress(RecipeError):  # text such as "[a" is no JSON
+            # repr: 1, 1.0 and true are equal to Python
+            if repr(parse_command_line(["--config", "x", f"--{key}", text])[1]) == repr({key: value}):
+                return text
+    raise RecipeError(
+        f"{value!r} cannot be set here: only null, true, false, numbers, text, and lists and maps of these, with "
+        "keys that are text; put dates and other keys in quotes",
+        key=key,
+    )
+
+
+def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
+    """The stages as the file has them, and their recipes as they run alone, with the pipeline's seed."""
+    entries = load_yaml(Path(path)).get("stages")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RecipeError("a pipeline needs a list of stages: [{name, run, recipe}, ...]", key="stages", file=path)
-    overrides = {} if seed is None else {"seed": seed}
-    stages: list[Stage] = []
-    for entry in entries:
-        for key in entry:
-            if key not in STAGE_KEYS:
-                raise RecipeError(f"unknown key of a stage{did_you_mean(key, STAGE_KEYS)}", key=key, file=path)
-        for key in STAGE_KEYS[:3]:
-            if not isinstance(entry.get(key), str):
-                raise RecipeError(f"stage {len(stages) + 1} needs a text here", key=key, file=path)
-        try:
-            types = dataclass_types(entry["run"])
-        except RecipeError as error:
-            error.file = path
-            raise
-        source = os.path.relpath(Path(path).parent / entry["recipe"])
-        recipe = resolve(source, overrides)
-        done = {stage.name: stage.folder for stage in stages}
-        if entry.get("init_from") not in (None, *done):
-            names = ", ".join(done) or "none"
-            raise RecipeError(f"no earlier stage {entry['init_from']!r}; there is {names}", key="init_from", file=path)
-        init_from = done.get(entry.get("init_from"))
-        checked = check(recipe, types)
-        with checked.blame():
-            tasks.get(checked.values.get("task"))
-            get_template(checked.values.get("prompt_template", "mini_r1"))
-            if "output_dir" not in checked.values:
-                raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
-        for stage in stages:
-            if stage.name == entry["name"] or str(stage.folder) == checked.values["output_dir"]:
-                raise RecipeError(
-                    f"{entry['name']} and {stage.name} share their name or their output_dir; give each its own",
-                    key="stages",
-                    file=path,
-                )
-        stages.append(Stage(entry["name"], entry["run"], source, Path(checked.values["output_dir"]), init_from))
-    seed = seed if seed is not None else checked.values.get("seed", 42)
-    return Pipeline(Path("runs") / f"{Path(path).stem}-s{seed}", stages)
+    for number, entry in enumerate(entries, 1):
+        _check_entry(entry, number, path)
+    return entries, [resolve(os.path.relpath(Path(path).parent / entry["recipe"]), chosen) for entry in entries]
 
 
-def write_summary(pipeline: Pipeline) -> None:
-    """Add the stages' summaries to `summary.json` of the pipeline's directory.
+def _check_entry(entry: dict, number: int, path: str) -> None:
+    """Are the entry's own keys right, as far as the file alone says?"""
+    for key in entry:
+        if key not in STAGE_KEYS:
+            raise RecipeError(f"unknown key of a stage{did_you_mean(str(key), STAGE_KEYS)}", key=str(key), file=path)
+    for key in NEEDED_KEYS:
+        if not isinstance(entry.get(key), str):
+            raise RecipeError(f"stage {number} needs a text here", key=key, file=path)
+    if not NAME.fullmatch(entry["name"]):
+        problem = f"got {entry['name']!r}, expected letters, digits, - and _, as it names a folder"
+        raise RecipeError(problem, key="name", file=path)
+    changes = entry.get("set")
+    if changes is not None and (not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes)):
+        problem = f"stage {entry['name']} needs a map of recipe keys to values here, such as {{beta: 0.0}}"
+        raise RecipeError(problem, key="set", file=path)
+    if entry["run"] not in KINDS:
+        problem = f"got {entry['run']!r}, expected one of {', '.join(KINDS)}{did_you_mean(entry['run'], KINDS)}"
+        raise RecipeError(problem, key="run", file=path)
 
-    A stage whose recipe has the pipeline's name shares that directory; its own summary stays at the top.
+
+def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stage:
+    """An entry as a stage, its recipe checked with all that the pipeline changes of it.
+
+    Args:
+        alone: the recipe as it runs alone, with the pipeline's seed.
     """
-    pipeline.folder.mkdir(parents=True, exist_ok=True)
-    path = pipeline.folder / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else {}
-    summary["stages"] = [
-        {"name": stage.name, **{key: value for key, value in stage.summary.items() if key != "stages"}}
-        for stage in pipeline.stages
-    ]
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(scratch, path)
+    name, kind, changes = entry["name"], entry["run"], entry.get("set") or {}
+    where, types = f"{pipeline.path}: stage {name}", dataclass_types(kind)
+    parent = _parent(entry, pipeline)
+    given, own_run = dict(chosen), bool(changes)
+    if parent:
+        given["model_name_or_path"] = str(parent.folder)
+        own_run |= str(parent.folder) != alone.values.get("model_name_or_path")
+    if own_run:
+        given["output_dir"] = str(pipeline.folder / name)
+    with _blame(changes, where):
+        for key in changes:
+            if key in REFUSED:
+                raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
+            if key == "model_name_or_path" and parent:
+                problem = f"init_from: {parent.name} says what the stage begins with; leave one of the two out"
+                raise RecipeError(problem, key=key, file=where)
+        check_values(changes, dict.fromkeys(changes, where), types)
+        flags = []
+        for key, value in (given | changes).items():
+            flags += [f"--{key}", flag_text(key, value)]
+        recipe = check(resolve(*parse_command_line(["--config", alone.path, *flags])), types)
+        with recipe.blame():
+            tasks.get(recipe.values.get("task"))
+            get_template(recipe.values.get("prompt_template", "mini_r1"))
+            if not recipe.values.get("output_dir"):
+                raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
+    folder = Path(recipe.values["output_dir"])
+    model_folder = parent.folder if parent else None
+    parent_name = parent.name if parent else None
+    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, model_folder, parent_name, changes)
 
 
-def stages_table(pipeline: Pipeline) -> str:
-    """One line a stage: its time and what it left."""
-    lines = [f"{'stage':<14}{'seconds':>8}  {'pass@1':<16}{'format':<16}{'mean length':<16}folder"]
-    for stage in pipeline.stages:
-        seconds = stage.summary["seconds"].get(stage.kind.removeprefix("r1_"), stage.summary["seconds"]["total"])
-        cells = []
-        for key, digits in (("pass@1", 3), ("format", 3), ("mean_length", 1)):
-            measured = [stage.summary[when] for when in ("before", "after") if stage.summary.get(when)]
-            cells.append(f"{' -> '.join(f'{m[key]:.{digits}f}' for m in measured):<16}")
-        lines.append(f"{stage.name:<14}{seconds:>8.0f}  {''.join(cells)}{stage.folder}")
-    return "\n".join(lines)
+def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
+    """The earlier stage that `init_from` names."""
+    wanted, path = entry.get("init_from"), pipeline.path
+    if wanted is None:
+        return None
+    parent = next((stage for stage in pipeline.stages if stage.name == wanted), None)
+    if parent is None:
+        names = [stage.name for stage in pipeline.stages]
+        problem = f"no earlier stage {wanted!r}; there is {', '.join(names) or 'none'}"
+        raise RecipeError(f"{problem}{did_you_mean(str(wanted), names)}", key="init_from", file=path)
+    if parent.kind in NO_MODEL:
+        problem = f"stage {entry['name']} cannot begin with {wanted}: {parent.kind} leaves no model"
+        raise RecipeError(f"{problem}; name the stage that {wanted} measures", key="init_from", file=path)
+    if entry["run"] == "build_model":
+        problem = f"stage {entry['name']} makes a model from nothing (run: build_model); leave init_from out"
+        raise RecipeError(problem, key="init_from", file=path)
+    return parent
+
+
+def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
+    """Refuse two stages with one name or folder, and a later one whose folder, moved aside, takes an earlier along."""
+    if stage.name == earlier.name or os.path.abspath(stage.folder) == os.path.abspath(earlier.folder):
+        raise RecipeError(
+            f"{stage.name} and {earlier.name} share their name or their output_dir; give each its own",
+            key="stages",
+            file=path,
+        )
+    if Path(os.path.abspath(earlier.folder)).is_relative_to(os.path.abspath(stage.folder)):
+        raise RecipeError(
+            f"{earlier.name} would run in {earlier.folder}, inside the folder of the later stage {stage.name}; give "
+            f"the pipeline's file another name, or {earlier.name} an output_dir (set: {{output_dir: ...}})",
+            key="stages",
+            file=path,
+        )
+
+
+@contextmanager
+def _blame(changes: dict, where: str):
+    """Inside, an error about a key that the stage sets names the pipeline and the stage, not the command line."""
+    try:
+        yield
+    except RecipeError as error:
+        if error.key in changes and error.file in (None, COMMAND_LINE):
+            error.file = where
+        raise

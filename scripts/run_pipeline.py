@@ -13,8 +13,9 @@ import sys
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.launch import Options, launch
-from mini_r1.pipeline import Pipeline, read_pipeline
+from mini_r1.pipeline import Pipeline, read_pipeline, words_for_imports
 from mini_r1.pipeline_state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
+from mini_r1.preflight_imports import leave_torch_out
 from mini_r1.recipe import parse_command_line
 from mini_r1.recipe_keys import did_you_mean
 
@@ -89,6 +90,7 @@ def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
     read_flags(flags)
+    leave_torch_out(words_for_imports(path))  # what trains is started in processes of its own
     pipeline = read_pipeline(path, flags.get("seed"))  # every stage's recipe is checked before the first one starts
     anew = flags.get("overwrite_output_dir", False)
     choice = choose(pipeline, name(flags.get("from")), name(flags.get("only")), anew)
