@@ -25,7 +25,6 @@ DEFAULTS = {
     "save_steps": 500,
     "max_steps": -1,
     "num_train_epochs": 3.0,
-    "trained_completions": "all",
 }
 
 
@@ -135,7 +134,7 @@ def plan_batch(values: dict[str, Any], processes: int, file: str | None = None) 
             num_train_epochs=settings["num_train_epochs"],
         )
         _check_groups(plan)
-        if settings["trained_completions"] == "one":
+        if values.get("trained_completions") == "one":
             _check_whole_groups(plan)
         _check_evaluation(settings, plan)
         _check_resume(settings, plan)

@@ -98,6 +98,13 @@ def test_counts(settings, processes, completions, prompts, generation):
             "processes 1 x per-device 8 completions are not a multiple of the 3 generations per "
             "evaluation prompt; use 6 or 9",
         ),
+        (
+            values(4, 2, 8, trained_completions="one"),
+            1,
+            "per_device_train_batch_size",
+            "4 completions of a micro-batch are not whole groups of 8, of which trained_completions: one takes one "
+            "each; use 8",
+        ),
         # held-out problems are measured before and after every run, also where nothing is evaluated in between
         (
             values(per_device_eval_batch_size=3),

@@ -213,6 +213,18 @@ def test_largest_batch_keeps_the_batch():
     assert largest_batch(COUNTDOWN, SHAPE, **NODE) == 64
 
 
+def test_one_trained_completion_of_each_group():
+    """What it costs to train is that of a batch as small; what is sampled stays."""
+    one = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 16, "trained_completions": "one"}
+    few = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 64}
+    ours, theirs = (estimate_memory(values, SHAPE, **{**ONE, "backend": "colocate"}).phases for values in (one, few))
+    for phase in ("loss", "backward", "step"):
+        assert ours[phase] == theirs[phase]
+    sampled = estimate_memory({**one, "trained_completions": "all"}, SHAPE, **ONE).phases["generation"]
+    assert estimate_memory(one, SHAPE, **ONE).phases["generation"] == sampled
+    assert largest_batch(one, SHAPE, **NODE) % 8 == 0
+
+
 @pytest.mark.parametrize(
     ("values", "where"),
     [
