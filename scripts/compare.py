@@ -1,0 +1,27 @@
+"""Compare the stages of a pipeline over all seeds that were run: means, spread, tokens, seconds, memory, as Markdown.
+
+python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 3]"] [--against STAGE]
+"""
+
+import sys
+
+from mini_r1.comparison import differences, find_seeds, markdown, read_outcomes, table
+from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.recipe import parse_command_line
+
+
+def main() -> None:
+    path, flags = parse_command_line(sys.argv[1:])
+    seeds, against = flags.pop("seeds", None), flags.pop("against", None)
+    if flags:
+        raise RecipeError("unknown; there are --seeds and --against", key=next(iter(flags)), file="command line")
+    if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
+        raise RecipeError(f"got {seeds!r}, expected a list such as [1, 2, 3]", key="seeds", file="command line")
+    outcomes = read_outcomes(path, find_seeds(path) if seeds is None else seeds)
+    print(markdown(table(outcomes)))
+    if against is not None:
+        print("\n" + markdown(differences(outcomes, str(against))))
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)
