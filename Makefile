@@ -46,6 +46,9 @@ try-%: $(READY) ## ask the trained model a held-out question and watch it think
 report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
 	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
 
+compare-%: $(READY) ## the stages of a pipeline side by side, over the seeds in runs/; ARGS="--against STAGE"
+	@$(BIN)/python scripts/compare.py --config recipes/pipelines/$*.yaml $(ARGS)
+
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
 	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 

@@ -1,5 +1,6 @@
 """Trainer callbacks: one readable line a step for the person who watches, and a mark on every whole checkpoint."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -14,9 +15,14 @@ from mini_r1.checkpoints import PREFIX, mark
 
 
 class OneLineAStep(TrainerCallback):
-    """Prints one line at each logging step, in place of TRL's dictionaries and progress bars."""
+    """Prints one line at each logging step, in place of TRL's dictionaries and progress bars.
 
-    def __init__(self):
+    Args:
+        token_limit: the recipe's `max_generated_tokens`, for the time that is left.
+    """
+
+    def __init__(self, token_limit: int | None = None):
+        self.token_limit = token_limit
         self._batches, self._said = 0, time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -39,7 +45,11 @@ class OneLineAStep(TrainerCallback):
     def _line(self, state, logs: dict) -> str:
         done = state.global_step - self._first
         spent = time.monotonic() - self._started
-        rest = (state.max_steps - state.global_step) * spent / max(done, 1)
+        steps = state.max_steps - state.global_step
+        if self.token_limit and logs.get("generated_tokens"):  # as many a step as so far
+            tokens = logs["generated_tokens"]
+            steps = min(steps, math.ceil(max(self.token_limit - tokens, 0) / tokens * state.global_step))
+        rest = steps * spent / max(done, 1)
         parts = [f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"]
         if "reward" in logs:
             parts.append(f"reward {logs['reward']:.3f}")
@@ -105,7 +115,7 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
         # Measuring before training, it would write into ./runs; its own default holds from the first step on only.
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
-    trainer.add_callback(OneLineAStep())
+    trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
     trainer.add_callback(MarkCheckpoints(seconds))
 
 

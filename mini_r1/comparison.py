@@ -65,7 +65,7 @@ def find_seeds(path: str) -> list[int]:
     return sorted(int(seed) for seed in found if seed.isdigit())
 
 
-def table(outcomes: dict[str, dict[int, Outcome]]) -> list[tuple[str, ...]]:
+def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[tuple[str, ...]]:
     """Rows of text, the header first: means over the seeds, and of pass@1 the lowest and the highest, too."""
     rows = [HEADER]
     for name, by_seed in outcomes.items():
@@ -77,7 +77,7 @@ def table(outcomes: dict[str, dict[int, Outcome]]) -> list[tuple[str, ...]]:
             mean = _mean([getattr(run, key) for run in runs])
             cells.append("-" if mean is None else f"{mean:,.{digits}f}")
         rows.append(tuple(cells))
-        for difficulty in runs[0].by_difficulty:
+        for difficulty in runs[0].by_difficulty if by_difficulty else ():
             values = [run.by_difficulty.get(difficulty) for run in runs]
             rows.append((f"- difficulty {difficulty}", "", "", _spread(values), *[""] * (len(HEADER) - 4)))
     return rows

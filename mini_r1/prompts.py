@@ -37,6 +37,11 @@ class PromptTemplate:
         start = self.prefill.find("<think>")
         return self.prefill[start:] if start >= 0 else ""
 
+    @property
+    def opening(self) -> str:
+        """What a completion has to begin with: the tag, where the prefill has not opened it."""
+        return "" if self.answer_prefill else "<think>"
+
 
 TEMPLATES = {
     # Mini-R1 (the Countdown tutorial): a chat prompt whose answer is begun for the model.

@@ -45,7 +45,9 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     rng = random.Random(seed)
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)
-    traces = (joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken))
+    traces = (
+        template.opening + joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken)
+    )
     rare, fixed = max(2, len(rows) / 500), len(rows) / 10
     smaller = [(SENTENCES, fixed), (WORDS, rare)]
     own = [(task.PHRASES, rare)] if hasattr(task, "PHRASES") else []

@@ -23,10 +23,10 @@ def trace_dataset(
     """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`, phase after phase, each
     trace on a random row. Labels are -100 on the prompt and on what a trace says is not to be learned.
 
-    Prompt and completion are tokenized apart and joined: tokenized together, a merge across the border would train the
-    model on another context than the rollout's; so are the trace's pieces. The completion ends with the
-    end-of-sequence token. Within a window of 16 batches, traces of like length share a batch of `batch_size`, which
-    halves the padding.
+    Where the template's prefill does not open the think tag, the completion does. Prompt and completion are
+    tokenized apart and joined: tokenized together, a merge across the border would train the model on another
+    context than the rollout's; so are the trace's pieces. The completion ends with the end-of-sequence token.
+    Within a window of 16 batches, traces of like length share a batch of `batch_size`, which halves the padding.
 
     Raises:
         RecipeError: where the task writes no traces, the phases are not usable, or a trace is over `max_length` tokens.
@@ -39,6 +39,7 @@ def trace_dataset(
     total = args.num_traces or len(rows)
     if any("share" not in phase for phase in phases) or abs(sum(phase["share"] for phase in phases) - 1) > 1e-6:
         raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
+    opening = [(template.opening, True)] if template.opening else []
     rng = random.Random(seed)
     chosen, traces = [], []
     for phase in phases:
@@ -47,7 +48,7 @@ def trace_dataset(
             row = rng.randrange(len(rows))
             chosen.append(row)
             try:
-                traces.append(task.trace(rows[row], rng, **settings))
+                traces.append([*opening, *task.trace(rows[row], rng, **settings)])
             except (TypeError, ValueError) as error:
                 raise RecipeError(str(error), key="trace_phases") from error
     prompts = [prompt_ids(render(template, task, row, tokenizer), tokenizer) for row in rows]

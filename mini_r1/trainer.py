@@ -47,6 +47,7 @@ class R1GRPOTrainer(ExactEnd, AlgorithmTrainer):
         super().__init__(*args, **kwargs)
         self.correct = correct
         self.samples_per_step = samples_per_step
+        self.max_generated_tokens = max_generated_tokens
         self._graded: list[tuple] | None = None  # while evaluating: (prompt, difficulty, right, well formed, tokens)
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
         self.grad_norm: torch.Tensor | float | None = None

@@ -1,6 +1,7 @@
 """Compare the stages of a pipeline over all seeds that were run: means, spread, tokens, seconds, memory, as Markdown.
 
 python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 3]"] [--against STAGE]
+    [--by_difficulty]
 """
 
 import sys
@@ -12,13 +13,15 @@ from mini_r1.recipe import parse_command_line
 
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
-    seeds, against = flags.pop("seeds", None), flags.pop("against", None)
+    seeds, against, levels = (flags.pop(name, None) for name in ("seeds", "against", "by_difficulty"))
     if flags:
-        raise RecipeError("unknown; there are --seeds and --against", key=next(iter(flags)), file="command line")
+        raise RecipeError(
+            "unknown; there are --seeds, --against and --by_difficulty", key=next(iter(flags)), file="command line"
+        )
     if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
         raise RecipeError(f"got {seeds!r}, expected a list such as [1, 2, 3]", key="seeds", file="command line")
     outcomes = read_outcomes(path, find_seeds(path) if seeds is None else seeds)
-    print(markdown(table(outcomes)))
+    print(markdown(table(outcomes, bool(levels))))
     if against is not None:
         print("\n" + markdown(differences(outcomes, str(against))))
 

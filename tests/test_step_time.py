@@ -174,6 +174,20 @@ def test_the_line_names_generation_where_it_takes_most(capsys, logs, end):
     assert capsys.readouterr().out.rstrip().endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "left"), [(200, "0:04 left"), (250, "0:03 left"), (900, "0:01 left"), (1000, "0:00 left")]
+)
+def test_the_time_left_knows_of_a_budget_of_tokens(capsys, monkeypatch, tokens, left):
+    clock = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr("mini_r1.callbacks.time.monotonic", lambda: next(clock))
+    state = type("State", (), {"global_step": 0, "max_steps": 400, "is_world_process_zero": True})
+    line = OneLineAStep(token_limit=1000)
+    line.on_train_begin(None, state, None)
+    state.global_step = 1
+    line.on_log(None, state, None, logs=LOGS | {"time/generation": 0.0, "generated_tokens": tokens})
+    assert capsys.readouterr().out.rstrip().endswith(left)
+
+
 def test_peak_memory_of_a_cpu_process():
     memory = PeakMemory(torch.device("cpu"))
     if memory.peak() is None:
