@@ -91,12 +91,17 @@ class AlgorithmTrainer(GRPOTrainer):
 
     def _compare(self, rollout: dict, local: int) -> None:
         """Put our advantages in the place of TRL's, in the rollout and in the log."""
-        weighted = self._rewards * self.reward_weights.to(self._rewards.device)
-        totals = weighted.nansum(dim=1).masked_fill(weighted.isnan().all(dim=1), torch.nan)
+        given = self.args.reward_weights or [1.0] * len(self.reward_funcs)
+        weights = torch.tensor(given, dtype=torch.float64, device=self._rewards.device)  # not TRL's float32 ones
+        weighted = self._rewards.double() * weights
+        # rounded, as equal totals of different rewards differ in their last digits
+        totals = weighted.nansum(dim=1).round(decimals=6).masked_fill(weighted.isnan().all(dim=1), torch.nan)
         advantages = ADVANTAGES[self.advantage](totals.view(-1, self.num_generations)).view(-1)
         first = self.accelerator.process_index * local
         rollout["advantages"] = advantages[first : first + local]
         self._log_advantages(advantages)
+        if self.advantage == "batch":  # which learns from groups of equal rewards, too: what guards stop for is nothing
+            self._metrics["train"]["frac_reward_zero_std"][-1] = float(not advantages.any())
 
     def _log_advantages(self, advantages: torch.Tensor) -> None:
         """In place of those that TRL has just logged for the same completions."""
@@ -158,9 +163,10 @@ def _temperatures(model: torch.nn.Module) -> list:
     cells = []
     for module in model.modules():
         for value in vars(module).values():
-            if isinstance(value, MethodType) and "temperature" in value.__func__.__code__.co_freevars:
-                function = value.__func__
-                cells.append(function.__closure__[function.__code__.co_freevars.index("temperature")])
+            if isinstance(value, MethodType):
+                code = getattr(value.__func__, "__code__", None)  # none where a partial is bound
+                if code and "temperature" in code.co_freevars:
+                    cells.append(value.__func__.__closure__[code.co_freevars.index("temperature")])
     if not cells:
         raise RuntimeError("TRL's fused LM head was not found: its temperature cannot be changed")
     return cells

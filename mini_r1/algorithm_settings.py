@@ -13,9 +13,9 @@ def check_algorithm(values: dict[str, Any]) -> None:
         RecipeError: for the first that does not go with another key.
     """
     read_temperature_schedule(values.get("temperature_schedule"))
-    if values.get("temperature_schedule") and "temperature" in (values.get("generation_kwargs") or {}):
+    if "temperature" in (values.get("generation_kwargs") or {}):
         raise RecipeError(
-            "gives a temperature, over which temperature_schedule has no power; drop one of them",
+            "gives a temperature, of which the loss would not know; use temperature, or temperature_schedule",
             key="generation_kwargs",
         )
     advantage = values.get("advantage", "group")
@@ -42,7 +42,21 @@ def check_algorithm(values: dict[str, Any]) -> None:
     budget = values.get("max_generated_tokens")
     if budget is not None and budget < 1:
         raise RecipeError(f"got {budget}, expected at least 1, or null for no limit", key="max_generated_tokens")
-    if budget is not None and values.get("logging_steps", 500) != 1:
+    if budget is None:
+        return
+    if values.get("logging_steps", 500) != 1 or values.get("logging_strategy", "steps") != "steps":
         raise RecipeError(
-            "must be 1 with max_generated_tokens, which a resumed run reads in the log", key="logging_steps"
+            "must be 1, with logging_strategy: steps, for max_generated_tokens, which a resumed run reads in the log",
+            key="logging_steps",
+        )
+    if values.get("curriculum", "none") != "none":
+        raise RecipeError(
+            "is laid out over max_steps, before whose end max_generated_tokens stops the run; drop the budget, and set "
+            "max_steps to what it would come to",
+            key="curriculum",
+        )
+    if "fractions" in (values.get("temperature_schedule") or {}):
+        raise RecipeError(
+            "fractions are of max_steps, before whose end max_generated_tokens stops the run; use steps",
+            key="temperature_schedule",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline import Stage, read_pipeline
-from mini_r1.pipeline_state import summary
+from mini_r1.pipeline_state import changes_since, summary
 
 HEADER = (
     "stage", "seeds", "pass@1 before", "pass@1 after", "format after", "mean length", "steps", "tokens sampled",
@@ -25,7 +25,7 @@ class Outcome:
         length: tokens of a completion, after, mean.
         steps, tokens: optimizer steps, and completion tokens sampled for them.
         generation, update: seconds of all steps.
-        peak: GiB, the largest step's (see `StepTimes`).
+        peak: GiB, of the largest logged step (see `StepTimes`).
         by_difficulty: pass@1 after, for each difficulty, where there are several.
     """
 
@@ -51,6 +51,13 @@ def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcom
     for seed in seeds:
         for stage in read_pipeline(path, seed).stages:
             found = summary(stage)
+            changed = changes_since(stage) if found else []
+            if changed:
+                raise RecipeError(
+                    f"its recipe has changed since it ran in {stage.folder} ({'; '.join(changed[:3])}): undo the "
+                    f"change, or run it anew with --from {stage.name} --overwrite_output_dir true",
+                    file=f"{path}: stage {stage.name}",
+                )
             if found and found.get("after"):
                 outcomes.setdefault(stage.name, {})[seed] = _outcome(stage, found)
     if not outcomes:
@@ -119,12 +126,18 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
         format=after["format"],
         length=after["mean_length"],
         steps=logs[-1]["step"] if logs else None,
-        tokens=max((entry["generated_tokens"] for entry in steps), default=None),
-        generation=sum(entry["time/generation"] for entry in steps) if steps else None,
-        update=sum(entry["time/update"] for entry in steps) if steps else None,
+        tokens=max((entry["generated_tokens"] for entry in steps if "generated_tokens" in entry), default=None),
+        generation=_total(steps, "time/generation"),
+        update=_total(steps, "time/update"),
         peak=max((entry["memory/peak_gib"] for entry in steps if "memory/peak_gib" in entry), default=None),
         by_difficulty={level: values["pass@1"] for level, values in levels.items()} if len(levels) > 1 else {},
     )
+
+
+def _total(entries: list[dict], key: str) -> float | None:
+    """The sum over all steps; each entry has the mean of the steps since the one before."""
+    since = [0, *(entry["step"] for entry in entries)]
+    return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False)) or None
 
 
 def _mean(values: list[float | None]) -> float | None:

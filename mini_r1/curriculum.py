@@ -24,7 +24,9 @@ def arrange(train_set, kind: str, plan: BatchPlan, training):
     rows = len(train_set)
     prompts = plan.total_rollouts(rows) * plan.prompts_per_generation
     training.shuffle_dataset, training.max_steps = False, plan.total_steps(rows)
-    return train_set.select(order(train_set["difficulty"], kind, prompts, plan.prompts_per_generation, training.seed))
+    return train_set.select(
+        order(list(train_set["difficulty"]), kind, prompts, plan.prompts_per_generation, training.seed)
+    )
 
 
 def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, seed: int) -> list[int]:

@@ -7,12 +7,13 @@ from mini_r1.errors import RecipeError
 from mini_r1.reward_loader import load_rewards
 
 
-def measure_model(model, tokenizer, test_set, task: ModuleType, config) -> dict:
+def measure_model(model, tokenizer, test_set, task: ModuleType, config, quantization=None) -> dict:
     """`R1GRPOTrainer.measure` for a model that is not being trained with GRPO.
 
     Args:
         model: the name of a model, or the trainer that has just trained one.
         test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
+        quantization: how the weights of a named model are packed, from TRL's `get_quantization_config`.
         config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device, backend.
 
     Raises:
@@ -36,6 +37,7 @@ def measure_model(model, tokenizer, test_set, task: ModuleType, config) -> dict:
         train_dataset=test_set,
         eval_dataset=test_set,
         processing_class=tokenizer,
+        quantization_config=quantization,
         correct=correct,
     )
     if not named:  # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped

@@ -42,7 +42,10 @@ def launch(words: list[str], options: Options) -> int:
     words = [*words, *cpu_flags(options)]
     if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
         command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *words]
-        folder = Path(resolve(*parse_command_line(words)).values.get("output_dir", "runs"))
+        values = resolve(*parse_command_line(words)).values
+        folder = Path(values.get("output_dir", "runs"))
+        if values.get("overwrite_output_dir") and not options.dry_run:
+            command += _moved_aside(folder)
         return _show([]) if options.dry_run else supervise([Process("trainer", command)], folder / "logs")
 
     from mini_r1.preflight import preflight, report
@@ -56,9 +59,7 @@ def launch(words: list[str], options: Options) -> int:
     if options.dry_run:
         return _show(processes(recipe, plan, words, found.longest_prompt))
     if recipe.values.get("overwrite_output_dir"):
-        if folder.exists():
-            print(f"{folder} is moved to {run_dir.set_aside(folder)}, as overwrite_output_dir says", flush=True)
-        words = [*words, "--overwrite_output_dir", "false"]  # done; logs of this attempt are in the new folder already
+        words = [*words, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
@@ -93,6 +94,13 @@ def processes(recipe: Recipe, plan: LaunchPlan, words: list[str], longest_prompt
     # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
     return [replace(process, env={"PATH": path, **process.env}) for process in started]
+
+
+def _moved_aside(folder: Path) -> list[str]:
+    """Put an old run out of the way; returns what the script is told then: logs will be in the new folder already."""
+    if folder.exists():
+        print(f"{folder} is moved to {run_dir.set_aside(folder)}, as overwrite_output_dir says", flush=True)
+    return ["--overwrite_output_dir", "false"]
 
 
 def cpu_flags(options: Options) -> list[str]:

@@ -206,7 +206,8 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
     To the second; where a manifest does not tell, nothing is refused.
     """
     manifest = _read(stage.folder / "manifest.json") or {}
-    started = next((attempt.get("started") for attempt in manifest.get("attempts", [])), None)
+    begun = [attempt for attempt in manifest.get("attempts", []) if not attempt.get("from")]  # not from a checkpoint
+    started = begun[-1].get("started") if begun else None
     if started is None:
         return None
     file, trained = (

@@ -2,7 +2,7 @@
 
 from trl import SFTTrainer
 
-from mini_r1.exact_end import ExactEnd
+from mini_r1.exact_resume import ExactEnd
 
 
 class R1SFTTrainer(ExactEnd, SFTTrainer):

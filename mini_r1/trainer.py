@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import gather_object, set_seed
 
 from mini_r1.algorithm import AlgorithmTrainer
-from mini_r1.exact_end import ExactEnd
+from mini_r1.exact_resume import ExactEnd, SamePasses
 from mini_r1.step_time import StepTimes
 from mini_r1.token_budget import TokenBudget
 from rewards import format_reward
@@ -19,7 +19,7 @@ from rewards import format_reward
 SAMPLES_FILE = "success_completion_samples.txt"
 
 
-class R1GRPOTrainer(ExactEnd, AlgorithmTrainer):
+class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
     """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
 
     What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have

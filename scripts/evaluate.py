@@ -39,13 +39,16 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
     run.say(f"{len(test_set)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
+    from trl import get_quantization_config
+
     from mini_r1.evaluation import measure_model
     from mini_r1.finish import end_processes, model_kwargs, results_table
 
     config.model_init_kwargs = model_kwargs(model_args, config)
     if config.use_vllm and config.vllm_max_model_length is None:
         config.vllm_max_model_length = longest + config.max_completion_length
-    result = measure_model(model_args.model_name_or_path, tokenizer, test_set, task, config)
+    packed = get_quantization_config(model_args)
+    result = measure_model(model_args.model_name_or_path, tokenizer, test_set, task, config, packed)
     seconds = round(run.seconds(), 1)
     run.say(results_table(None, result))
     run.finish({"stage": "evaluate", "after": result, "seconds": {"total": seconds}, "seed": config.seed})

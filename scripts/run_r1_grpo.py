@@ -107,7 +107,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
 
     def begin() -> None:
         nonlocal before
-        if test_set is not None and before is None:
+        if test_set is not None and before is None and not run.checkpoint:
             run.say(f"measuring {len(test_set)} held-out problems before training")
             before = trainer.measure(training.seed)
             run.write("before.json", before)
