@@ -37,7 +37,8 @@ def read(*stages: str, seed=None):
 def finish(stage, started=EARLY, finished=EARLY) -> None:
     """What a stage leaves, as far as the pipeline looks at it."""
     write_resolved(stage.resolved, stage.folder)
-    manifest = {"command": "", "attempts": [{"started": started}, {"started": LATE}], "finished": finished}
+    resumed = {"started": LATE, "from": "checkpoint-1"}
+    manifest = {"command": "", "attempts": [{"started": started, "from": None}, resumed], "finished": finished}
     (stage.folder / "manifest.json").write_text(json.dumps(manifest))
     measured = {"pass@1": 0.25, "format": 0.5, "mean_length": 20.0, "n": 4}
     times = {"seconds": {"grpo": 65.0, "total": 3665.0}, "seed": 42}
@@ -208,6 +209,9 @@ def test_a_stage_of_an_older_model_is_refused(home, run_script, capsys):
     assert status == 2 and "was begun with an older cold-start" in error and "--from rl --overwrite" in error
     (rl.folder / "summary.json").unlink()  # begun: no different
     assert refusal(rl, pipeline, choice)
+    anew = {"attempts": [{"started": EARLY, "from": None}, {"started": LATE, "from": None}]}
+    (rl.folder / "manifest.json").write_text(json.dumps(anew))  # the first attempt left no checkpoint
+    assert not refusal(rl, pipeline, choice)
     (rl.folder / "manifest.json").write_text("{}")  # of an older version: cannot be told
     assert not refusal(rl, pipeline, choice)
     finish(rl)
