@@ -35,13 +35,14 @@ def found_in(place: Place, text: str, **how):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys, run_script):
+def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys, run_script, tmp_path):
     """But for those of all weights on one GPU, which name what to change for several."""
     monkeypatch.chdir(ROOT)
     gpus = 1 if path.stem.startswith("gsm8k-reinforce-lite") else 8
     fewer = ["--task_args", '{"n": 300}'] if "tiny" in path.stem else []
+    elsewhere = ["--output_dir", tmp_path / "run"]  # where the recipe says, there may be a run of it
     with pytest.raises(SystemExit) as stopped:
-        run_script("check.py", "--config", path.relative_to(ROOT), "--gpus", gpus, *fewer)
+        run_script("check.py", "--config", path.relative_to(ROOT), "--gpus", gpus, *fewer, *elsewhere)
     said = capsys.readouterr()
     assert (stopped.value.code, said.err) == (0, "")
     assert f"--- {path.relative_to(ROOT)}, resolved\n" in said.out
