@@ -12,6 +12,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from mini_r1.checkpoints import PREFIX, mark
+from mini_r1.clock import clock
 
 
 class OneLineAStep(TrainerCallback):
@@ -65,7 +66,7 @@ class OneLineAStep(TrainerCallback):
                 parts.append(f"token accuracy {logs['mean_token_accuracy']:.4f}")
         share = logs["time/generation"] / logs["time/step"] if "time/step" in logs else 0.0
         where = f" (generation {share:.0%})" if share > 0.5 else ""
-        parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {_clock(rest)} left")
+        parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {clock(rest)} left")
         return "  ".join(parts)
 
 
@@ -117,9 +118,3 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
             callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
     trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
     trainer.add_callback(MarkCheckpoints(seconds))
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

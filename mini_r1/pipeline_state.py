@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mini_r1.checkpoints import PREFIX, read_mark
+from mini_r1.clock import clock
 from mini_r1.errors import RecipeError
 from mini_r1.launch_plan import ON_CPU
 from mini_r1.pipeline import Pipeline, Stage
@@ -191,13 +192,6 @@ def stages_table(pipeline: Pipeline) -> str:
 def stage_seconds(stage: Stage, found: dict) -> float:
     """Its own time: of a GRPO stage without the cold start before it."""
     return found["seconds"].get(stage.kind.removeprefix("r1_"), found["seconds"]["total"])
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03`, or `2:03` below an hour."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | None:
