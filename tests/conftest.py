@@ -51,3 +51,23 @@ def tiny_model_dir(tmp_path_factory) -> Path:
     recipe = ROOT / "recipes" / "countdown-tiny-base.yaml"
     _run_script("build_model.py", "--config", recipe, "--output_dir", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_model_dir(tmp_path_factory, tiny_tokenizer) -> str:
+    from small_trainer import small_model
+
+    return small_model(tmp_path_factory.mktemp("small") / "model", tiny_tokenizer)
+
+
+@pytest.fixture
+def build(small_model_dir, tiny_tokenizer, tiny_rows, tmp_path):
+    """`build(rewards, algorithm, ...)`: a trainer whose steps take milliseconds, see `small_trainer`."""
+    from small_trainer import kinds_of_letters, small_trainer
+
+    def build(rewards=(kinds_of_letters,), algorithm=None, name="run", rows=tiny_rows, **settings):
+        return small_trainer(
+            small_model_dir, tiny_tokenizer, rows, list(rewards), tmp_path / name, algorithm=algorithm, **settings
+        )
+
+    return build

@@ -5,7 +5,7 @@ import statistics
 import pandas
 import pytest
 import torch
-from small_trainer import kinds_of_letters, small_model, small_trainer
+from small_trainer import kinds_of_letters
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from mini_r1.advantages import ADVANTAGES
@@ -23,21 +23,6 @@ class Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_tokenizer) -> str:
-    return small_model(tmp_path_factory.mktemp("small") / "model", tiny_tokenizer)
-
-
-@pytest.fixture
-def build(model, tiny_tokenizer, tiny_rows, tmp_path):
-    def build(rewards=(kinds_of_letters,), algorithm=None, name="run", rows=tiny_rows, **settings):
-        return small_trainer(
-            model, tiny_tokenizer, rows, list(rewards), tmp_path / name, algorithm=algorithm, **settings
-        )
-
-    return build
 
 
 def logged(trainer, name):
@@ -76,7 +61,9 @@ def hand_written_gradient(folder, tokenizer, rollout, trained, temperature) -> d
 
 @pytest.mark.parametrize("trained", ["all", "one"])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_reinforce_lite_is_the_hand_written_policy_gradient(build, model, tiny_tokenizer, trained, accumulation):
+def test_reinforce_lite_is_the_hand_written_policy_gradient(
+    build, small_model_dir, tiny_tokenizer, trained, accumulation
+):
     seen, watch = [], Watch()
     trainer = build(
         [recorder(seen)],
@@ -87,7 +74,7 @@ def test_reinforce_lite_is_the_hand_written_policy_gradient(build, model, tiny_t
     trainer.add_callback(watch)
     trainer.train()
     assert len(seen) == 1 and len(seen[0][0]) == 8 * accumulation
-    expected = hand_written_gradient(model, tiny_tokenizer, seen[0], trained, 0.7)
+    expected = hand_written_gradient(small_model_dir, tiny_tokenizer, seen[0], trained, 0.7)
     ours = watch.gradients[0]
     assert set(ours) == set(expected)
     for name, gradient in expected.items():

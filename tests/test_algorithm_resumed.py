@@ -4,28 +4,13 @@ import json
 
 import pytest
 import torch
-from small_trainer import kinds_of_letters, small_model, small_trainer
+from small_trainer import kinds_of_letters
 from test_algorithm import GROUP, logged
 
 from mini_r1.schedules import read_temperature_schedule
 
 SCHEDULE = {"steps": [[0, 1.2], [2, 1.0], [4, 0.6]]}
 TEMPERATURES = [1.2, 1.1, 1.0, 0.8, 0.6, 0.6]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_tokenizer) -> str:
-    return small_model(tmp_path_factory.mktemp("small") / "model", tiny_tokenizer)
-
-
-@pytest.fixture
-def build(model, tiny_tokenizer, tiny_rows, tmp_path):
-    def build(rewards=(kinds_of_letters,), algorithm=None, name="run", rows=tiny_rows, **settings):
-        return small_trainer(
-            model, tiny_tokenizer, rows, list(rewards), tmp_path / name, algorithm=algorithm, **settings
-        )
-
-    return build
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])
