@@ -35,6 +35,11 @@ def _first_byte_classes() -> bytes:
 
 
 _CLASSES = _first_byte_classes()
+# The same by script: Latin letters with accents are w, too, up to U+02FF, and plain capitals are U.
+_SCRIPTS = bytes(
+    ord("U") if byte in string.ascii_uppercase.encode() else ord("w") if 0xC3 <= byte < 0xCC else _CLASSES[byte]
+    for byte in range(256)
+)
 _PASSED_OVER = b"'\xcc\xcd" + bytes(range(0x80, 0xC0))  # don't is one word; combining marks; later bytes
 _NOT_HAN = bytes(set(range(256)) - set(range(0xE4, 0xEA)))
 _CJK_PUNCTUATION = b"\xe3\x80"  # U+3000 to U+303F
@@ -66,6 +71,26 @@ def _english_words(text: str, utf8: bytes) -> int:
     classes = _classes(_SPAN.sub(" ", text, count=MAX_SPANS).encode("utf-8", "replace"))
     # Runs of two letters or more, where each x makes two, less those with an x: runs of a-z alone.
     return classes.replace(b"x", b"ww").count(b" ww") - _runs_with_x(classes)
+
+
+def words_by_script(text: str) -> tuple[int, int]:
+    """How many words are in Latin letters, and how many in others; each Han character and each kana is one.
+
+    Unlike for `language_share`, accents (but those of Vietnamese) make no difference, and Latin words that begin with a
+    plain capital are left out, as names are written so in any text. What is neutral there is neutral here.
+
+    Example: `words_by_script("so Zoey 是 naïve")` is `(2, 1)`.
+    """
+    text = text.replace("×", " ").replace("÷", " ")
+    utf8 = text.encode("utf-8", "replace")
+    if utf8.isascii():
+        others = 0
+    else:
+        classes = b" " + utf8.translate(_SCRIPTS, _PASSED_OVER)
+        kana = utf8.count(0xE3) - utf8.count(_CJK_PUNCTUATION)
+        others = len(utf8.translate(None, _NOT_HAN)) + kana + _runs_with_x(classes) + classes.count(b"ggg")
+    plain = _SPAN.sub(" ", text, count=MAX_SPANS).encode("utf-8", "replace")
+    return (b" " + plain.translate(_SCRIPTS, _PASSED_OVER)).count(b" ww"), others
 
 
 def reasoning(text: str) -> str:

@@ -136,6 +136,7 @@ class _Reader:
         self.before = self.last = ""  # the last word but for those passed over, and the last of all
         self.after = ""  # what the next word follows: "number", its "unit", a "clause", "helping", "number and", "and"
         self.word_end = -1
+        self.spoilt_by = ""  # the token that is_gold stopped at
 
     def is_gold(self) -> bool:
         for token in _TOKEN.finditer(self.block):
@@ -166,6 +167,7 @@ class _Reader:
             else:
                 spoils = kind == "wrong" or (kind == "arrow" and self.seen >= 0)
             if spoils:
+                self.spoilt_by = text
                 return False
         return self.seen >= 0 and not self.sign
 

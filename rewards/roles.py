@@ -148,12 +148,23 @@ def _join_names(tokens: list[str], gold: dict[str, str]) -> list[str]:
     return joined
 
 
-def _said_roles(kinds: str, gold: dict[str, str]) -> list[str] | None:
-    """The role, K or V, that the text gives to each N in turn; None where the grammar leaves a part of it over."""
+def _read(answer: str, gold: dict[str, str]) -> tuple[list[str], str]:
+    """The answer's tokens, a name being one, and the letter of each."""
+    tokens = _tokens(answer)
+    if " " in "".join(gold):
+        tokens = _join_names(tokens, gold)
+    return tokens, "".join(["N" if token in gold else _KINDS.get(token, "?") for token in tokens])
+
+
+def _said_roles(kinds: str) -> list[str] | None:
+    """The role, K or V, that the text gives to each N in turn.
+
+    None where the grammar leaves a part of it over, or where it speaks of all who have a role and gives it to others.
+    """
     if "{" in kinds or "|" in kinds:
         found = _JSON_OR_TABLE.fullmatch(kinds)
         return found and [kind for kind in kinds if kind in "KV"]
-    said, end = [], 0
+    said, totals, end = [], set(), 0
     while claim := _CLAIM.match(kinds, end):
         end = claim.end()
         role, longer = claim.groups()
@@ -162,9 +173,11 @@ def _said_roles(kinds: str, gold: dict[str, str]) -> list[str] | None:
             continue
         role = "K" if "K" in longer or "P" in longer else "V"
         people = longer.count("N")
-        if (not people or "T" in longer or longer[0] in "PQ") and people != list(gold.values()).count(role):
-            return None  # speaks of all who have this role, and is mistaken
+        if not people or "T" in longer or longer[0] in "PQ":
+            totals.add((role, people))  # speaks of all who have this role
         said += [role] * people
+    if any(said.count(role) != people for role, people in totals):
+        return None
     return said if _END.fullmatch(kinds, end) else None
 
 
@@ -196,13 +209,10 @@ def roles_verdict(text: str, names: list[str], roles: list[str]) -> Verdict | No
         return Verdict.UNPARSEABLE
     if len(answer) > ANSWER_CAP:
         return Verdict.WRONG
-    tokens = _tokens(answer)
-    if " " in "".join(gold):
-        tokens = _join_names(tokens, gold)
-    kinds = "".join(["N" if token in gold else _KINDS.get(token, "?") for token in tokens])
+    tokens, kinds = _read(answer, gold)
     if "N" not in kinds or _ROLE_LETTERS.isdisjoint(kinds):
         return Verdict.UNPARSEABLE
-    said = _said_roles(kinds, gold)
+    said = _said_roles(kinds)
     if said is None or len(said) != len(gold):
         return Verdict.WRONG
     people = [token for token in tokens if token in gold]

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
+from rewards.votes import equation_vote
 from tasks._countdown_solver import solve
 from tasks._traces import attempts, closing
 
@@ -53,6 +54,10 @@ def question(row: dict) -> str:
 def gold_answer(row: dict) -> str | None:
     """An expression that solves the row, or None where there is none."""
     return solve(row["nums"], row["target"])
+
+
+def vote(text: str, row: dict) -> str | None:
+    return equation_vote(text, row["nums"], row["target"])
 
 
 def generate(

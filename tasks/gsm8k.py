@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from rewards.number import parse_gold
+from rewards.votes import number_vote
 from tasks._gsm8k_problems import TEMPLATES, fill
 from tasks._traces import attempts, closing
 
@@ -93,6 +94,10 @@ def held_out(row: dict) -> bool | None:
     """True for a problem of a reserved template, which is never trained on; None leaves it to the problem's key."""
     template = TEMPLATES.get(row["template"])
     return True if template and template.held_out else None
+
+
+def vote(text: str, row: dict) -> str | None:
+    return number_vote(text, row["answer"])
 
 
 def generate(

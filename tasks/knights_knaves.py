@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rewards import Verdict, roles_verdict
+from rewards.votes import roles_vote
 from tasks._knights_knaves_puzzles import (
     ARITY,
     HUB_MIX,
@@ -132,6 +133,10 @@ def gold_answer(row: dict) -> str:
 def _written(names: list[str], roles: list[str]) -> str:
     numbered = enumerate(zip(names, roles, strict=True), 1)
     return "\n".join(f"({number}) {name} is a {role}" for number, (name, role) in numbered)
+
+
+def vote(text: str, row: dict) -> str | None:
+    return roles_vote(text, row["names"], row["roles"])
 
 
 def generate(

@@ -1,0 +1,214 @@
+"""What a completion's text shows by itself, cheaply: reflection words, mixed languages, loops, thinking opened again.
+
+Behaviours. The lists follow analyses of R1-like training that look for such words: self-reflection in the outputs of
+R1-Zero-like models (Liu et al., Understanding R1-Zero-Like Training, arXiv:2503.20783), verification and backtracking
+in Countdown (Gandhi et al., Cognitive Behaviors that Enable Self-Improving Reasoners, arXiv:2503.01307, where a model
+judges the texts, and subgoals and working backwards are the other two). The choice of words is ours:
+    - A word with another common meaning counts where its neighbour does not give that away: not "wait for 5 minutes",
+      "instead of", "however many", "check out"; 等等 not directly behind a Chinese character, where it is "and so on".
+    - Left out is what any reasoning is full of ("so", "but", "suppose", "case 1", "contradiction", "hmm", 所以).
+    - Moving on ("Next, ...") is no behaviour.
+What such counts cannot tell: a word is not a behaviour. "Let me check" without a check counts, a check without words
+does not; a problem about mistakes, or checks in a shop, raises the counts; languages other than English and Chinese
+(simplified) have none. A rise says: look at samples. Compare a run with itself, not with another model.
+
+The traces of the tiny recipes (`trace` in tasks/) are no English, but have their own forms of two behaviours, counted
+so that a tiny run shows its search: the verdict on a try at the end of a line (`: yes`, `: no`, `fits`, `fails`) is
+verification, `Next:` on the line below a failed try is an alternative. A tiny policy has these forms from its cold
+start: more of them means longer searches, not that reflection has emerged. GSM8K's `Next:` is only the next step, and
+giving up returns to nothing: neither counts, and tiny runs show no backtracking.
+"""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+from rewards.language import words_by_script
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(", "))
+
+
+# Per behaviour the words, in lower case; the longest that fits a place counts, and the place counts once.
+BEHAVIOURS: dict[str, tuple[str, ...]] = {
+    "verification": _words(
+        "check, checks, checking, check again, double-check, double check, double-checking, recheck, re-check, "
+        "cross-check, sanity check, verify, verifies, verifying, verify again, verification, confirm, confirms, "
+        "confirming, make sure, making sure, to be sure, is that right, is this right, is that correct, is this "
+        "correct, does that work, does this work, does it work, re-examine, reexamine, re-evaluate, reevaluate, go "
+        "over the steps, plug it back, plugging back, "
+        "检查, 检查一下, 检查一遍, 再检查, 再检查一下, 再检查一遍, 验证, 验证一下, 检验, 验算, "
+        "核对, 核实, 确认, 确认一下, 是否正确, 对不对, 对吗"
+    ),
+    "backtracking": _words(
+        "wait, wait a minute, wait a second, hold on, hang on, oops, actually, scratch that, that's wrong, that is "
+        "wrong, this is wrong, that's not right, that is not right, this is not right, that's incorrect, that is "
+        "incorrect, this is incorrect, that's not correct, that is not correct, doesn't work, does not work, didn't "
+        "work, did not work, won't work, will not work, not working, mistake, i was wrong, start over, starting "
+        "over, start again, go back, going back, backtrack, dead end, rethink, reconsider, think again, reassess, "
+        "reanalyze, "
+        "等等, 等一下, 等一等, 不对, 错了, 不行, 行不通, 弄错, 搞错, 重新, 重新开始, 重新考虑, "
+        "从头, 从头开始, 回到, 其实, 实际上"
+    ),
+    "alternatives": _words(
+        "alternatively, an alternative, another way, another approach, another option, another possibility, another "
+        "idea, another combination, different approach, different way, different combination, instead, let me try, "
+        "let's try, let us try, try another, try a different, try again, what if, what about, how about, or maybe, "
+        "on the other hand, however, "
+        "或者, 另一种, 另一种方法, 另外一种, 换一种, 换一种方法, 换个, 换一个, 试试, 再试, 另一方面, 然而, 要不"
+    ),
+    "summary": _words(
+        "so far, in summary, to summarize, to summarise, summarizing, summarising, to sum up, to recap, in "
+        "conclusion, to conclude, in short, overall, therefore, thus, hence, putting it together, putting it all "
+        "together, putting this together, putting everything together, put it all together, "
+        "总之, 总结, 总结一下, 总的来说, 综上, 综上所述, 因此, 到目前为止, 由此可见"
+    ),
+}
+# What may not follow, or for 等等 come before, lest it be something else.
+_GUARDS = {
+    "wait": r"(?! (?:(?:for|until|till|times?|in|on|at|to|by)(?![a-z])|[0-9]))",
+    "check": r"(?! (?:out|for \$|of \$))",
+    "instead": r"(?! of)",
+    "however": r"(?! (?:many|much|long|far|often|big|small))",
+    "go back": r"(?! home)",
+    "going back": r"(?! home)",
+    "等等": r"(?<![\u4e00-\u9fff]等等)",
+}
+# The traces' own forms, in lower case; (?=\n) leaves the line break to the match on the next line.
+_TRACE_FORMS = r"(?:: yes|: no|fits|fails)(?=\n)|next:(?:(?<=fails\nnext:)|(?<=: no\nnext:))"
+_OF_TRACES = {"verification": (": yes", ": no", "fits", "fails"), "alternatives": ("next:",)}
+_PLACE = {
+    word: place for place, name in enumerate(BEHAVIOURS) for word in (*BEHAVIOURS[name], *_OF_TRACES.get(name, ()))
+}
+
+
+def _either(words: list[str], end: str) -> str:
+    """A branch for each first letter, in it the longest word first: quick, and without a repetition to go back over."""
+    by_first: dict[str, list[str]] = {}
+    for word in sorted(words, key=len, reverse=True):
+        by_first.setdefault(word[0], []).append(re.escape(word[1:]) + end + _GUARDS.get(word, ""))
+    return "|".join(f"{first}(?:{'|'.join(rests)})" for first, rests in by_first.items())
+
+
+_ALL_WORDS = [word for words in BEHAVIOURS.values() for word in words]
+# Begins with what stands before a word, as few characters are no letters: Python then looks for these alone.
+_ENGLISH = re.compile(
+    rf"[^a-z](?=[a-z:])({_either([word for word in _ALL_WORDS if word.isascii()], '(?![a-z])')}|{_TRACE_FORMS})"
+)
+_CHINESE = re.compile(_either([word for word in _ALL_WORDS if not word.isascii()], ""))
+
+MIXED_WORDS = 5  # of each script, and
+MIXED_SHARE = 0.02  # of all words in the rarer one
+LOOP_COPIES = 5  # in a row, and
+LOOP_SHARE = 0.25  # of the text
+LINE_SHARE = 0.5  # of the text in equal lines
+SHORTEST = 80  # characters; nothing shorter is called repetitive
+_PROBES = 8
+_PIECE = 12  # characters
+_TRIES = 4
+
+
+class Signals(NamedTuple):
+    """What one text shows: how often each behaviour's words stand in it, and three warnings."""
+
+    verification: int
+    backtracking: int
+    alternatives: int
+    summary: int
+    mixed_languages: bool
+    repetition: bool
+    reopened_thinking: bool
+
+    @property
+    def reflection(self) -> int:
+        """The words of all four behaviours."""
+        return self.verification + self.backtracking + self.alternatives + self.summary
+
+
+def read_signals(text: str) -> Signals:
+    """The signals of one whole turn, prefill and completion. Any text is fine; the time is linear in its length.
+
+    mixed_languages: words in Latin letters and in another script (a Han character is a word), at least `MIXED_WORDS` of
+        each and `MIXED_SHARE` of all words in the rarer one. Code, LaTeX, tags, capitalised Latin words (names) and one
+        or two Greek letters in a row do not count, see `rewards.language.words_by_script`. French among English is
+        not seen.
+    repetition: a loop, one piece of text (a word, a line, a paragraph) `LOOP_COPIES` times in a row or more and without
+        a change, makes up `LOOP_SHARE` of the text; or one line, said `LOOP_COPIES` times anywhere, `LINE_SHARE` of it.
+        Pieces without a letter (3333, -----, ` + 1 + 1`) do not count, nor do texts below `SHORTEST` characters. Lines
+        that differ in a number are no copies. A piece that repeats a part of itself several times can be missed.
+    reopened_thinking: a `<think>` behind a `</think>` or `</answer>`.
+
+    Example:
+        >>> read_signals("<think>1 + 2 = 4. Wait, let me check: it is 3, so far so good.</think>")[:4]
+        (1, 1, 0, 1)
+    """
+    lower = text.lower()
+    found = _ENGLISH.findall(" " + lower.replace("’", "'"))
+    ascii_only = text.isascii()
+    if not ascii_only:
+        found += _CHINESE.findall(text)
+    counts = [0, 0, 0, 0]
+    for word in found:
+        counts[_PLACE[word]] += 1
+    return Signals(*counts, not ascii_only and _mixes_languages(text), _repeats_itself(text), _thinks_again(text))
+
+
+def _mixes_languages(text: str) -> bool:
+    latin, others = words_by_script(text)
+    return min(latin, others) >= max(MIXED_WORDS, MIXED_SHARE * (latin + others))
+
+
+def _thinks_again(text: str) -> bool:
+    ends = [end for end in (text.find("</think>"), text.find("</answer>")) if end >= 0]
+    return bool(ends) and text.find("<think>", min(ends)) >= 0
+
+
+def _repeats_itself(text: str) -> bool:
+    """Looks at eight places: a loop that is a quarter of the text begins at most an eighth before one of them."""
+    size = len(text)
+    if size < SHORTEST:
+        return False
+    for probe in range(_PROBES):
+        at = probe * size // _PROBES
+        piece, last = text[at : at + _PIECE], at + size // LOOP_COPIES + _PIECE
+        again = at
+        for _ in range(_TRIES):
+            again = text.find(piece, again + 1, last)
+            if again < 0:
+                break
+            if _is_loop(text, at, again - at):
+                return True
+    lines = Counter(text.split("\n"))
+    return any(
+        count >= LOOP_COPIES and count * (len(line) + 1) >= LINE_SHARE * size and _has_letter(line)
+        for line, count in lines.items()
+    )
+
+
+def _is_loop(text: str, at: int, period: int) -> bool:
+    """Whether the text around `at` repeats itself every `period` characters for long enough."""
+    needed = max(LOOP_COPIES * period, LOOP_SHARE * len(text))
+    ahead = _equal_ahead(text, at, at + period)
+    if ahead + period < needed / 2 or not _has_letter(text[at : at + period]):
+        return False
+    behind = _equal_ahead(text[: at + period][::-1], 0, period)
+    return ahead + behind + period >= needed
+
+
+def _equal_ahead(text: str, first: int, second: int) -> int:
+    """How many characters from `first` on are the same as from `second` on, for first < second; compared in slices."""
+    equal, step, growing = 0, _PIECE, True
+    while step:
+        size = min(step, len(text) - second - equal)
+        if size and text[first + equal : first + equal + size] == text[second + equal : second + equal + size]:
+            equal += size
+            step *= 2 if growing else 1
+        else:
+            growing = False
+            step //= 2
+    return equal
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))

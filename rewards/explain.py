@@ -1,0 +1,249 @@
+"""Why a completion is right or wrong, in one plain sentence, for people who read samples."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rewards import equation, number
+from rewards.roles import ANSWER_CAP as ROLES_CAP
+from rewards.roles import _gold_roles, _read, roles_verdict
+from rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, answer_block, has_right_format
+from rewards.verdict import Verdict
+from rewards.votes import first_number, read_number, read_roles
+
+_MOST = 3  # reasons, people or numbers named in one sentence
+_LONG = 60  # characters of an answer, and of a number, that are quoted
+_WORD = re.compile(r"[^\W\d_]+|\S")
+_TWICE = {2: "twice", 3: "three times"}
+
+
+def explain(text: str, row: dict) -> str:
+    """One sentence that begins with the verdict on the answer, then says what is at fault, the format first.
+
+    Args:
+        text: prefill and completion.
+        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, or `answer`. Without any of
+            these the sentence is about the format alone.
+
+    Returns:
+        "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
+        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable. Never more than one line.
+
+    Example:
+        >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
+        'wrong: 2 + 3 makes 5, not 8'
+    """
+    fault = format_fault(text)
+    columns, verdict_on, reason_for = _task_of(row)
+    if not columns:
+        return f"wrong: {fault}" if fault else "right: the format is as asked for"
+    gold = [row[column] for column in columns]
+    verdict = verdict_on(text, *gold)
+    if verdict is None:
+        return "no verdict: the row's gold cannot be used"
+    block = answer_block(text)
+    if verdict is Verdict.CORRECT:
+        sentence = f"right, but {fault}" if fault else f"right: {reason_for(block, text, *gold)}"
+    else:
+        reasons = [fault] if fault else []
+        if block is not None and block.strip():
+            reasons.append(reason_for(block, text, *gold))
+        sentence = f"{'wrong' if verdict is Verdict.WRONG else 'no answer'}: {', and '.join(reasons)}"
+    return " ".join(sentence.split())
+
+
+def _task_of(row: dict) -> tuple:
+    """The entry of `_TASKS` whose columns the row has; where tasks are mixed, those of the others are null."""
+    there = [task for task in _TASKS if all(column in row for column in task[0])]
+    filled = [task for task in there if any(row[column] is not None for column in task[0])]
+    return next(iter([*filled, *there]), ((), None, None))
+
+
+def format_fault(text: str) -> str | None:
+    """The first thing that is wrong with the tags, or None where the format is right.
+
+    Example: `format_fault("<think>hm</think><answer>1</answer> Bye!")` is "there is text after the answer".
+    """
+    if has_right_format(text):
+        return None
+    text = text.strip()
+    counts = {tag: text.count(tag) for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)}
+    if not text:
+        return "there is no text at all"
+    for tag in (THINK_OPEN, THINK_CLOSE):
+        if counts[tag] > 1:
+            return f"{tag} stands there {_times(counts[tag])}"
+    if not counts[THINK_OPEN]:
+        return "<think> is missing"
+    if not counts[ANSWER_OPEN]:
+        if not counts[THINK_CLOSE]:
+            return "it ends inside the thinking, before any answer"
+        return "<answer> is missing" if counts[ANSWER_CLOSE] else "the answer block is missing"
+    if counts[ANSWER_OPEN] > 1 or counts[ANSWER_CLOSE] > 1:
+        return f"there are {max(counts[ANSWER_OPEN], counts[ANSWER_CLOSE])} answer tags, where one is due"
+    if not counts[THINK_CLOSE]:
+        return "</think> is missing before the answer"
+    if not counts[ANSWER_CLOSE]:
+        return "the answer block is never closed"
+    return _misplaced(text)
+
+
+def _misplaced(text: str) -> str:
+    """The fault of a text that has each tag once."""
+    before, _, rest = text.partition(THINK_OPEN)
+    thought, closed, rest = rest.partition(THINK_CLOSE)
+    between, opened, rest = rest.partition(ANSWER_OPEN)
+    answer, ended, after = rest.partition(ANSWER_CLOSE)
+    if not (closed and opened and ended):
+        return "the tags are in the wrong order"
+    parts = (
+        (before.strip(), "there is text before <think>"),
+        (not thought.strip(), "the thinking is blank"),
+        (between.strip(), "there is text between </think> and the answer"),
+        (not answer.strip(), "the answer block is blank"),
+        (after.strip(), "there is text after the answer"),
+    )
+    return next(fault for found, fault in parts if found)
+
+
+def _times(count: int) -> str:
+    return _TWICE.get(count, f"{count} times")
+
+
+def _listed(parts: Sequence[str], word: str = "and") -> str:
+    """a, b and c; of many the first few."""
+    parts = list(parts)
+    if len(parts) > _MOST:
+        parts = [*parts[:_MOST], f"{len(parts) - _MOST} more"]
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _short(text: str) -> str:
+    """On one line, cut, and without anything that cannot be printed."""
+    text = " ".join(text.split())
+    text = text if len(text) <= _LONG else text[:_LONG] + "..."
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _too_long(block: str, cap: int) -> str | None:
+    if len(block) <= cap:
+        return None
+    return f"the answer has {len(block):,} characters, more than the {cap:,} that are read"
+
+
+def _on_equation(block: str, text: str, nums: list[int], target: int) -> str:
+    if too_long := _too_long(block, equation.ANSWER_CAP):
+        return too_long
+    tokens = equation._TOKEN.findall(block)
+    for left, right in itertools.pairwise(tokens):
+        if left == right and left in "*/":
+            return f"{left}{right} is not allowed"
+    strange = next((token for token in tokens if token[0] not in equation._DIGITS and token not in "+-*/()"), None)
+    if strange:
+        word = next((word for word in _WORD.findall(block) if strange in word), strange)
+        return f"'{_short(word)}' is not allowed, only + - * / and parentheses"
+    if faults := _wrong_numbers(tokens, [str(int(number)) for number in nums]):
+        return _listed(faults)
+    try:
+        value = equation.evaluate(tokens)
+    except ZeroDivisionError:
+        return "it divides by zero"
+    except equation.NotAnExpression as error:
+        return f"it is no expression: {_short(str(error))}"
+    made = "" if value == target else f", not {_short_number(target)}"
+    return f"{_short(block)} makes {_short_number(value)}{made}"
+
+
+def _short_number(value) -> str:
+    huge = max(abs(value.numerator), value.denominator) >= 10**_LONG
+    return f"a number of more than {_LONG} digits" if huge else str(value)
+
+
+def _wrong_numbers(tokens: Sequence[str], given: list[str]) -> list[str]:
+    """What is wrong with the numbers that an expression uses, in the order in which it uses them."""
+    used, due = Counter(token for token in tokens if token[0] in equation._DIGITS), Counter(given)
+    faults = []
+    for literal, count in used.items():
+        if literal not in due:
+            zero = literal[0] == "0" and literal != "0"
+            faults.append(f"{_short(literal)} {'begins with a zero' if zero else 'is not one of the numbers'}")
+        elif count > due[literal]:
+            available = "" if due[literal] == 1 else f", but given {_times(due[literal])}"
+            faults.append(f"{_short(literal)} is used {_times(count)}{available}")
+    for literal, count in due.items():
+        if used[literal] < count:
+            only = f"only {'once' if used[literal] == 1 else _times(used[literal])}"
+            faults.append(f"{_short(literal)} is {'used ' + only if used[literal] else 'not used'}")
+    return faults
+
+
+def _on_number(block: str, text: str, answer: str | int) -> str:
+    if too_long := _too_long(block, number.ANSWER_CAP):
+        return too_long
+    gold = number.parse_gold(answer)
+    value = read_number(block)
+    if value == gold:
+        return f"the answer is {_short_number(gold)}"
+    if value is not None:
+        return f"it says {_short_number(value)}, the answer is {_short_number(gold)}"
+    if len(found := _different_numbers(block)) > 1:
+        return (
+            f"{'two' if len(found) == 2 else len(found)} different numbers: {_listed([_short(one) for one in found])}"
+        )
+    if not found:
+        return "there is no number in the answer"
+    first = first_number(block)
+    if first is None:
+        return f"{_short(block)} cannot be read as a number"
+    # What a reader that looks for this very number stops at; with the sign that takes it further.
+    readers = [number._Reader(block, sign * first) for sign in (1, -1)]
+    for reader in readers:
+        reader.is_gold()
+    spoilt_by = max(readers, key=lambda reader: reader.seen).spoilt_by.strip()
+    because = f" (because of '{_short(spoilt_by)}')" if spoilt_by.isalpha() else ""
+    return f"it is not plainly one number: {_short(block)}{because}"
+
+
+def _different_numbers(block: str) -> list[str]:
+    """The numbers in an answer block as they stand there, one for each value."""
+    found = {}
+    for token in number._TOKEN.finditer(number._Reader(block, 0).block):
+        digits = token[0].rstrip(".,")
+        if token.lastgroup in {"number", "fraction"} and digits:
+            value = number._read(digits)
+            found.setdefault(digits if value is None else value, digits)
+    return list(found.values())
+
+
+def _on_roles(block: str, text: str, names: list[str], roles: list[str]) -> str:
+    if too_long := _too_long(block, ROLES_CAP):
+        return too_long
+    gold = _gold_roles(tuple(names), tuple(roles))
+    tokens, kinds = _read(block, gold)
+    if "N" not in kinds:
+        return f"nothing said about {_listed(names, 'or')}"
+    if not set(kinds) & set("KVPQ"):
+        return "nobody is called a knight or a knave"
+    claims = read_roles(text, names, roles)
+    if claims is None:
+        unknown = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == "?"), None)
+        return f"it cannot be read as a list of roles{f': {_short(unknown)!r}' if unknown else ''}"
+    faults = [f"two roles for {name}" for name, said in claims.items() if len(set(said)) > 1]
+    named = {name: len(said) for name, said in claims.items() if len(set(said)) == 1}
+    faults += [f"{name} is named {_times(count)}" for name, count in named.items() if count > 1]
+    right = dict(zip(names, roles, strict=True))
+    wrong = [f"{name} is a {right[name]}, not a {claims[name][0]}" for name in named if claims[name][0] != right[name]]
+    if wrong:
+        faults.append(_listed(wrong))
+    if silent := [name for name, said in claims.items() if not said]:
+        faults.append(f"nothing said about {_listed(silent, 'or')}")
+    return ", and ".join(faults) or _listed([f"{name} is a {role}" for name, role in right.items()])
+
+
+# The columns by which a row's task is known, its verdict, and the reason for it: (block, text, *columns) -> str.
+_TASKS: list[tuple[tuple[str, ...], Callable, Callable]] = [
+    (("nums", "target"), equation.equation_verdict, _on_equation),
+    (("names", "roles"), roles_verdict, _on_roles),
+    (("answer",), number.number_verdict, _on_number),
+]
