@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import tasks
 from mini_r1.data import SUFFIXES, Rows, load_rows
 from mini_r1.errors import RecipeError
 from mini_r1.hub import looks_local
@@ -105,7 +106,7 @@ def measure_prompts(
 def example_row(rows: Rows | None, task: ModuleType) -> dict:
     """A problem to show: the first that has a gold answer; a generated one where there are no rows."""
     known = rows.train[:50] if rows else []
-    return next((row for row in known if task.gold_answer(row)), None) or task.parse_row(task.generate(1, 0)[0])
+    return next((row for row in known if task.gold_answer(row)), None) or task.parse_row(tasks.examples(task, 1)[0])
 
 
 def gold_completion(task: ModuleType, template: PromptTemplate, row: dict) -> str:

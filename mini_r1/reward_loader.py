@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import rewards
+import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
 from rewards import Verdict, format_verdict, reward_from
@@ -103,7 +104,7 @@ def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: M
 
     Asked of a problem that the task generates.
     """
-    columns = task.parse_row(task.generate(1, 0)[0])
+    columns = task.parse_row(tasks.examples(task, 1)[0])
     for name, reward in found.items():
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
         if any(column not in columns for column in needed):

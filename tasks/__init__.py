@@ -8,7 +8,8 @@ A task module offers:
     key(row)            the problem's identity: equal for equal problems, whatever the order of their parts
     question(row)       the question, without any word on tags
     gold_answer(row)    an answer that its reward scores 1.0
-    generate(n, seed, **task_args)      `n` new raw rows, all different, the same for the same arguments
+    generate(n, seed, **task_args)      `n` new raw rows, all different, the same for the same arguments; a task that
+                                        makes none has EXAMPLES instead, some raw rows
     held_out(row)       optional: True where a problem is always for testing, None where its key decides
     trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`, as a list
                                         of (text, whether to learn it)
@@ -28,6 +29,11 @@ from mini_r1.errors import RecipeError
 def names() -> list[str]:
     """Names of all tasks: the public modules of this package."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def examples(task: ModuleType, n: int) -> list[dict]:
+    """`n` raw rows or fewer: generated ones, or the task's own `EXAMPLES`."""
+    return task.generate(n, 0) if hasattr(task, "generate") else list(task.EXAMPLES[:n])
 
 
 def get(name: str | None) -> ModuleType:

@@ -27,13 +27,13 @@ EXAMPLES = (  # raw rows of ours: this task makes no problems
     {"Problem": "How many positive integers divide $12$?", "Solution": "They are six: $\\boxed{6}$.", "Answer": 6},
     {
         "question": "Solve $x^2 = 2$ for $x > 0$.",
-        "solution": "It is $\\boxed{\\sqrt{2}}$, as \\boxed{x} > 0.",
+        "solution": "It is $\\boxed{\\sqrt{2}}$.",
         "level": 2,
     },
 )
 ANSWER_CAP = 1_000  # characters; of the answer block, never of the reasoning
 SECONDS = 5  # for reading an answer, and again for comparing it
-MISSING = "the task math needs math-verify; run: pip install math-verify==0.9.0 latex2sympy2_extended==1.11.0"
+MISSING = "the task math needs math-verify; run: pip install math-verify==0.9.0"
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _LEVEL = re.compile(r"\s*(?:level\s*)?([0-9]{1,3})\s*", re.IGNORECASE)

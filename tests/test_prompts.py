@@ -166,7 +166,7 @@ def graded(task, template, row, tokenizer, completion: str) -> dict[str, float |
 @pytest.mark.parametrize("task_name", tasks.names())
 def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_name, template_name):
     task, template = tasks.get(task_name), get_template(template_name)
-    for raw in task.generate(20, 0):
+    for raw in tasks.examples(task, 20):
         row = task.parse_row(raw)
         gold = gold_completion(task, template, row)
         for name in ("tiny", "both write BOS"):

@@ -189,7 +189,7 @@ def test_order_and_form_of_roles_do_not_matter(order, form):
 @pytest.mark.parametrize("name", tasks.names())
 def test_each_task_votes_for_its_own_gold(name):
     task = tasks.get(name)
-    first, second = (task.parse_row(raw) for raw in task.generate(2, 0))
+    first, second = (task.parse_row(raw) for raw in tasks.examples(task, 2))
     vote = task.vote(turn(task.gold_answer(first)), first)
     assert vote and vote == task.vote("Sure! " + turn(task.gold_answer(first), "other words"), first)
     assert task.vote(turn(task.gold_answer(second)), first) != vote
