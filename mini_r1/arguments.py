@@ -125,6 +125,31 @@ class GRPOArguments(RecipeArguments):
         default=None,
         metadata={"help": "End the training with the step in which so many completion tokens have been sampled."},
     )
+    sample_steps: int = field(
+        default=10,
+        metadata={"help": "Every so many steps some right and wrong completions go to samples/, to read; 0: never."},
+    )
+
+
+@dataclass
+class EvaluateArguments(GRPOArguments):
+    """What an evaluation needs beyond the keys of the training that it measures, which all may stand in its recipe."""
+
+    measure_greedy: bool = field(
+        default=True, metadata={"help": "Measure one greedy completion of each problem, too, where sampling is not."}
+    )
+    server: str | None = field(
+        default=None,
+        metadata={"help": "An OpenAI-compatible server that is asked, such as http://localhost:8000/v1."},
+    )
+    server_model: str | None = field(
+        default=None, metadata={"help": "The model's name on that server. Left out: the only one that it serves."}
+    )
+    server_chat: bool = field(
+        default=False,
+        metadata={"help": "The server only chats: ask it without the prefill, which is another prompt than training's."},
+    )
+    server_concurrency: int = field(default=64, metadata={"help": "Problems asked of a server at the same time."})
 
 
 @dataclass

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from mini_r1.checkpoints import PREFIX, mark
 from mini_r1.clock import clock
+from mini_r1.metrics_file import MetricsFile
 
 
 class OneLineAStep(TrainerCallback):
@@ -116,5 +117,6 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
         # Measuring before training, it would write into ./runs; its own default holds from the first step on only.
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
+    trainer.add_callback(MetricsFile())
     trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
     trainer.add_callback(MarkCheckpoints(seconds))

@@ -1,5 +1,6 @@
 """Whole checkpoints: a mark is written last, so that one cut off while saving is never resumed from."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -71,3 +72,20 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
 def _step(folder: Path) -> int:
     tail = folder.name.rpartition("-")[2]
     return int(tail) if tail.isdigit() else -1
+
+
+def fingerprint(folder: Path) -> str | None:
+    """A digest by which other weights are told apart: sizes, and 64 places of each file. None where there are none.
+
+    Reading all of a large model would take minutes; training changes every tensor.
+    """
+    digest, block = hashlib.sha256(), 65536
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with open(path, "rb") as file:
+            for place in range(64):
+                file.seek(place * max(size - block, 0) // 63)
+                digest.update(file.read(block))
+    return digest.hexdigest() if files else None

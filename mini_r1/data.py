@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mini_r1.arguments import RecipeArguments
+from mini_r1.arguments import EvaluateArguments, RecipeArguments
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
@@ -78,7 +78,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)
-    if not rows.train:
+    if not rows.train and not isinstance(args, EvaluateArguments):
         why = f"; all {len(rows.test)} are held out" if rows.test else ""
         key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
         raise RecipeError(f"no training rows are left of {source}{why}", key=key)
@@ -88,6 +88,8 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
 def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
     """Rows from the task's generator with the recipe's `task_args`; their seed is apart from the run's, so that runs
     with other seeds are tested on the same problems."""
+    if not hasattr(task, "generate"):
+        raise RecipeError(f"this task makes no problems; name a dataset: {task.HUB_ID}", key="dataset_id_or_path")
     settings = {"n": 10_000, "seed": 0, **(args.task_args or {})}
     known = inspect.signature(task.generate).parameters
     for name in settings:

@@ -1,50 +1,109 @@
-"""Accuracy of any model on held-out rows, by the rollout path of training: same prompts, sampling, parser, rewards."""
+"""Accuracy of any model on held-out rows: same prompts, sampling, parser and rewards as in training."""
 
+import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
-from mini_r1.errors import RecipeError
-from mini_r1.reward_loader import load_rewards
+from mini_r1.grading import Grader
+from mini_r1.kept import Kept
+from mini_r1.records import summarise, write_records
+from mini_r1.sampling import Sampler
 
 
-def measure_model(model, tokenizer, test_set, task: ModuleType, config, quantization=None) -> dict:
-    """`R1GRPOTrainer.measure` for a model that is not being trained with GRPO.
+def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> dict | None:
+    """Sample and grade `Sampling.samples` completions of every problem; go on where an earlier attempt was cut off.
+
+    Every finished problem is kept at once; at the end all is in `evaluation/<name>.parquet`.
 
     Args:
-        model: the name of a model, or the trainer that has just trained one.
-        test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
-        quantization: how the weights of a named model are packed, from TRL's `get_quantization_config`.
-        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device, backend.
+        run: the run directory.
+        rows: the problems, with `prompt`, `prefill` and `difficulty`. A problem's number is its place.
 
-    Raises:
-        RecipeError: for a named model where DeepSpeed does not split its weights: it has no other use without training.
+    Returns:
+        What `records.summarise` says; on processes but the main one None.
+    """
+    from accelerate import PartialState
+    from tqdm import tqdm
+
+    process = PartialState()
+    kept = Kept(run, name, process.process_index)
+    process.wait_for_everyone()  # nobody reads what another has not yet mended
+    done = kept.read()
+    process.wait_for_everyone()  # nor what another has begun to add to
+    todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
+    right = sum(_right(grader, rows, done))
+    bar = tqdm(
+        total=len(rows),
+        initial=len(done),
+        desc=name,
+        unit=" problems",
+        disable=not process.is_main_process,
+        mininterval=0.5 if sys.stderr.isatty() else 20,  # a log file gets a line now and then
+    )
+    with bar:
+        for finished in sampler.sample(todo):
+            kept.add(finished)
+            done |= finished
+            right += sum(_right(grader, rows, finished))
+            bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
+            bar.update(len(finished) * process.num_processes)  # the others are about as far
+    process.wait_for_everyone()
+    if not process.is_main_process:
+        return None
+    records = to_records(rows, kept.read(), grader)
+    write_records(run, name, records)
+    return summarise(records)
+
+
+def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> list[dict]:
+    """A row of `records.SCHEMA` for each completion."""
+    records = []
+    for number, row in enumerate(rows):
+        drawn = completions[number]
+        texts, repeated = [one.text for one in drawn], [row] * len(drawn)
+        columns = {**grader.grade(repeated, texts), "vote": grader.votes(repeated, texts)}
+        for sample, one in enumerate(drawn):
+            record = {"problem": number, "sample": sample, "prompt": row["prompt"], "completion": one.text}
+            record |= {"tokens": one.tokens, "cut_off": one.cut_off}
+            records.append(record | {column: values[sample] for column, values in columns.items()})
+    return records
+
+
+def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> list[float]:
+    """Each problem's share of right completions, for the progress bar."""
+    shares = []
+    for number, drawn in completions.items():
+        right = grader.grade([rows[number]] * len(drawn), [one.text for one in drawn])["right"]
+        shares.append(sum(map(bool, right)) / len(right))
+    return shares
+
+
+def measure_trained(trainer, tokenizer, test_set, task: ModuleType, config, name: str) -> dict:
+    """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
+
+    Args:
+        test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
+        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
     """
     from mini_r1.callbacks import add_callbacks
     from mini_r1.trainer import R1GRPOTrainer
 
-    named = isinstance(model, str)
-    if named and config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage != 3:
-        raise RecipeError(
-            "ZeRO below stage 3 splits nothing that an evaluation has; use --config_file configs/ddp.yaml",
-            key="--config_file",
-            file="accelerate launch",
-        )
-    correct = load_rewards([task.REWARD], None, None, task)[0]
-    trainer = R1GRPOTrainer(
-        model=model if named else model.model,
-        reward_funcs=[correct],
+    grader = Grader(task)
+    measuring = R1GRPOTrainer(
+        model=trainer.model,
+        reward_funcs=[grader.correct],
         args=config,
         train_dataset=test_set,
         eval_dataset=test_set,
         processing_class=tokenizer,
-        quantization_config=quantization,
-        correct=correct,
+        grader=grader,
     )
-    if not named:  # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
-        trainer.accelerator, trainer.model_wrapped = model.accelerator, model.model_wrapped
-        trainer.deepspeed = model.deepspeed
-    add_callbacks(trainer, time.monotonic)
-    return trainer.measure(config.seed)
+    # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
+    measuring.accelerator, measuring.model_wrapped = trainer.accelerator, trainer.model_wrapped
+    measuring.deepspeed = trainer.deepspeed
+    add_callbacks(measuring, time.monotonic)
+    return measuring.measure(config.seed, name)
 
 
 def config_like(training, args):

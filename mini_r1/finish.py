@@ -91,14 +91,30 @@ def results_table(before: dict | None, after: dict) -> str:
     groups = ["all"]
     if len(after["by_difficulty"]) > 1:
         groups += list(after["by_difficulty"])
-    lines = [f"{'difficulty':<12}{'n':>6}   {'pass@1':<18}{'format':<18}{'mean length':<18}"]
+    lines = [f"{'difficulty':<12}{'n':>6}   {'pass@1':<34}{'right format':<18}{'mean length':<18}"]
     for group in groups:
         old, new = ((m if group == "all" else m["by_difficulty"][group]) if m else {} for m in (before, after))
-        cells = []
-        for key, digits in (("pass@1", 3), ("format", 3), ("mean_length", 1)):
-            values = [f"{m[key]:.{digits}f}" for m in (old, new) if key in m]
-            cells.append(f"{' -> '.join(values):<18}")
+        bounds = new["intervals"]["pass@1"] if group == "all" else new["interval"]
+        cells = [f"{_change(old, new, 'pass@1') + ' (' + _between(bounds) + ')':<34}"]
+        cells += [f"{_change(old, new, 'format'):<18}", f"{_change(old, new, 'mean_length', 1):<18}"]
         lines.append(f"{group:<12}{new['n']:>6}   {''.join(cells)}".rstrip())
+    names = [name for name in after if name.startswith(("pass@", "maj@")) and name != "pass@1"]
+    for name in [*names, "greedy", "right_given_format", "cut_off"]:
+        if after.get(name) is not None:
+            bounds = after["intervals"][name]
+            lines.append(f"{name.replace('_', ' ')} {_change(before or {}, after, name)} ({_between(bounds)})")
+    for name, of in after["lengths"].items():
+        if of["n"]:
+            label = name.replace("_", " ")
+            lines.append(f"{label}: {of['n']} completions, {of['mean']:.1f} tokens ({of['min']} to {of['max']})")
     samples = after["samples"]
     how = f"pass@1 is the mean over {samples} samples of each" if samples > 1 else "one sample of each"
-    return "\n".join([*lines, f"held-out problems; {how}"])
+    return "\n".join([*lines, f"held-out problems; {how}; in brackets the 95% interval over problems"])
+
+
+def _change(old: dict, new: dict, name: str, digits: int = 3) -> str:
+    return " -> ".join(f"{m[name]:.{digits}f}" for m in (old, new) if m.get(name) is not None)
+
+
+def _between(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"

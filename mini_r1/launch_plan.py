@@ -99,12 +99,15 @@ def plan_launch(
             return LaunchPlan(kind, "hf", 1, (), (), None, 1, (), (), None)
         backend = _backend(values, kind)
         on_cpu = bool(values.get("use_cpu"))
-        if not gpus and not on_cpu:
+        asks = kind == "evaluate" and backend == "external"
+        if not gpus and not on_cpu and not asks:
             raise RecipeError(
                 "no GPU is visible here, and the recipe does not say use_cpu: true; run it where there are GPUs, try "
                 "a recipe whose name ends in -tiny, or give --gpus 8 to check it for 8 that are not here",
                 key="use_cpu",
             )
+        if kind == "evaluate" and backend != "hf":
+            return _ask_from_one_process(values, backend, gpus)
         trainers, servers = ([], []) if on_cpu else _share_out(values, backend, gpus, machines.part)
         plan = LaunchPlan(
             kind,
@@ -140,6 +143,8 @@ def server_size(values: dict) -> int:
 
 
 def _backend(values: dict, kind: str) -> str:
+    if kind == "evaluate" and values.get("server"):
+        return "external"
     if kind not in GROUPED or not values.get("use_vllm"):
         return "hf"
     if values.get("use_cpu"):
@@ -149,6 +154,17 @@ def _backend(values: dict, kind: str) -> str:
         )
     mode = values.get("vllm_mode", "colocate")
     return "external" if mode == "server" and values.get("vllm_server_base_url") else mode
+
+
+def _ask_from_one_process(values: dict, backend: str, gpus: list[Gpu]) -> LaunchPlan:
+    """An evaluation with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
+    wanted = {"server": server_size(values), "external": 0}.get(backend, values.get("vllm_tensor_parallel_size", 1))
+    if len(gpus) < wanted:
+        raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
+    used = tuple(gpu.index for gpu in gpus[:wanted])
+    ours, theirs = ((), used) if backend == "server" else (used, ())
+    gib = min((gpu.total_gib for gpu in gpus[:wanted] if gpu.total_gib), default=None)
+    return LaunchPlan("evaluate", backend, 1, ours, theirs, None, 1, (), (), gib)
 
 
 def _share_out(values: dict, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:

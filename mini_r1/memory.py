@@ -103,6 +103,8 @@ def estimate_memory(
         RecipeError: for LoRA targets that are none, an unknown dtype, or an accelerate file that is missing.
     """
     run = Run(values, shape, processes, backend, prompt_tokens, gpu_gib, kind)
+    if kind == "evaluate" and backend != "hf":  # this process has no model of its own
+        return MemoryEstimate({"evaluation": {}}, *_vllm(run), gpu_gib)
     phases = {}
     if kind == "r1_grpo" or run.evaluates:
         phases["generation"] = run.generation()

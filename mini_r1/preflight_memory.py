@@ -30,7 +30,7 @@ def check_memory(
     Raises:
         RecipeError: as `estimate_memory`.
     """
-    if values.get("use_cpu"):
+    if values.get("use_cpu") or (plan.kind == "evaluate" and plan.backend == "external"):
         return
     run = {
         "processes": plan.processes,

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mini_r1.checkpoints import find_checkpoint
+from mini_r1.checkpoints import find_checkpoint, fingerprint
 from mini_r1.errors import RecipeError
 from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
@@ -132,7 +132,8 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
     """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
     path = folder / "recipe.yaml"
     changed = differences(resolve(path).values, recipe.values) if path.exists() else []
-    if changed and ((folder / "summary.json").exists() or any(folder.glob("checkpoint-*"))):
+    results = ("summary.json", "checkpoint-*", "evaluation/*.jsonl")
+    if changed and any(any(folder.glob(name)) for name in results):
         raise RecipeError(
             f"{folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
             "undo the change to go on with it, choose another --output_dir, or start anew with "
@@ -156,6 +157,20 @@ def refuse_other_processes(folder: Path, processes: int) -> None:
             f"{begun_on} again, choose another --output_dir, or start anew with --overwrite_output_dir true",
             key="output_dir",
         )
+
+
+def refuse_other_model(run: Run, model: str) -> None:
+    """Raise `RecipeError` where an evaluation in this directory measured another state of the model's folder."""
+    found = run.read("measured.json")
+    now = {"model": model, "weights": fingerprint(Path(model))}
+    if found is not None and found != now:
+        raise RecipeError(
+            f"{run.folder} holds an evaluation of {found['model']} with other weights than are there now: start anew "
+            "with --overwrite_output_dir true (the old one is kept, moved aside), or choose another --output_dir",
+            key="output_dir",
+            file=run.recipe.path,
+        )
+    run.write("measured.json", now)
 
 
 def set_aside(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mini_r1.arguments import BuildArguments, GRPOArguments, SFTArguments
+from mini_r1.arguments import BuildArguments, EvaluateArguments, GRPOArguments, SFTArguments
 from mini_r1.errors import RecipeError
 from mini_r1.recipe_keys import did_you_mean
 
@@ -29,7 +29,9 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
 
     from trl import GRPOConfig, ModelConfig, SFTConfig
 
-    return (SFTArguments, SFTConfig, ModelConfig) if kind == "sft" else (GRPOArguments, GRPOConfig, ModelConfig)
+    if kind == "sft":
+        return (SFTArguments, SFTConfig, ModelConfig)
+    return (EvaluateArguments if kind == "evaluate" else GRPOArguments, GRPOConfig, ModelConfig)
 
 
 def name_cpu(values: dict) -> None:

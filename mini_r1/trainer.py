@@ -1,35 +1,33 @@
 """Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
-import json
-import os
-import re
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object, set_seed
 
 from mini_r1.algorithm import AlgorithmTrainer
 from mini_r1.exact_resume import ExactEnd, SamePasses
+from mini_r1.grading import Grader
+from mini_r1.records import summarise, write_records
+from mini_r1.rollout_metrics import describe_completions, rollout_metrics
+from mini_r1.samples import append_success, write_samples
 from mini_r1.step_time import StepTimes
 from mini_r1.token_budget import TokenBudget
-from rewards import format_reward
-
-SAMPLES_FILE = "success_completion_samples.txt"
 
 
 class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
-    """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it solved in training.
+    """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it did in training.
 
-    What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have
-    `difficulty`. Where the time of a step goes is logged as `StepTimes` says.
+    What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have `prefill` and
+    `difficulty`. Where the time of a step goes is logged as `StepTimes` says, what the completions show as
+    `rollout_metrics` says; `completions/*.parquet` gets the columns of `Grader.grade`, tokens and cut_off.
 
     Args:
-        correct: the task's own reward with its default numbers, 1.0 for a right answer. What counts as right does not
-            depend on what a recipe rewards.
+        grader: of the task: what counts as right does not depend on what a recipe rewards.
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
-        samples_per_step: right completions written to `success_completion_samples.txt` at each generation.
+        sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
 
     Attributes:
         loss_sum: this process's losses so far. Once one was NaN or infinite, so is the sum; the log leaves those out.
@@ -39,16 +37,16 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
     def __init__(
         self,
         *args,
-        correct: Callable,
-        samples_per_step: int = 1,
+        grader: Grader,
+        sample_steps: int = 0,
         max_generated_tokens: int | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.correct = correct
-        self.samples_per_step = samples_per_step
+        self.grader = grader
+        self.sample_steps = sample_steps
         self.max_generated_tokens = max_generated_tokens
-        self._graded: list[tuple] | None = None  # while evaluating: (prompt, difficulty, right, well formed, tokens)
+        self._records: list[dict] | None = None  # while measuring: a row of `records.SCHEMA` for each completion
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
         self.grad_norm: torch.Tensor | float | None = None
         self.times = StepTimes(self._metrics["train"], self.accelerator.device)
@@ -57,44 +55,32 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         if self.use_vllm:
             self.vllm_generation.sync_weights = self.times.part("weight_sync")(self.vllm_generation.sync_weights)
 
-    def measure(self, seed: int) -> dict:
+    def measure(self, seed: int, name: str) -> dict:
         """Sample `num_generations_eval` completions for every held-out problem and grade them.
 
-        The random state is set first, so that an interrupted and resumed run draws the same numbers.
+        The random state is set first, so that an interrupted and resumed run draws the same numbers. All completions go
+        to `evaluation/<name>.parquet` in the output directory.
 
         Returns:
-            {"pass@1", "format": shares in [0, 1], "mean_length": tokens, "n": problems, "samples": per problem,
-            "by_difficulty": {difficulty: {"pass@1", "mean_length", "n"}}}. pass@1 is the mean over all samples.
+            What `records.summarise` says.
         """
         seed_processes(seed)
-        self._graded = []
+        self._records, logs_completions = [], self.log_completions
+        self.log_completions = False  # TRL would write them over those of the last training step, and not all
         self.evaluate()
-        graded, self._graded = self._graded, None
-        by_problem = defaultdict(list)
-        for prompt, *outcome in graded:
+        records, self._records, self.log_completions = self._records, None, logs_completions
+        numbers = {}
+        drawn = Counter()
+        kept = []
+        for record in records:
+            problem = record["problem"] = numbers.setdefault(record["prompt"], len(numbers))
             # the last batch of several processes is filled up with rows already seen
-            if len(by_problem[prompt]) < self.num_generations_eval:
-                by_problem[prompt].append(outcome)
-        outcomes = [outcome for problem in by_problem.values() for outcome in problem]
-        groups = defaultdict(list)
-        for outcome in outcomes:
-            groups[outcome[0]].append(outcome)
-        samples = self.num_generations_eval
-        by_difficulty = {str(d): self._summary(groups[d], samples) for d in sorted(groups)}
-        for values in by_difficulty.values():
-            del values["format"]
-        return {**self._summary(outcomes, samples), "samples": samples, "by_difficulty": by_difficulty}
-
-    @staticmethod
-    def _summary(outcomes: list[tuple], samples: int) -> dict:
-        _, right, well_formed, tokens = (sum(column) for column in zip(*outcomes, strict=True))
-        total = len(outcomes)
-        return {
-            "pass@1": right / total,
-            "format": well_formed / total,
-            "mean_length": tokens / total,
-            "n": total // samples,
-        }
+            if drawn[problem] < self.num_generations_eval:
+                kept.append({**record, "sample": drawn[problem]})
+                drawn[problem] += 1
+        if self.accelerator.is_main_process:
+            write_records(Path(self.args.output_dir), name, kept)
+        return summarise(kept)
 
     def log(self, logs, start_time=None):
         logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
@@ -130,44 +116,44 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         with self.times.part("reward"):
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        sampling = self.model.training and self.accelerator.is_main_process
-        if self._graded is None and not sampling:
+        if self._records is None and not self.model.training:
             return rewards
-        columns = {name: [row.get(name) for row in inputs] for name in inputs[0] if name != "prompt"}
-        right = self.correct(completions=completions, **columns)
-        if self._graded is not None:
-            well_formed = format_reward(completions=completions, **columns)
-            lengths = [len(ids) for ids in completion_ids_list]
-            difficulties = columns["difficulty"]
-            self._graded += gather_object(list(zip(prompts, difficulties, right, well_formed, lengths, strict=True)))
-        else:
-            self._write_samples(prompts, completions, right)
+        graded = self.grader.grade(inputs, completions)
+        tokens = [len(ids) for ids in completion_ids_list]
+        ends = [*self.eos_token_ids, self.processing_class.pad_token_id]
+        cut_off = [ids[-1] not in ends for ids in completion_ids_list]
+        if self._records is None:
+            self._describe(prompts, completions, {**graded, "tokens": tokens, "cut_off": cut_off}, rewards)
+            return rewards
+        columns = {"prompt": prompts, "completion": completions, **graded, "tokens": tokens, "cut_off": cut_off}
+        columns["vote"] = self.grader.votes(inputs, completions)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        self._records += gather_object(rows)
         return rewards
 
-    def _write_samples(self, prompts: list[str], completions: list[str], right: list[float | None]) -> None:
-        """Append the first right completions of this generation, whole, as a person reads them."""
-        solved = [i for i, value in enumerate(right) if value == 1][: self.samples_per_step]
-        with open(Path(self.args.output_dir) / SAMPLES_FILE, "a", encoding="utf-8") as file:
-            for i in solved:
-                file.write(f"===== step {self.state.global_step + 1}\n{prompts[i]}{completions[i]}\n\n")
+    def _describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
+        """Log what this rollout shows, and write down some of it.
+
+        Args:
+            known: columns that the completions' table gets.
+            rewards: of all processes, shape (completions, reward functions).
+        """
+        for column, values in known.items():
+            self._log_completion_extra(column, values)
+        texts = [start + text for start, text in zip(known["prefill"], completions, strict=True)]
+        local = torch.tensor(describe_completions(texts, known, known["tokens"]), device=self.accelerator.device)
+        outcomes = self.accelerator.gather(local).cpu().numpy().astype(np.float64)
+        for name, value in rollout_metrics(outcomes, self.num_generations).items():
+            self._metrics["train"][name].append(value)
+        if not self.accelerator.is_main_process:
+            return
+        step = self.state.global_step + 1
+        append_success(self.args.output_dir, step, prompts, completions, known["right"])
+        if self.sample_steps and (step == 1 or step % self.sample_steps == 0):
+            named = [dict(zip(self.reward_func_names, row, strict=True)) for row in rewards[: len(prompts)].tolist()]
+            write_samples(self.args.output_dir, step, prompts, completions, known, known["tokens"], named)
 
 
 def seed_processes(seed: int) -> None:
     """Seed every process, each with a number of its own, as TRL does: equal ones would sample alike."""
     set_seed(seed, device_specific=True)
-
-
-def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
-    """Cut samples of steps after the checkpoint, which a resumed run will write again; without one, all of them.
-
-    So goes one whose heading was cut off while it was being written.
-    """
-    step = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"] if checkpoint else 0
-    path = Path(folder) / SAMPLES_FILE
-    if not path.exists():
-        return
-    head, *blocks = ("\n" + path.read_text(encoding="utf-8")).split("\n===== step ")
-    kept = [block for block in blocks if re.match(r"\d+\n", block) and int(block.split("\n", 1)[0]) <= step]
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text((head + "".join("\n===== step " + block for block in kept)).lstrip("\n"), encoding="utf-8")
-    os.replace(scratch, path)

@@ -1,19 +1,26 @@
 """Measure a model or checkpoint on held-out problems, with exactly the prompts, sampling and rewards of training.
 
-accelerate launch scripts/evaluate.py --config recipes/NAME-eval.yaml [--model_name_or_path FOLDER] [--key value]
+python scripts/evaluate.py --config recipes/NAME.yaml [--model_name_or_path FOLDER] [--server URL] [--key value]
+python scripts/evaluate.py --compare RUN RUN      two runs on the same problems, or two .parquet files of them
 """
 
 import sys
+from pathlib import Path
 
 import tasks
 from mini_r1 import hub, prompts
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
+from mini_r1.stages import dataclass_types, name_cpu
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--compare"]:
+        from mini_r1.paired import compare
+
+        print(compare([Path(name) for name in sys.argv[2:]]))
+        return
     recipe = resolve(*parse_command_line(sys.argv[1:]))
     hub.offline_if_unreachable(recipe.values)
     types = dataclass_types("evaluate")
@@ -21,6 +28,10 @@ def main() -> None:
     with recipe.blame():
         task = tasks.get(recipe.values.get("task"))
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        values = recipe.values
+        if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
+            values |= {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
+        name_cpu(values)
         args, config, model_args = build(recipe, types)
         evaluate(recipe, args, config, model_args, task, template)
 
@@ -29,29 +40,45 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     from mini_r1 import run_dir
 
     run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
+    model = model_args.model_name_or_path
+    run_dir.refuse_other_model(run, model)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
-    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
     rows = load_rows(args, task)
     if not rows.test:
         raise RecipeError("no held-out problems are left to measure", key="test_fraction")
     test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
-    run.say(f"{len(test_set)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
+    problems = test_set.to_list()
+    if args.server and args.server_chat:  # the whole answer is the server's then
+        problems = [{**problem, "prefill": ""} for problem in problems]
+    run.say(f"{len(problems)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
-    from trl import get_quantization_config
+    from mini_r1.backends import greedy, make_sampler
+    from mini_r1.evaluation import measure
+    from mini_r1.finish import end_processes, results_table
+    from mini_r1.grading import Grader
+    from mini_r1.kept import Kept
 
-    from mini_r1.evaluation import measure_model
-    from mini_r1.finish import end_processes, model_kwargs, results_table
-
-    config.model_init_kwargs = model_kwargs(model_args, config)
-    if config.use_vllm and config.vllm_max_model_length is None:
-        config.vllm_max_model_length = longest + config.max_completion_length
-    packed = get_quantization_config(model_args)
-    result = measure_model(model_args.model_name_or_path, tokenizer, test_set, task, config, packed)
-    seconds = round(run.seconds(), 1)
-    run.say(results_table(None, result))
-    run.finish({"stage": "evaluate", "after": result, "seconds": {"total": seconds}, "seed": config.seed})
+    sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest)
+    drawn = sampler.sampling
+    result = measure(run.folder, "after", problems, sampler, Grader(task))
+    if args.measure_greedy and not drawn.greedy:
+        sampler.sampling = greedy(drawn)
+        most_likely = measure(run.folder, "greedy", problems, sampler, Grader(task))
+        if run.main_process:
+            result["greedy"] = most_likely["pass@1"]
+            result["intervals"]["greedy"] = most_likely["intervals"]["pass@1"]
+    if run.main_process:
+        note = getattr(sampler, "note", None)
+        print("\n".join(filter(None, [results_table(None, result), note])))
+        found = {"stage": "evaluate", "model": model, "after": result, "seconds": {"total": round(run.seconds(), 1)}}
+        found |= {"note": note} if note else {}
+        run.finish({**found, "seed": config.seed, "manifest": run.read("manifest.json")})
+        print(f"every completion is in {run.folder}/evaluation, the numbers in {run.folder}/summary.json")
+        Kept(run.folder, "after").forget()
+        Kept(run.folder, "greedy").forget()
     end_processes()
 
 

@@ -81,8 +81,10 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
 
     from mini_r1.callbacks import AtBegin, add_callbacks
     from mini_r1.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
+    from mini_r1.grading import Grader
     from mini_r1.guards import Guards
-    from mini_r1.trainer import R1GRPOTrainer, drop_samples_after, seed_processes
+    from mini_r1.samples import drop_samples_after
+    from mini_r1.trainer import R1GRPOTrainer, seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     if training.use_vllm and training.vllm_max_model_length is None:
@@ -96,7 +98,8 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         quantization_config=get_quantization_config(model_args),
-        correct=load_rewards([task.REWARD], None, None, task)[0],
+        grader=Grader(task),
+        sample_steps=args.sample_steps,
         advantage=args.advantage,
         trained_completions=args.trained_completions,
         temperature_schedule=read_temperature_schedule(args.temperature_schedule),
@@ -109,7 +112,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         nonlocal before
         if test_set is not None and before is None and not run.checkpoint:
             run.say(f"measuring {len(test_set)} held-out problems before training")
-            before = trainer.measure(training.seed)
+            before = trainer.measure(training.seed, "before")
             run.write("before.json", before)
         if run.checkpoint:
             run.say(f"resuming from {run.checkpoint}")
@@ -125,7 +128,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     seconds = run.seconds()
     if test_set is not None:
         run.say(f"measuring the same {len(test_set)} problems after training")
-    after = trainer.measure(training.seed) if test_set is not None else None
+    after = trainer.measure(training.seed, "after") if test_set is not None else None
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
     end_processes(trainer.accelerator)

@@ -57,7 +57,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.callbacks import add_callbacks
-    from mini_r1.evaluation import config_like, measure_model
+    from mini_r1.evaluation import config_like, measure_trained
     from mini_r1.finish import end_processes, model_kwargs, save_and_publish
     from mini_r1.optim import MuonFactory
     from mini_r1.sft_trainer import R1SFTTrainer
@@ -84,7 +84,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
     after = None
     if rows.test:
         test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
-        after = measure_model(trainer, tokenizer, test_set, task, config_like(training, args))
+        after = measure_trained(trainer, tokenizer, test_set, task, config_like(training, args), "after")
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)

@@ -68,7 +68,7 @@ def test_evaluations_use_the_temperature_of_the_recipe(build):
     generate = trainer.model.generate
     trainer.model.generate = lambda *a, **k: told.append(k["generation_config"].temperature) or generate(*a, **k)
     trainer.train()
-    trainer.measure(1)
+    trainer.measure(1, "after")
     assert told == pytest.approx([1.2, 1.1, 1.0]) and trainer.temperature == pytest.approx(1.1)
 
 

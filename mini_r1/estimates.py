@@ -1,0 +1,119 @@
+"""pass@k, maj@k and intervals, as pure functions of which samples were right."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from math import comb
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """The chance that k of a problem's samples, drawn without replacement, have a right one among them.
+
+    1 - C(n - c, k) / C(n, k): unbiased, over all n samples (Chen et al., arXiv:2107.03374, eq. 1).
+
+    Args:
+        samples: n >= k.
+        right: c, how many of them are right.
+    """
+    return 1.0 - comb(samples - right, k) / comb(samples, k)
+
+
+def maj_at_k(votes: Sequence[Hashable | None], right: Hashable | None, k: int) -> float:
+    """The chance that the most frequent answer among k of a problem's samples is the right one.
+
+    The mean over all C(n, k) subsets, computed without listing them. cons@64 of the R1 report (arXiv:2501.12948) is
+    maj@64. A tie is drawn by lot: the right answer gets its share.
+
+    Args:
+        votes: the answer's value of each sample; None for a sample without an answer that could be read, which does not
+            vote. Where nobody votes, the majority is not right.
+        right: the value that is right; None if no sample was right.
+        k: from 1 to the number of samples.
+    """
+    counts = Counter(vote for vote in votes if vote is not None)
+    winning = counts.pop(right, 0) if right is not None else 0
+    silent = len(votes) - winning - sum(counts.values())
+    return _majority(winning, tuple(sorted(counts.values())), silent, k)
+
+
+@lru_cache(maxsize=100_000)  # problems often have the same counts
+def _majority(winning: int, others: tuple[int, ...], silent: int, k: int) -> float:
+    """As `maj_at_k`, from how often each answer was given."""
+    total = 0.0
+    for ours in range(1, min(winning, k) + 1):
+        # ways[drawn, ties]: of drawing so many from the others, none more than `ours`, so many exactly as often.
+        # Floats: integers would have hundreds of digits for thousands of samples, and 1e-15 is enough.
+        ways = np.zeros((k - ours + 1, (k - ours) // ours + 2))
+        ways[0, 0] = 1.0
+        for count in others:
+            grown = np.zeros_like(ways)
+            for drawn in range(min(count, ours, k - ours) + 1):
+                tie = drawn == ours
+                source = ways[: len(ways) - drawn, : ways.shape[1] - tie]
+                grown[drawn:, tie:] += comb(count, drawn) * source
+            ways = grown
+        rest = np.array([comb(silent, k - ours - drawn) for drawn in range(k - ours + 1)], dtype=float)
+        share = 1.0 / np.arange(1, ways.shape[1] + 1)
+        total += comb(winning, ours) * float(rest @ ways @ share)
+    return total / comb(winning + sum(others) + silent, k)
+
+
+def ratio_intervals(
+    metrics: dict[str, tuple[np.ndarray, np.ndarray]], seed: int = 0, draws: int = 4000
+) -> dict[str, tuple[float, float]]:
+    """95% intervals of sum(a) / sum(b) over problems: percentile bootstrap, whole problems drawn with replacement.
+
+    All metrics see the same draws. Where every problem has the same ratio, 0 or 1, no draw differs and the bootstrap
+    would claim certainty: there the exact binomial limit for that many problems takes its place (Clopper and Pearson,
+    1934). A draw in which b sums to 0 is left out.
+
+    Args:
+        metrics: name -> (a, b), each of shape (problems,); for a mean over problems b is all ones.
+
+    Returns:
+        name -> (low, high); NaN where b is 0 for every problem.
+    """
+    problems = len(next(iter(metrics.values()))[0])
+    generator = np.random.default_rng(seed)
+    drawn = {name: np.empty(draws) for name in metrics}
+    chunk = max(1, 10_000_000 // problems)  # bounds the memory
+    for first in range(0, draws, chunk):
+        size = min(chunk, draws - first)
+        weights = generator.multinomial(problems, np.full(problems, 1 / problems), size=size).astype(float)
+        for name, (above, below) in metrics.items():
+            with np.errstate(invalid="ignore"):
+                drawn[name][first : first + size] = (weights @ above) / (weights @ below)
+    return {name: _interval(drawn[name], *metrics[name]) for name in metrics}
+
+
+def _interval(drawn: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+    used = int((below > 0).sum())
+    if used == 0:
+        return float("nan"), float("nan")
+    beyond = ((1 - LEVEL) / 2) ** (1 / used)
+    if not above.any():
+        return 0.0, 1 - beyond
+    if np.array_equal(above, below):
+        return beyond, 1.0
+    low, high = np.nanpercentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return float(low), float(high)
+
+
+def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of ours - theirs over the same problems, and its 95% bootstrap interval.
+
+    Args:
+        ours, theirs: shape (problems,), each problem's score.
+
+    Returns:
+        (difference, low, high). Pairing takes the problems' own difficulty out of the interval.
+    """
+    gaps = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    if not gaps.any():
+        return 0.0, 0.0, 0.0
+    low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, seed)["gap"]
+    return float(gaps.mean()), low, high

@@ -1,0 +1,65 @@
+"""What a model says to a list of prompts: one interface over transformers, vLLM and a server."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn, in TRL's names. `top_k` 0 is off; `top_k` 1 or `temperature` 0 is greedy.
+
+    Attributes:
+        samples: completions for each prompt.
+        seed: of all draws. The same seed and the same problems give the same completions, in whatever order and however
+            often the work is cut off, as far as the backend's own arithmetic repeats itself.
+    """
+
+    samples: int
+    max_completion_length: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float | None
+    repetition_penalty: float
+    seed: int
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0 or self.top_k == 1
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One completion, decoded with special tokens skipped, as the rewards see it in training.
+
+    Attributes:
+        tokens: how many were generated, the end token included, as TRL counts.
+        cut_off: it reached `max_completion_length` without an end.
+    """
+
+    text: str
+    tokens: int
+    cut_off: bool
+
+
+class Sampler(Protocol):
+    """A backend."""
+
+    def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
+        """Sample for every prompt, and yield what is finished as soon as it is.
+
+        Args:
+            prompts: number of the problem -> the string that the policy continues, chat template and prefill included.
+
+        Yields:
+            number of the problem -> its `Sampling.samples` completions, for one or several problems at a time. What is
+            yielded together is kept together.
+        """
+
+
+def problem_seed(seed: int, problem: int) -> int:
+    """The seed of a problem's first completion, 0 to 2**30 - 1, so that every server's integers hold it and the next
+    ones, `problem_seed + 1` and so on, which its other completions have. A digest: neighbours share no seeds."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {problem}".encode()).digest()[:4], "big") >> 2
