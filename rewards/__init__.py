@@ -4,6 +4,7 @@ To add one, write `my_verdict(text, <columns>)` in a new file here, name it with
 and export it below. Every exported name that ends in `_reward` can be used in a recipe's `reward_funcs`.
 """
 
+from rewards.control import random_reward
 from rewards.equation import equation_reward, equation_verdict
 from rewards.format import format_reward, format_verdict
 from rewards.language import language_consistency_reward
@@ -25,6 +26,7 @@ __all__ = [
     "language_consistency_reward",
     "number_reward",
     "number_verdict",
+    "random_reward",
     "reward_from",
     "roles_reward",
     "roles_verdict",

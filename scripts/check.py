@@ -17,7 +17,7 @@ from mini_r1.preflight_imports import leave_torch_out
 from mini_r1.recipe import COMMAND_LINE, parse_command_line
 from mini_r1.stages import KINDS
 
-BY_NAME = {"-sft": "sft", "-eval": "evaluate", "-base": "build_model"}
+BY_NAME = {"-sft": "sft", "-sft-control": "sft", "-eval": "evaluate", "-base": "build_model"}
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,0 +1,22 @@
+"""A reward that knows nothing, for control runs: what is gained with it was not learned from rewards."""
+
+import random
+
+
+def random_reward(completions, trainer_state=None, **kwargs) -> list[float]:
+    """1.0 or 0.0 with the same chance, whatever the completion says.
+
+    Some policies gain with such a reward all the same (Shao et al., Spurious Rewards, arXiv:2506.10947), so a run is
+    worth comparing with it. The draws depend on the step and on all completions together, so that a resumed run gets
+    the same, and on no completion by itself.
+
+    Args:
+        trainer_state: TRL's; None outside of a training.
+
+    Example:
+        >>> sorted(set(random_reward([str(number) for number in range(100)])))
+        [0.0, 1.0]
+    """
+    step = trainer_state.global_step if trainer_state is not None else 0
+    draws = random.Random(f"{step} {completions}")
+    return [float(draws.random() < 0.5) for _ in completions]
