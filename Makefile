@@ -6,6 +6,9 @@ BIN := .venv/bin
 READY := .venv/.installed
 SEED_AND_FRESH = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true)
 FLAGS = $(SEED_AND_FRESH) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
+# recipes/NAME-eval.yaml where there is one, else the recipe's own model and problems
+FLAGS_OF_EVAL = $(if $(wildcard recipes/$*-eval.yaml),--config recipes/$*-eval.yaml,--config recipes/$*.yaml \
+	--model_name_or_path runs/$*-s$(or $(SEED),42) --output_dir runs/$*-s$(or $(SEED),42)-eval)
 GPU := $(shell command -v nvidia-smi)
 
 .DEFAULT_GOAL := help
@@ -42,6 +45,9 @@ dry-run-%: $(READY) ## what train-... would start, as exact commands; starts not
 
 try-%: $(READY) ## ask the trained model a held-out question and watch it think
 	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
+
+eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--num_generations_eval 64"
+	@$(BIN)/python scripts/launch.py --run evaluate $(FLAGS_OF_EVAL) $(FLAGS)
 
 report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
 	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)

@@ -147,7 +147,7 @@ class EvaluateArguments(GRPOArguments):
     )
     server_chat: bool = field(
         default=False,
-        metadata={"help": "The server only chats: ask it without the prefill, which is another prompt than training's."},
+        metadata={"help": "The server only chats: ask without the prefill, which is another prompt than training's."},
     )
     server_concurrency: int = field(default=64, metadata={"help": "Problems asked of a server at the same time."})
 

@@ -80,6 +80,12 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
         )
     from mini_r1.sampling_hf import HFSampler
 
+    if config.deepspeed_plugin is not None or config.fsdp:
+        raise RecipeError(
+            "an evaluation splits no model; use configs/ddp.yaml, or for a model larger than a GPU use_vllm: true",
+            key="--config_file",
+            file="accelerate launch",
+        )
     batch = config.per_device_eval_batch_size
     return HFSampler(
         _load_model(config, model_args, process.device),

@@ -130,7 +130,7 @@ def plan_launch(
             plan = replace(plan, trainer_gpus=())
         else:
             plan = _with_processes(plan, recipe, [gpu.index for gpu in trainers], exact)
-        return replace(plan, accelerate_config=_config_file(values, plan.processes))
+        return replace(plan, accelerate_config=_config_file(values, plan.processes, kind))
 
 
 def server_size(values: dict) -> int:
@@ -273,8 +273,11 @@ def _gpus(number: int) -> str:
     return f"{number} GPU" + "s" * (number != 1)
 
 
-def _config_file(values: dict, processes: int) -> Path | None:
-    """The accelerate file; none for one plain process. DeepSpeed stays on one: its 32-bit weights change the result."""
+def _config_file(values: dict, processes: int, kind: str) -> Path | None:
+    """The accelerate file; none for one plain process. DeepSpeed stays on one: its 32-bit weights change the result.
+
+    An evaluation trains nothing, so each process has the whole model, whatever the file of the training says.
+    """
     name = values.get("accelerate_config")
     if name is None:
         return None if processes == 1 else CONFIGS / "ddp.yaml"
@@ -286,4 +289,6 @@ def _config_file(values: dict, processes: int) -> Path | None:
             key="accelerate_config",
         )
     plain = load_yaml(path).get("distributed_type") == "MULTI_GPU"  # accelerate refuses it for one process
+    if kind == "evaluate" and not plain:
+        path, plain = CONFIGS / ("cpu2.yaml" if values.get("use_cpu") else "ddp.yaml"), True
     return None if processes == 1 and plain else path
