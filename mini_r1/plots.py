@@ -67,3 +67,65 @@ def _draw(axis, histories: list[dict], metric: str, label: str) -> None:
     (line,) = axis.plot(steps, values.mean(axis=0), label=label, linewidth=1.8)
     if len(histories) > 1:
         axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
+
+
+def draw_figure(figure, output: Path) -> None:
+    """A figure of the report (`mini_r1.report.figures.Figure`) as a PNG, its panels in rows of two.
+
+    Args:
+        output: the file; its folder is made.
+    """
+    across = min(2, len(figure.panels))
+    down = -(-len(figure.panels) // across)
+    width = 11 if across == 2 else 8
+    drawing, axes = plt.subplots(down, across, figsize=(width, 3.5 * down), constrained_layout=True, squeeze=False)
+    for axis in axes.flat[len(figure.panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, figure.panels, strict=False):
+        _draw_panel(axis, panel)
+    drawing.suptitle(_no_math(figure.title))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(output, dpi=120)
+    plt.close(drawing)
+
+
+def _draw_panel(axis, panel) -> None:
+    areas = [series for series in panel.series if series.kind == "area"]
+    if areas:
+        colours, labels = [s.colour for s in areas], [_no_math(s.name) for s in areas]
+        axis.stackplot(areas[0].x, [s.y for s in areas], colors=colours, labels=labels)
+    for series in panel.series:
+        label = _no_math(series.name) if series.in_legend else None
+        if series.kind == "line":
+            style = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}[series.dash]
+            axis.plot(series.x, series.y, style, color=series.colour, linewidth=1.8, label=label)
+            if series.low is not None:
+                axis.fill_between(series.x, series.low, series.high, color=series.colour, alpha=0.2, linewidth=0)
+            if series.faint is not None:
+                axis.plot(*series.faint, color=series.colour, alpha=0.35, linewidth=0.8)
+        elif series.kind != "area":
+            marker, inside = ("x", None) if series.kind == "crosses" else ("o", "none")
+            settings = {"color": series.colour, "label": label, "linestyle": "none", "marker": marker, "markersize": 5}
+            if series.kind == "open points":
+                settings["markerfacecolor"] = inside
+            reach = None if series.low is None else [series.y - series.low, series.high - series.y]
+            axis.errorbar(series.x, series.y, yerr=reach, capsize=2, elinewidth=1, **settings)
+    for y, _ in panel.levels:
+        axis.axhline(y, color="grey", linestyle=":", linewidth=1)
+    axis.set_title(_no_math(panel.title), loc="left", fontsize="medium")
+    axis.set_xlabel(panel.x_label)
+    axis.set_ylabel(panel.y_label)
+    axis.grid(axis="y", alpha=0.3)
+    if panel.y_range:
+        axis.set_ylim(*panel.y_range)
+    if panel.ticks:
+        axis.set_xticks(list(panel.ticks), [_no_math(text) for text in panel.ticks.values()])
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if sum(series.in_legend for series in panel.series) > 1:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize="small")
+
+
+def _no_math(text: str) -> str:
+    """Matplotlib would read $...$ as a formula."""
+    return text.replace("$", r"\$")

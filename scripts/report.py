@@ -1,37 +1,64 @@
-"""Draw the finished runs of a recipe, all seeds in one figure.
+"""One page about the runs of a recipe, all seeds, or about the runs given: report.html and PNGs of its figures.
 
-python scripts/report.py --config recipes/NAME.yaml [--output FILE.png] [--title TEXT]
+python scripts/report.py --config recipes/NAME.yaml [--output DIR] [--title TEXT] [--beside RECIPE_OR_FOLDER ...]
+python scripts/report.py RUN_DIR [RUN_DIR ...] [--output DIR] [--title TEXT] [--beside RECIPE_OR_FOLDER ...]
+
+Finished, running and killed runs alike. What stands `--beside` are controls: other recipes, all seeds, or run
+directories; left out, the recipe's own, such as countdown-tiny-random-reward, where they were run.
 """
 
-import json
+import argparse
 import sys
 from pathlib import Path
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.plots import plot_runs
-from mini_r1.recipe import parse_command_line, resolve
+from mini_r1.report.learning import results_table
+from mini_r1.report.page import draw_images, group_runs, write_page
+from mini_r1.report.runs import seeds_of
+
+COMMAND_LINE = "command line"
+CONTROLS = ("random-reward", "sft-control")  # recipes NAME-random-reward, ...: beside NAME, where they were run
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):  # argparse would print its usage, and end the process
+        raise RecipeError(message, file=COMMAND_LINE)
 
 
 def main() -> None:
-    path, flags = parse_command_line(sys.argv[1:])
-    recipe = resolve(path)
-    output = Path(flags.pop("output", f"runs/{recipe.name}.png"))
-    title = flags.pop("title", recipe.name)
-    if flags:
-        raise RecipeError("unknown; there are --output and --title", key=next(iter(flags)), file="command line")
-    folders = sorted(file.parent for file in Path("runs").glob(f"{recipe.name}-s*/summary.json"))
-    folders = [folder for folder in folders if folder.name.removeprefix(f"{recipe.name}-s").isdigit()]
-    if not folders:
-        raise RecipeError(f"no finished run in runs/; first run: make train-{recipe.name}", file=path)
-    plot_runs(folders, title, output)
-    for folder in folders:
-        summary = json.loads((folder / "summary.json").read_text())
-        gains = (
-            f"{key} {summary['before'][key]:.3f} -> {summary['after'][key]:.3f}"
-            for key in ("pass@1", "format", "mean_length")
-        )
-        print(f"{folder.name}: {', '.join(gains)}, seconds {summary['seconds']}")
-    print(f"drawn in {output}")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--config", metavar="FILE")
+    parser.add_argument("--beside", nargs="+", default=[], action="extend", metavar="RECIPE_OR_FOLDER")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/NAME-report")
+    parser.add_argument("--title")
+    flags = parser.parse_args(sys.argv[1:])
+    if bool(flags.config) == bool(flags.folders):
+        raise RecipeError("give --config recipes/NAME.yaml, or run directories, one of both", file=COMMAND_LINE)
+    folders = seeds_of(flags.config) if flags.config else flags.folders
+    beside = [folder for name in flags.beside or _controls(flags.config) for folder in _folders(name)]
+    groups = group_runs(folders, beside)
+    name = Path(flags.config).stem if flags.config else groups[0].name
+    output = flags.output or Path("runs") / f"{name.replace('/', '-')}-report"
+    if output.exists() and not output.is_dir():
+        raise RecipeError("is a file; a folder is wanted", key="output", file=str(output))
+    page = write_page(groups, flags.title or name, output)
+    images = draw_images(groups, output)
+    for row in results_table(groups):
+        gains = (f"{key} {' -> '.join(filter(None, row[key]))}" for key in ("pass@1", "format") if any(row[key]))
+        print(f"{row['runs']}, seeds {row['seeds']}: {', '.join(gains) or 'no held-out measurement'}")
+    print(f"report: {page}, {page.stat().st_size / 1e6:.1f} MB, and {len(images)} PNGs beside it")
+
+
+def _controls(config: str | None) -> list[str]:
+    """Recipes that are controls of this one and have runs."""
+    stem = Path(config).stem if config else ""
+    found = [Path(config).with_name(f"{stem}-{control}.yaml") for control in CONTROLS] if config else []
+    return [str(path) for path in found if path.exists() and any(Path("runs").glob(f"{path.stem}-s*"))]
+
+
+def _folders(name: str) -> list[Path]:
+    return seeds_of(name) if name.endswith((".yaml", ".yml")) else [Path(name)]
 
 
 if __name__ == "__main__":

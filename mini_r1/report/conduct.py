@@ -1,0 +1,163 @@
+"""The figures on stability, and on how the answers themselves changed."""
+
+import dataclasses
+
+import numpy as np
+
+from mini_r1.report import curves
+from mini_r1.report.figures import BLUE, ORANGE, Figure, Panel
+from mini_r1.report.learning import SHARE, SMOOTHED, STEP, across
+from mini_r1.report.runs import Group
+
+STABILITY = (  # metric, name, unit
+    ("loss", "Loss", "loss"),
+    ("kl", "Distance from the reference model", "KL, nats per token"),
+    ("grad_norm", "Gradient norm", "norm before clipping"),
+    ("entropy", "Entropy", "nats per token"),
+    ("clip_ratio/region_mean", "Clipped by the loss", "share of tokens"),
+    ("completions/clipped_ratio", "Cut off at the length limit", SHARE),
+    ("frac_reward_zero_std", "Groups without variance", "share of groups"),
+    ("temperature/sampling", "Sampling temperature", "temperature"),
+    ("temperature/loss", "Temperature in the loss", "temperature"),
+    ("learning_rate", "Learning rate", "learning rate"),
+)
+SPIKY = ("loss", "kl", "grad_norm", "entropy")
+BEHAVIOURS = (
+    ("behaviour/reflection", "All reflection words"),
+    ("behaviour/verification", "Verification"),
+    ("behaviour/backtracking", "Backtracking"),
+    ("behaviour/alternatives", "Alternatives"),
+    ("behaviour/summary", "Summary"),
+)
+TEXTS = (
+    ("text/mixed_languages", "Mixed languages"),
+    ("text/repetition", "Repetition"),
+    ("text/reopened_thinking", "Thinking opened again"),
+)
+
+
+def stability_figure(groups: list[Group]) -> Figure | None:
+    panels, constant, absent, count = [], [], [], 0
+    supervised = [group for group in groups if all(run.stage == "sft" for run in group.runs)]
+    groups = [group for group in groups if group not in supervised]
+    for metric, name, unit in STABILITY if groups else ():
+        values = [run.metrics[metric] for group in groups for run in group.runs if metric in run.metrics]
+        if not values:
+            absent.append(name.lower())
+        elif min(v.min() for v in values) == max(v.max() for v in values):
+            constant.append(f"{name.lower()} {values[0].iloc[0]:.3g}")
+        else:
+            panel = across(groups, metric, name, unit, robust=metric in SPIKY)
+            if metric in SPIKY:
+                marked = [m for group in groups if (m := curves.spike_series(group, metric))]
+                count += sum(len(m.x) for m in marked)
+                marked = [dataclasses.replace(m, in_legend=i == 0) for i, m in enumerate(marked)]
+                panel = dataclasses.replace(panel, series=panel.series + marked)
+            panels.append(panel)
+    loss = across(supervised, "loss", "Loss of supervised training", "nats per token")
+    panels += [loss] if loss else []
+    if not panels:
+        return None
+    says = [curves.SPIKE_RULE, SMOOTHED]
+    if constant:
+        says.append(f"Constant all along, so not drawn: {', '.join(constant)}.")
+    if absent:
+        says.append(f"Not recorded: {', '.join(absent)}.")
+    title = "no spike in loss, KL, gradient norm or entropy" if not count else f"{count} spike{'s' * (count > 1)}"
+    return Figure(
+        "stability",
+        f"Stability: {title}",
+        panels,
+        " ".join(says),
+        "The loss of a policy gradient does not fall as learning goes on, so its height says little; only jumps and "
+        "drift do. No spike is no proof of health: a slow collapse of entropy makes none.",
+    )
+
+
+def length_figure(groups: list[Group]) -> Figure | None:
+    """Right and wrong answers of the first group, from shortest to longest; then the mean of all groups."""
+    panels, main = [], groups[0]
+    for kind, shade in (("right", BLUE), ("wrong", ORANGE)):
+        mean, low, high = (curves.table(main, f"length/{kind}_{part}") for part in ("mean", "min", "max"))
+        if not mean.empty:
+            line = curves.plain(curves.smooth(mean.mean(axis=1)), "mean", shade)
+            if not low.empty and not high.empty:
+                edges = [curves.plain(e, "", shade) for e in (low.min(axis=1), high.max(axis=1))]
+                if len(edges[0].y) == len(edges[1].y) == len(line.y):
+                    line = dataclasses.replace(line, low=edges[0].y, high=edges[1].y, name="mean, and range")
+            title = f"{kind.capitalize()} answers, {main.name}"
+            panels.append(Panel(title, STEP, "tokens", [line], levels=_first(mean)))
+    everything = across(groups, "completions/mean_length", "All answers", "tokens, mean")
+    if everything:
+        panels.append(dataclasses.replace(everything, levels=_baseline(main, "completions/mean_length")))
+    if not panels:
+        return None
+    values = curves.table(main, "completions/mean_length").mean(axis=1)
+    ends = curves.smooth(values)
+    title = f"Answers went from {ends.iloc[0]:.0f} to {ends.iloc[-1]:.0f} tokens" if len(ends) else "Length of answers"
+    return Figure(
+        "lengths",
+        title,
+        panels,
+        "Tokens of a completion. Bands of the first panels reach from the shortest to the longest completion of a "
+        f"step. The dotted line is the first recorded step. {SMOOTHED}",
+        "Longer is not better: wrong answers are often long because they never end, and the limit on tokens cuts the "
+        "longest. Length by outcome does not say which causes which.",
+    )
+
+
+def behaviour_figure(groups: list[Group]) -> Figure | None:
+    panels, never = _each(groups, BEHAVIOURS, "words per completion")
+    if not panels and not never:
+        return None
+    return Figure(
+        "behaviours",
+        "Reflection: " + _ends(groups[0], "behaviour/reflection", "words per completion"),
+        panels,
+        f"Reflection words counted in each completion.{never} The dotted line is the first recorded step. {SMOOTHED}",
+        "Words are counted, not thoughts: a model may write 'wait' without checking anything, or check without saying "
+        "so. Base models use such words before any reinforcement learning; what counts is the distance from the "
+        "dotted line, and from the controls.",
+    )
+
+
+def text_figure(groups: list[Group]) -> Figure | None:
+    panels, never = _each(groups, TEXTS, SHARE)
+    if not panels and not never:
+        return None
+    return Figure(
+        "texts",
+        f"Oddities in the text: {', '.join(panel.title.lower() for panel in panels) or 'none'}",
+        panels,
+        f"Share of completions of a step with each oddity.{never} The dotted line is the first recorded step. "
+        + SMOOTHED,
+        "Found by simple rules that miss some and blame some wrongly; look at samples before concluding anything.",
+    )
+
+
+def _each(groups: list[Group], metrics: tuple, unit: str) -> tuple[list[Panel], str]:
+    """A panel for each metric, and a sentence on those that are zero all along, which get none."""
+    panels, never = [], []
+    for metric, name in metrics:
+        panel = across(groups, metric, name, unit)
+        if panel:
+            top = max(np.nanmax(s.faint[1] if s.faint else s.high) for s in panel.series)
+            if top > 0:
+                levels = _baseline(groups[0], metric)
+                panels.append(dataclasses.replace(panel, levels=levels, y_range=(0.0, 1.05 * top)))
+            else:
+                never.append(name.lower())
+    return panels, f" Never seen: {', '.join(never)}." if never else ""
+
+
+def _baseline(group: Group, metric: str) -> list[tuple[float, str]]:
+    return _first(curves.table(group, metric))
+
+
+def _first(values) -> list[tuple[float, str]]:
+    return [(float(values.iloc[0].mean()), f"at step {values.index[0]}")] if len(values) else []
+
+
+def _ends(group: Group, metric: str, unit: str) -> str:
+    values = curves.smooth(curves.table(group, metric).mean(axis=1)) if group.has(metric) else []
+    return f"from {values.iloc[0]:.2f} to {values.iloc[-1]:.2f} {unit}" if len(values) else unit

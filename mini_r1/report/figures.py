@@ -1,0 +1,84 @@
+"""What a figure of the report is. mini_r1/report/plotly_charts.py and mini_r1/plots.py draw the same description."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Okabe and Ito (2008), "Color universal design": told apart with every common kind of colour blindness
+BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A8F98",
+)  # fmt: skip
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def dash(i: int) -> str:
+    """A second sign beside the colour, for those who cannot tell the colours, and for print."""
+    return DASHES[i % len(DASHES)]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve, or one set of points.
+
+    Attributes:
+        x, y: shape (n,); NaN is a gap.
+        low, high: shape (n,), the edges of the band around a line, or the ends of the points' intervals.
+        faint: (x, y) of the values before smoothing, drawn faintly behind the line.
+        kind: "line", "area" (stacked on the ones before it), "points", "open points" or "crosses".
+        in_legend: False for a companion of a series that is in it.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    colour: str
+    kind: str = "line"
+    dash: str = "solid"
+    width: float = 2.2
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    faint: tuple[np.ndarray, np.ndarray] | None = None
+    in_legend: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        y_range: None lets the data decide.
+        ticks: position -> text of the x axis, where it does not show numbers.
+        levels: (y, label) of horizontal lines, such as the value before training.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: list[Series]
+    y_range: tuple[float, float] | None = None
+    ticks: dict[float, str] = field(default_factory=dict)
+    levels: list[tuple[float, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels that belong together, with a heading that states the result.
+
+    Attributes:
+        key: part of file names and of addresses in the page.
+        says: what is drawn, and how it was computed.
+        not_shown: what nobody should read out of it.
+        wide: each panel takes the full width of the page.
+    """
+
+    key: str
+    title: str
+    panels: list[Panel]
+    says: str
+    not_shown: str
+    wide: bool = False

@@ -1,0 +1,257 @@
+"""The figures and tables on whether it learned, and which reward did what."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from mini_r1.report import curves
+from mini_r1.report.figures import BLUE, GREY, ORANGE, RED, Figure, Panel, Series, colour, dash
+from mini_r1.report.runs import Group, ReportedRun
+
+STEP = "training step"
+SHARE = "share of completions"
+SMOOTHED = (
+    "Strong lines are means over seeds, smoothed (centred, over a twentieth of the run, at least five steps); behind "
+    "them, faint, are the unsmoothed values of a single run, or a band from the lowest to the highest seed."
+)
+NAMES = {"right_given_format": "right if\nformed"}
+OUTCOMES = (
+    ("outcome/right", "right", BLUE),
+    ("outcome/answer_wrong", "wrong answer", ORANGE),
+    ("outcome/format_wrong", "wrong format", RED),
+)
+
+
+def reward_names(group: Group) -> list[str]:
+    """The reward functions of a group, the format's last."""
+    found = {m[1] for run in group.runs for name in run.metrics if (m := re.fullmatch(r"rewards/(.+)/mean", name))}
+    return sorted(found, key=lambda name: (name == "format_reward", name))
+
+
+def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
+    """(metric, what it is) that tells how often the answers are right: older runs have only the reward's mean."""
+    if groups[0].has("outcome/right"):
+        return "outcome/right", "share right (answer and format)"
+    answers = [name for name in reward_names(groups[0]) if name != "format_reward"]
+    return (f"rewards/{answers[0]}/mean", f"mean {answers[0]}") if answers else ("reward", "mean total reward")
+
+
+def measured(group: Group, when: str) -> list[dict]:
+    return [m for run in group.runs if (m := getattr(run, when))]
+
+
+def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
+    """Each reward of the first group, and where there are controls, accuracy of all groups."""
+    panels, main = [], groups[0]
+    names = reward_names(main)
+    lines = [
+        curves.curve(main, f"rewards/{name}/mean", name.replace("_", " "), colour(i), dash(i))
+        for i, name in enumerate(names)
+    ]
+    lines = [line for line in lines if line]
+    if lines:
+        panels.append(Panel(f"Rewards of {main.name}", STEP, "mean reward of the rollouts", lines, _unit(lines)))
+    metric, label = accuracy_metric(groups)
+    beside = across(groups, metric, "Beside its controls", label)
+    if beside and len(groups) > 1 and len(beside.series) > 1:
+        panels.append(dataclasses.replace(beside, y_range=_unit(beside.series)))
+    if not panels:
+        return None
+    return Figure(
+        "rewards",
+        f"Rewards in training: {headline}",
+        panels,
+        f"Mean of each reward function over the completions of a step. {SMOOTHED}",
+        "These are training problems, other ones at each step and sampled at the training temperature. A rising reward "
+        "is not yet a gain on problems that were held out, and a reward may rise because it can be tricked.",
+        wide=len(panels) == 1,
+    )
+
+
+def _unit(lines: list[Series]) -> tuple[float, float] | None:
+    """The y axis from 0 to 1 where all values lie there: then steps and runs can be compared by eye."""
+    values = np.concatenate([values for s in lines for values in ((s.faint[1],) if s.faint else (s.low, s.high))])
+    return (0.0, 1.03) if np.nanmin(values) >= 0 and np.nanmax(values) <= 1 else None
+
+
+def across(groups: list[Group], metric: str, title: str, y_label: str, y_range=None, robust=False) -> Panel | None:
+    """One metric, one line for each group that has it."""
+    lines = [curves.curve(group, metric, group.name, group.colour, group.dash, robust) for group in groups]
+    lines = [line for line in lines if line]
+    return Panel(title, STEP, y_label, lines, y_range) if lines else None
+
+
+def held_out_figure(groups: list[Group], headline: str) -> Figure | None:
+    """pass@1, pass@k, maj@k and format of every seed before and after, with 95% intervals; a panel for each group."""
+    panels = []
+    for group in groups:
+        keys = held_out_keys(measured(group, "after") or measured(group, "before"))
+        series = [_points(group, when, kind, keys) for when, kind in (("before", "open points"), ("after", "points"))]
+        series = [points for points in series if points]
+        if series:
+            ticks = {float(i): NAMES.get(key, key) for i, key in enumerate(keys)}
+            panels.append(Panel(group.name, "", "share", series, (0.0, 1.03), ticks))
+    if not panels:
+        return None
+    problems = {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
+    whiskers = any("intervals" in m for group in groups for m in measured(group, "after"))
+    return Figure(
+        "held-out",
+        f"Held-out problems: {headline}",
+        panels,
+        f"Each point is one seed, measured on {numbers(problems)} held-out problems, before training (open) and after "
+        "(filled). pass@k: at least one of k samples is right. maj@k: the most frequent answer of k is right. "
+        "Right if formed: the share right among the well-formed ones. "
+        + ("Whiskers are 95% intervals, by resampling the problems." if whiskers else "No intervals were recorded."),
+        "An interval covers the choice of problems only: not the choice of seed, prompt or sampling temperature. Two "
+        "seeds that differ by less than their intervals are not told apart.",
+        wide=max(len(panel.ticks) for panel in panels) > 6,
+    )
+
+
+def held_out_keys(measurements: list[dict]) -> list[str]:
+    """pass@1, pass@2, ..., maj@k and format, those that are there."""
+    found = {key for m in measurements for key, value in m.items() if isinstance(value, int | float)}
+    ranked = sorted(
+        (key for key in found if re.fullmatch(r"(pass|maj)@\d+", key)),
+        key=lambda key: (key.startswith("maj"), int(key.split("@")[1])),
+    )
+    return ranked + [key for key in ("format", "right_given_format") if key in found]
+
+
+def _points(group: Group, when: str, kind: str, keys: list[str]) -> Series | None:
+    measurements = measured(group, when)
+    points = []
+    for j, m in enumerate(measurements):
+        spread = 0.05 * (j - (len(measurements) - 1) / 2)
+        for i, key in enumerate(keys):
+            if isinstance(m.get(key), int | float):
+                low, high = (m.get("intervals") or {}).get(key) or (m[key], m[key])
+                points.append((i + spread + (-0.15 if when == "before" else 0.15), m[key], low, high))
+    if not points:
+        return None
+    return _series(points, group, when, kind)
+
+
+def _series(points: list[tuple], group: Group, when: str, kind: str) -> Series:
+    """Of (x, y, low, high); without whiskers where all of them have no length."""
+    x, y, low, high = np.array(points, dtype=float).T
+    ends = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
+    return Series(when, x, y, GREY if when == "before" else group.colour, kind=kind, **ends)
+
+
+def numbers(values: set) -> str:
+    """{250} as "250", {100, 250} as "100 to 250", nothing as "unknown many"."""
+    if not values:
+        return "unknown many"
+    return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"
+
+
+def difficulty_figure(groups: list[Group]) -> Figure | None:
+    """pass@1 by difficulty, before and after; None where there is one difficulty only."""
+    panels = []
+    for group in groups:
+        levels = sorted({int(d) for m in measured(group, "after") for d in m.get("by_difficulty", {}) if d.isdigit()})
+        series = []
+        for when, kind, shift in (("before", "open points", -0.12), ("after", "points", 0.12)):
+            points = []
+            for i, d in enumerate(levels):
+                for j, m in enumerate(found := _at(d, measured(group, when))):
+                    spread = 0.04 * (j - (len(found) - 1) / 2)
+                    low, high = m.get("interval") or (m["pass@1"], m["pass@1"])
+                    points.append((i + shift + spread, m["pass@1"], low, high))
+            if points:
+                series.append(_series(points, group, when, kind))
+        if len(levels) > 1 and series:
+            ticks = {float(i): str(d) for i, d in enumerate(levels)}
+            panels.append(Panel(group.name, "difficulty", "pass@1", series, (0.0, 1.03), ticks))
+    if not panels:
+        return None
+    return Figure(
+        "difficulty",
+        "pass@1 by difficulty",
+        panels,
+        "Each point is one seed; whiskers, where recorded, are 95% intervals. "
+        "What difficulty counts hangs on the task: numbers to combine, steps, or people.",
+        "Intervals are wider here than above, as each difficulty has a part of the problems only.",
+    )
+
+
+def _at(level: int, measurements: list[dict]) -> list[dict]:
+    """What was measured at one difficulty."""
+    found = [m.get("by_difficulty", {}).get(str(level), {}) for m in measurements]
+    return [m for m in found if "pass@1" in m]
+
+
+def outcome_figure(groups: list[Group]) -> Figure | None:
+    """Stacked shares of the three outcomes, a panel for each group that has them; then what hangs on them."""
+    panels = []
+    for group in groups:
+        lines = [
+            curves.plain(curves.smooth(curves.table(group, metric).mean(axis=1)), name, shade, kind="area", width=0.6)
+            for metric, name, shade in OUTCOMES
+            if group.has(metric)
+        ]
+        if lines:
+            panels.append(Panel(f"Outcomes, {group.name}", STEP, SHARE, lines, (0.0, 1.0)))
+    given = across(groups, "outcome/right_given_format", "Right among the well-formed", "share right", (0.0, 1.02))
+    group_pass = across(groups, "outcome/pass_at_group", "Groups with a right answer", "share of groups", (0.0, 1.02))
+    panels += [panel for panel in (given, group_pass) if panel]
+    if not panels:
+        return None
+    return Figure(
+        "outcomes",
+        _outcome_title(groups[0]),
+        panels,
+        "What became of the completions of each step, mean over seeds, smoothed: right (answer and format), wrong "
+        "answer in the right format, or wrong format. Right among the well-formed takes the format "
+        f"away: it rises only where the answers get better. {SMOOTHED}",
+        "Shares of training completions: a group without any right answer gives no signal, however many steps it "
+        "takes. An answer can be right where the format is not; such completions count as wrong format here.",
+    )
+
+
+def _outcome_title(main: Group) -> str:
+    if not main.has("outcome/right_given_format"):
+        return "Format and correctness"
+    values = curves.smooth(curves.table(main, "outcome/right_given_format").mean(axis=1))
+    wrong = curves.smooth(curves.table(main, "outcome/format_wrong").mean(axis=1))
+    text = f"Right among the well-formed: {values.iloc[0]:.2f} at the start, {values.iloc[-1]:.2f} at the end"
+    return text + (f"; wrong format: {wrong.iloc[0]:.2f}, then {wrong.iloc[-1]:.2f}" if len(wrong) else "")
+
+
+def results_table(groups: list[Group]) -> list[dict]:
+    """A row for each group: text by column."""
+    rows = []
+    for group in groups:
+        before, after = measured(group, "before"), measured(group, "after")
+        keys = held_out_keys(after or before)
+        largest = [key for key in keys if key.startswith("pass@")][-1:]
+        row = {"runs": group.name + (" (control)" if group.control else ""), "seeds": _seeds(group.runs)}
+        for key in ["pass@1", *[k for k in largest if k != "pass@1"], "format", "mean_length"]:
+            digits = 1 if key == "mean_length" else 3
+            row[key] = [spread([m[key] for m in ms if key in m], digits) for ms in (before, after)]
+        row["steps"] = numbers({run.last_step for run in group.runs})
+        seconds = [(run.summary.get("seconds") or {}).get("total") for run in group.runs]
+        row["minutes"] = spread([s / 60 for s in seconds if isinstance(s, int | float)], 0)
+        rows.append(row)
+    return rows
+
+
+def _seeds(runs: list[ReportedRun]) -> str:
+    text = ", ".join("?" if run.seed is None else str(run.seed) for run in runs)
+    unfinished = sum(not run.finished for run in runs)
+    return text + (f" ({unfinished} not finished)" if unfinished else "")
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean, and the lowest and the highest where there are several; "" of nothing."""
+    if not values:
+        return ""
+    text = f"{np.mean(values):.{digits}f}"
+    return (
+        text
+        if f"{min(values):.{digits}f}" == f"{max(values):.{digits}f}"
+        else f"{text} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    )

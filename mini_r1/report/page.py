@@ -1,0 +1,142 @@
+"""The report as one HTML file: figures, table, candidates and samples in the template, with all scripts inside.
+
+Texts of models are hostile: Jinja escapes all of them, JSON in a <script> has no `<`, and the page's own policy
+(Content-Security-Policy) lets the browser run the two scripts written here alone, and fetch nothing.
+"""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from plotly.offline import get_plotlyjs
+
+from mini_r1.plots import draw_figure
+from mini_r1.report import aha, conduct, learning, rollouts, samples, words
+from mini_r1.report.figures import Figure, colour, dash
+from mini_r1.report.plotly_charts import chart
+from mini_r1.report.runs import Group, group_name, read_run
+
+HERE = Path(__file__).parent
+
+
+def group_runs(folders: list[Path], beside: list[Path]) -> list[Group]:
+    """The runs in `folders`, what the report is about, and their controls, in groups that share a recipe.
+
+    Raises:
+        RecipeError: for a folder that cannot be read, or holds other runs instead of one.
+    """
+    groups: dict[tuple[str, bool], Group] = {}
+    for folder in dict.fromkeys([*folders, *beside]):
+        control = folder not in folders
+        name, i = group_name(folder), len(groups)
+        group = groups.setdefault((name, control), Group(name, [], colour(i), dash(i), control))
+        group.runs.append(read_run(folder))
+    return list(groups.values())
+
+
+def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
+    """The figures of each section of the page that has any."""
+    measured = learning.held_out_figure(groups, words.headline(groups))
+    trained = learning.rewards_figure(groups, words.training_line(groups))
+    found = {
+        "learned": [measured, trained, learning.difficulty_figure(groups)],
+        "outcomes": [learning.outcome_figure(groups)],
+        "stability": [conduct.stability_figure(groups)],
+        "answers": [conduct.length_figure(groups), conduct.behaviour_figure(groups), conduct.text_figure(groups)],
+    }
+    return {section: [figure for figure in figures if figure] for section, figures in found.items()}
+
+
+def write_page(groups: list[Group], title: str, output: Path) -> Path:
+    """Write `output`/report.html, overwriting one that is there; return its path."""
+    figures = figures_of(groups)
+    moments, records, counts = _texts(groups)
+    drawn = [figure for found in figures.values() for figure in found]
+    data = {"charts": _charts(drawn + [m["figure"] for m in moments if m["figure"]]), "samples": records}
+    runs = [run for group in groups for run in group.runs]
+    page = _render(
+        title=title,
+        headline=words.headline(groups),
+        doubt=words.doubt(groups),
+        groups=groups,
+        rows=learning.results_table(groups),
+        figures=figures,
+        moments=moments,
+        aha_title=words.aha_title([c for m in moments if not m["control"] for c in m["candidates"]]),
+        counts=counts,
+        runs=[(run, words.facts(run)) for run in runs],
+        notes=[(run.name, note) for run in runs for note in dict.fromkeys(run.notes)],
+        data=json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def draw_images(groups: list[Group], output: Path) -> list[Path]:
+    """Write the page's figures as PNGs into `output`; return their paths."""
+    figures = [figure for found in figures_of(groups).values() for figure in found if figure.panels]
+    for figure in figures:
+        draw_figure(figure, output / f"{figure.key}.png")
+    return [output / f"{figure.key}.png" for figure in figures]
+
+
+def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
+    """Candidates with texts, for each run; records of samples; and of how many these are a choice."""
+    moments, records, total, held_out = [], [], 0, 0
+    accuracy = learning.accuracy_metric(groups)
+    for group in groups:
+        share = (0.75 if not group.control else 0.25) if any(g.control for g in groups) else 1
+        share /= sum(len(g.runs) for g in groups if g.control == group.control)
+        for run in group.runs:
+            files = rollouts.index(run.folder)
+            own = len(records)
+            total += files.rows
+            candidates = aha.find(run, accuracy)
+            if not group.control:
+                aha.add_pairs(candidates, run, files)
+            if run.metrics and run.stage != "sft":
+                figure = aha.levels_figure(run, candidates, group.colour)
+                moments.append({"run": run, "candidates": candidates, "figure": figure, "control": group.control})
+            for row in samples.choose(files, int(samples.ROLLOUTS * share)):
+                records.append(samples.record(row, run.name, "training"))
+            for problem, rows in samples.held_out(run, int(samples.PAIRS * share)):
+                held_out += len(rows)
+                for when, row in rows.items():
+                    one = samples.record(row, run.name, f"held-out, {when}")
+                    records.append(one | {"pair": f"{run.name} {problem}"})
+            paired = [one for candidate in candidates for pair in candidate.pairs for one in pair]
+            samples.name_problems(records[own:] + paired)
+            if run.stage not in ("sft", "build", "evaluate") and (note := files.note()):
+                run.notes.append(note)
+    kept = samples.embed(records)
+    rollouts_kept = sum("pair" not in one for one in kept)
+    counts = {"rollouts": rollouts_kept, "of": total, "held_out": len(kept) - rollouts_kept}
+    return moments, kept, counts
+
+
+def _charts(figures: list[Figure]) -> dict[str, dict]:
+    return {f"{figure.key}-{i}": chart(panel) for figure in figures for i, panel in enumerate(figure.panels)}
+
+
+def _render(**values) -> str:
+    scripts = [get_plotlyjs(), (HERE / "page.js").read_text(encoding="utf-8")]
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    return _template().render(
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        scripts=scripts,
+        policy=" ".join(f"'sha256-{text}'" for text in hashes),
+        **values,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html.j2")

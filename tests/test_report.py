@@ -1,0 +1,278 @@
+"""scripts/report.py on run directories that are written here: whole, hostile and damaged ones."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from run_writer import write_run
+
+from mini_r1.errors import RecipeError
+from mini_r1.report import aha, curves, rollouts, samples
+from mini_r1.report.page import group_runs, write_page
+from mini_r1.report.runs import read_run
+
+HOSTILE = "</think><answer></script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7*7 }}</answer>"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small whole run; tests copy it."""
+    return write_run(
+        tmp_path_factory.mktemp("whole") / "runs/two-s1", steps=12, per_step=8, held_out=8, texts=[HOSTILE]
+    )
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "runs/two-s1")
+
+
+def page_of(*folders, beside=(), title="two") -> str:
+    page = write_page(group_runs(list(folders), list(beside)), title, folders[0].parent / "report")
+    return page.read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_whole_run(run):
+    page = page_of(run)
+    summary = json.loads((run / "summary.json").read_text())
+    before, after = (summary[when]["pass@1"] for when in ("before", "after"))
+    assert f"<title>two: pass@1 rose from {before:.2f} to {after:.2f} on 8 held-out problems</title>" in page
+    assert "Missing or damaged" not in page
+    data = data_of(page)
+    for chart in ("held-out-0", "rewards-0", "outcomes-0", "stability-0", "lengths-0", "behaviours-0"):
+        assert data["charts"][chart]["data"]
+        assert f'data-chart="{chart}"' in page
+    assert f"{12 * 8} of {12 * 8} training completions" in page
+    assert {sample["where"] for sample in data["samples"]} == {"training", "held-out, before", "held-out, after"}
+    assert all(sample["verdict"].startswith(("right", "wrong", "no answer")) for sample in data["samples"])
+    assert len(page) < 10e6
+
+
+def test_hostile_text_stays_text(run):
+    page = page_of(run, title="<script>alert(3)</script>")
+    samples_with_it = [s for s in data_of(page)["samples"] if "alert(1)" in json.dumps(s["parts"])]
+    assert len(samples_with_it) == 1
+    assert "".join(text for _, text in samples_with_it[0]["parts"]) == "<think>" + HOSTILE
+    assert page.count("<script") == page.count("</script>") == 3  # the data, plotly's and the page's own
+    assert not re.search(r"<script>alert|<img src=x|<!-- <img|<title><script", page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert "default-src 'none'" in policy
+    assert not re.search(r"script-src[^;]*unsafe", policy)
+
+
+def cut(run, name: str, share: float = 0.5) -> None:
+    path = run / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def as_an_older_run(run) -> None:
+    """No new columns, keys or files; the log is in trainer_state.json."""
+    new = ("outcome/", "length/", "behaviour/", "text/")
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    log = [{name: value for name, value in line.items() if not name.startswith(new)} for line in log]
+    (run / "trainer_state.json").write_text(json.dumps({"log_history": [*log, {"step": 12, "eval_reward": 1.0}]}))
+    (run / "metrics.jsonl").unlink()
+    shutil.rmtree(run / "evaluation")
+    for path in (run / "completions").iterdir():
+        frame = pd.read_parquet(path)
+        frame[["step", "prompt", "completion", "format_reward", "equation_reward", "advantage"]].to_parquet(path)
+
+
+def write(name: str, text: str):
+    return lambda run: (run / name).write_text(text)
+
+
+def remove(name: str):
+    return lambda run: shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+
+
+def each(*damages):
+    return lambda run: [damage(run) for damage in damages]
+
+
+FIRST = "completions/completions_00001.parquet"
+DAMAGES = [
+    ("torn line", lambda run: cut(run, "metrics.jsonl", 0.95), ["metrics.jsonl has 1 broken line"]),
+    ("metrics of rubbish", write("metrics.jsonl", "\x00[1]\n3\n{}\n"), ["has 3 broken line", "there are no curves"]),
+    ("no metrics, no completions", each(remove("metrics.jsonl"), remove("completions")),
+     ["there are no curves", "there are no samples of training"]),
+    ("half a parquet file", lambda run: cut(run, FIRST), ["1 file(s) of completions/", "completions_00001.parquet"]),
+    ("empty parquet file", lambda run: cut(run, FIRST, 0), ["1 file(s) of completions/ cannot be read"]),
+    ("parquet footer alone", lambda run: (run / FIRST).write_bytes(b"PAR1" * 9), ["1 file(s) of completions/"]),
+    ("killed", each(remove("summary.json"), remove("evaluation"), remove("before.json")),
+     ["the run has not finished", "evaluation/before.parquet is missing", "before.json is missing"]),
+    ("half files", each(lambda run: cut(run, "summary.json"), lambda run: cut(run, "evaluation/after.parquet")),
+     ["summary.json is damaged", "evaluation/after.parquet is damaged"]),
+    ("other content", each(write("summary.json", "[]"), write("before.json", ""), write("manifest.json", "3")),
+     ["summary.json is damaged", "before.json is damaged", "manifest.json is damaged"]),
+    ("no manifest", each(remove("manifest.json"), remove("recipe.yaml"), write("before.json", '{"n": 3}')),
+     ["manifest.json is missing", "recipe.yaml is missing", "has no pass@1"]),
+    ("older run", as_an_older_run, ["the curves come from trainer_state.json"]),
+    ("nothing", lambda run: [remove(path.name)(run) for path in list(run.iterdir())], ["there are no curves"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "notes"), [d[1:] for d in DAMAGES], ids=[d[0] for d in DAMAGES])
+def test_damage_becomes_a_note(run, damage, notes):
+    damage(run)
+    page = page_of(run)
+    section = page[page.index("Missing or damaged") :]
+    assert [note for note in notes if note not in section] == []
+
+
+def test_older_run_takes_outcomes_from_its_rewards(run):
+    as_an_older_run(run)
+    found = {(s["outcome"], s["rewards"]["format_reward"], s["rewards"]["equation_reward"], s["verdict"])
+             for s in data_of(page_of(run))["samples"]}  # fmt: skip
+    assert found <= {("right", 1.0, 1.0, None), ("wrong answer", 1.0, 0.0, None), ("wrong format", 0.0, 0.0, None)}
+    assert len(found) == 3
+
+
+def test_seeds_and_controls(whole, tmp_path):
+    seeds = [shutil.copytree(whole, tmp_path / f"runs/two-s{seed}") for seed in (1, 2)]
+    control = write_run(tmp_path / "runs/random-s1", steps=12, per_step=4, learns=False, held_out=8)
+    supervised = tmp_path / "runs/sft-s1"
+    supervised.mkdir()
+    after = json.loads((control / "summary.json").read_text())["after"]
+    (supervised / "summary.json").write_text(json.dumps({"stage": "sft", "after": after, "seed": 1}))
+    (supervised / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n')
+    page = page_of(*seeds, beside=[control, supervised])
+    rows = re.findall(r'<th scope="row">.*?</i>(.*?)</th>', page)
+    assert rows == ["two", "random (control)", "sft (control)"]
+    charts = data_of(page)["charts"]
+    names = [[trace["name"] for trace in chart["data"] if trace.get("showlegend")] for chart in charts.values()]
+    assert ["two", "random"] in names and ["sft"] in names
+
+
+def test_jump_is_a_candidate_with_texts_of_both_sides(tmp_path):
+    run = write_run(tmp_path / "runs/two-s1", steps=50, per_step=16, jump=25, held_out=8)
+    page = page_of(run)
+    steps = [int(step) for step in re.findall(r"<h3>Around step (\d+)</h3>", page)]
+    assert any(abs(step - 25) <= 2 for step in steps)
+    assert "The same training problem, sampled before and after this step" in page
+    for path in (run / "completions").iterdir():  # no prompt twice
+        frame = pd.read_parquet(path)
+        frame.assign(prompt=frame["prompt"] + path.stem).to_parquet(path)
+    assert "Instead, held-out problems before and after the whole training" in sources(run)
+    shutil.rmtree(run / "evaluation")
+    assert "No texts to compare" in sources(run)
+
+
+def sources(folder) -> str:
+    run = read_run(folder)
+    candidates = aha.find(run, ("outcome/right", "share right"))
+    aha.add_pairs(candidates, run, rollouts.index(folder))
+    return " ".join(candidate.source for candidate in candidates)
+
+
+def test_script(run, tmp_path, run_script, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/two.yaml").write_text("seed: 1\n")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = ("step", "rewards", "outcome", "loss", "length")
+    lines = [{name: value for name, value in line.items() if name.startswith(kept)} for line in lines]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run_script("report.py", "--config", "recipes/two.yaml", "--title", "Two numbers")
+    assert "report: runs/two-report/report.html" in capsys.readouterr().out
+    assert "Two numbers: pass@1" in (tmp_path / "runs/two-report/report.html").read_text()
+    images = {image.stem: image.read_bytes() for image in (tmp_path / "runs/two-report").glob("*.png")}
+    assert {"held-out", "rewards", "outcomes", "stability", "lengths"} <= set(images)
+    assert all(image.startswith(b"\x89PNG") for image in images.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "give --config recipes/NAME.yaml, or run directories"),
+        (["--config", "x.yaml", "runs/a-s1"], "give --config"),
+        (["--confg", "x.yaml"], "unrecognized arguments"),
+        (["--config", "missing.yaml"], "no such recipe"),
+        (["--config", str(ROOT / "recipes/countdown-tiny.yaml")], "no run of it in runs/; first run: make train-"),
+        (["runs/no-such-folder"], "runs/no-such-folder: cannot be read: No such file or directory"),
+        (["file"], "file: cannot be read: Not a directory"),
+        (["pipeline"], "holds a pipeline's runs, name one: plain"),
+    ],
+)
+def test_mistakes_are_one_line(words, problem, tmp_path, run_script, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "pipeline/plain").mkdir(parents=True)
+    (tmp_path / "pipeline/summary.json").write_text('{"stages": [{"name": "plain"}]}')
+    with pytest.raises(SystemExit) as end:
+        run_script("report.py", *words)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert problem in error and error.count("\n") == 1
+
+
+def test_unknown_folder_beside(run):
+    with pytest.raises(RecipeError, match="cannot be read"):
+        group_runs([run], [run.parent / "none"])
+
+
+def test_thinning_keeps_spikes():
+    values = pd.Series(np.zeros(10_000), index=range(1, 10_001))
+    values[7_000] = 5.0
+    steps, kept = curves.extremes(values)
+    assert len(kept) <= curves.POINTS and steps[kept == 5.0].tolist() == [7_000]
+    assert (np.diff(steps) > 0).all()
+    steps, means = curves.thin(values)
+    assert len(means) == curves.POINTS and means.max() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "reason"),
+    [
+        ([1.0] * 60, [], "constant"),
+        ([1.0] * 30 + [1.05] + [1.0] * 30, [], "within 8% of a constant"),
+        ([1.0] * 30 + [4.0] + [1.0] * 30, [30], "one value"),
+        ([1.0, -2.0] + [1.0] * 30, [1], "downwards, at the start"),
+        ([1.0] * 60 + [2.0] * 60, [], "a level that changes for good"),
+        ([1.0, 9.0, 1.0], [], "too short to tell"),
+    ],
+)
+def test_spikes(values, expected, reason):
+    assert curves.spikes(values).tolist() == expected, reason
+
+
+def test_samples_are_spread_and_bounded(run):
+    files = rollouts.index(run)
+    chosen = samples.choose(files, 24)
+    assert len(chosen) == 24
+    steps = sorted({row["step"] for row in chosen})
+    assert steps[0] == 1 and steps[-1] == 12 and len(steps) == 6
+    everything = samples.choose(files, 10_000)
+    assert len(everything) == files.rows == 96
+    assert samples.choose(files, 0) == []
+
+
+def test_texts_are_bounded():
+    row = pd.Series({"step": 1, "prompt": "p", "completion": "x" * 10**6, "outcome": "right", "row": None})
+    one = samples.record(row, "run", "training")
+    assert sum(len(text) for _, text in one["parts"]) == samples.CHARACTERS and one["length"] == 10**6
+    kept = samples.embed([dict(one) for _ in range(1000)])
+    assert sum(samples.CHARACTERS for _ in kept) <= samples.MOST_TEXT
+    assert len(kept) == 143  # every 7th
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("plain", [("other", "plain")]),
+        ("<think>a</think>\n<answer>b</answer>", [("think", "<think>a</think>\n"), ("answer", "<answer>b</answer>")]),
+        ("a<think>b", [("other", "a"), ("think", "<think>b")]),
+        ("<answer>1</answer>!", [("answer", "<answer>1</answer>"), ("other", "!")]),
+    ],
+)
+def test_parts(text, expected):
+    assert samples.parts(text) == expected
