@@ -55,11 +55,11 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
         problems = [{**problem, "prefill": ""} for problem in problems]
     run.say(f"{len(problems)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
-    from mini_r1.backends import greedy, make_sampler
     from mini_r1.evaluation import measure
     from mini_r1.finish import end_processes, results_table
     from mini_r1.grading import Grader
     from mini_r1.kept import Kept
+    from mini_r1.sampling.backends import greedy, make_sampler
 
     sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest)
     drawn = sampler.sampling

@@ -19,8 +19,8 @@ from mini_r1.evaluation import measure
 from mini_r1.grading import Grader
 from mini_r1.kept import Kept
 from mini_r1.sampling import Completion, Sampling
-from mini_r1.sampling_hf import HFSampler
-from mini_r1.sampling_server import ServerSampler
+from mini_r1.sampling.hf import HFSampler
+from mini_r1.sampling.server import ServerSampler
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """

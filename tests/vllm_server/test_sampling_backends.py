@@ -22,9 +22,9 @@ from mini_r1.errors import RecipeError
 from mini_r1.hub import load_tokenizer
 from mini_r1.prompts import get_template, prompt_ids, render
 from mini_r1.sampling import Sampling
-from mini_r1.sampling_hf import HFSampler
-from mini_r1.sampling_server import ServerSampler
-from mini_r1.sampling_vllm import VLLMSampler
+from mini_r1.sampling.hf import HFSampler
+from mini_r1.sampling.server import ServerSampler
+from mini_r1.sampling.vllm import VLLMSampler
 from mini_r1.vllm_server import free_ports
 from rewards import equation_reward, format_reward
 

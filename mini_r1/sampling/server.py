@@ -13,8 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import prompt_ids
 from mini_r1.sampling import Completion, Sampling, problem_seed
-from mini_r1.server_client import WAITS, Refusal, ServerClient
-from mini_r1.server_protocol import VLLM, Way, find_model, prompt_tokens, read_completions, sampling_fields, ways
+from mini_r1.sampling.server_client import WAITS, Refusal, ServerClient
+from mini_r1.sampling.server_protocol import (
+    VLLM,
+    Way,
+    find_model,
+    prompt_tokens,
+    read_completions,
+    sampling_fields,
+    ways,
+)
 
 NO_SUCH_PATH = (404, 405, 501)
 NOT_THIS_WAY = (400, 415, 422, 500)  # 500: how llama.cpp refuses several completions of one prompt

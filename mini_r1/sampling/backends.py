@@ -56,7 +56,7 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
             key="--num_processes",
         )
     if server:
-        from mini_r1.sampling_server import ServerSampler
+        from mini_r1.sampling.server import ServerSampler
 
         return ServerSampler(
             server,
@@ -67,7 +67,7 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
             conversation=(lambda number: messages(template, task, rows[number])[:-1]) if args.server_chat else None,
         )
     if config.use_vllm:
-        from mini_r1.sampling_vllm import VLLMSampler
+        from mini_r1.sampling.vllm import VLLMSampler
 
         return VLLMSampler(
             model_args.model_name_or_path,
@@ -78,7 +78,7 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
             gpu_memory_utilization=config.vllm_gpu_memory_utilization,
             tensor_parallel_size=config.vllm_tensor_parallel_size,
         )
-    from mini_r1.sampling_hf import HFSampler
+    from mini_r1.sampling.hf import HFSampler
 
     if config.deepspeed_plugin is not None or config.fsdp:
         raise RecipeError(
