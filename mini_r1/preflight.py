@@ -198,7 +198,8 @@ def _look_at_machine(
     steps, syncs = count_steps(found.batch, prompts.train) if found.batch else (None, None)
     with findings.part():
         check_vllm(values, plan, found.longest_prompt, findings)
-    check_packages(values, plan.backend != "hf", sharing.stage > 0, here, findings)
+    asked_only = plan.kind == "evaluate" and plan.backend == "external"
+    check_packages(values, plan.backend != "hf" and not asked_only, sharing.stage > 0, here, findings)
     if sharing.stage > 0:
         check_compiler_locks(findings)
     check_accounts(values, findings)

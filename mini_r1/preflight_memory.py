@@ -45,6 +45,10 @@ def check_memory(
     if plan.gpu_gib is None:
         findings.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
         return
+    if plan.kind == "evaluate" and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
+        wanted = f"{sum(estimate.server.values()):.1f} GiB for weights and one sequence"
+        findings.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
+        return
     needs = f"{estimate.total:.1f} GiB of {plan.gpu_gib:g} on a training GPU ({estimate.peak})"
     changes = what_fits(values, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
     remedy = "use " + "; or ".join(changes[:3]) if changes else "use more or larger GPUs, or a smaller model"

@@ -162,7 +162,8 @@ def check_vllm(values: dict, plan: LaunchPlan, longest_prompt: int, findings: Fi
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
     """
-    if plan.backend == "colocate" and not values.get("vllm_enable_sleep_mode"):
+    beside_training = plan.backend == "colocate" and plan.kind != "evaluate"
+    if beside_training and not values.get("vllm_enable_sleep_mode"):
         share = values.get("vllm_gpu_memory_utilization")
         findings.note(
             f"vLLM keeps its {share:.0%} of each GPU while training; with true it lets go of it",
