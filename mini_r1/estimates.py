@@ -32,9 +32,13 @@ def maj_at_k(votes: Sequence[Hashable | None], right: Hashable | None, k: int) -
         votes: the answer's value of each sample; None for a sample without an answer that could be read, which does not
             vote. Where nobody votes, the majority is not right.
         right: the value that is right; None if no sample was right.
-        k: from 1 to the number of samples.
+        k: from 1 to the number of samples; below that number only for up to 1,000 samples, as floats hold no larger
+            numbers of subsets.
     """
     counts = Counter(vote for vote in votes if vote is not None)
+    if k == len(votes):  # one subset, all of them
+        best = max(counts.values(), default=0)
+        return (counts[right] == best) / sum(count == best for count in counts.values()) if counts[right] else 0.0
     winning = counts.pop(right, 0) if right is not None else 0
     silent = len(votes) - winning - sum(counts.values())
     return _majority(winning, tuple(sorted(counts.values())), silent, k)
@@ -46,7 +50,6 @@ def _majority(winning: int, others: tuple[int, ...], silent: int, k: int) -> flo
     total = 0.0
     for ours in range(1, min(winning, k) + 1):
         # ways[drawn, ties]: of drawing so many from the others, none more than `ours`, so many exactly as often.
-        # Floats: integers would have hundreds of digits for thousands of samples, and 1e-15 is enough.
         ways = np.zeros((k - ours + 1, (k - ours) // ours + 2))
         ways[0, 0] = 1.0
         for count in others:
@@ -63,7 +66,7 @@ def _majority(winning: int, others: tuple[int, ...], silent: int, k: int) -> flo
 
 
 def ratio_intervals(
-    metrics: dict[str, tuple[np.ndarray, np.ndarray]], seed: int = 0, draws: int = 4000
+    metrics: dict[str, tuple[np.ndarray, np.ndarray]], seed: int = 0, draws: int = 4000, numbers: Sequence[str] = ()
 ) -> dict[str, tuple[float, float]]:
     """95% intervals of sum(a) / sum(b) over problems: percentile bootstrap, whole problems drawn with replacement.
 
@@ -73,6 +76,7 @@ def ratio_intervals(
 
     Args:
         metrics: name -> (a, b), each of shape (problems,); for a mean over problems b is all ones.
+        numbers: names of those that are no shares from 0 to 1, such as a length: they have the bootstrap alone.
 
     Returns:
         name -> (low, high); NaN where b is 0 for every problem.
@@ -87,20 +91,24 @@ def ratio_intervals(
         for name, (above, below) in metrics.items():
             with np.errstate(invalid="ignore"):
                 drawn[name][first : first + size] = (weights @ above) / (weights @ below)
-    return {name: _interval(drawn[name], *metrics[name]) for name in metrics}
+    return {name: _interval(drawn[name], *metrics[name], share=name not in numbers) for name in metrics}
 
 
-def _interval(drawn: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+def _interval(drawn: np.ndarray, above: np.ndarray, below: np.ndarray, share: bool) -> tuple[float, float]:
     used = int((below > 0).sum())
     if used == 0:
         return float("nan"), float("nan")
-    beyond = ((1 - LEVEL) / 2) ** (1 / used)
-    if not above.any():
-        return 0.0, 1 - beyond
-    if np.array_equal(above, below):
-        return beyond, 1.0
+    if share and not above.any():
+        return 0.0, _unseen(used)
+    if share and np.array_equal(above, below):
+        return 1 - _unseen(used), 1.0
     low, high = np.nanpercentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
+
+
+def _unseen(problems: int) -> float:
+    """The largest share, at 95% from both sides, of what was seen in none of so many problems."""
+    return 1 - ((1 - LEVEL) / 2) ** (1 / problems)
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
@@ -110,10 +118,13 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tu
         ours, theirs: shape (problems,), each problem's score.
 
     Returns:
-        (difference, low, high). Pairing takes the problems' own difficulty out of the interval.
+        (difference, low, high), from -1 to 1. Pairing takes the problems' own difficulty out of the interval. Where all
+        problems have the same difference, the exact binomial limit stands in, as in `ratio_intervals`.
     """
     gaps = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
-    if not gaps.any():
-        return 0.0, 0.0, 0.0
-    low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, seed)["gap"]
-    return float(gaps.mean()), low, high
+    mean = float(gaps.mean())
+    if np.ptp(gaps) < 1e-12:  # no draw differs, and yet another problem might
+        unseen = _unseen(len(gaps))
+        return mean, max(mean - unseen, -1.0), min(mean + unseen, 1.0)
+    low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, seed, numbers=["gap"])["gap"]
+    return mean, low, high

@@ -61,6 +61,8 @@ def launch(words: list[str], options: Options) -> int:
     if recipe.values.get("overwrite_output_dir"):
         words = [*words, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
+        if plan.kind == "evaluate":
+            run_dir.refuse_other_model(folder, recipe, recipe.values.get("model_name_or_path", ""))
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
     return supervise(processes(recipe, plan, words, found.longest_prompt), folder / "logs")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mini_r1.errors import RecipeError
@@ -24,7 +25,10 @@ def compare(sources: list[Path]) -> str:
     (first, levels), (second, _) = (_scores(source) for source in sources)
     both = [problem for problem in first if problem in second]
     if not both:
-        raise RecipeError(f"{sources[0]} and {sources[1]} have no problem in common", key="--compare")
+        raise RecipeError(
+            f"{sources[0]} and {sources[1]} have no problem in common; under another prompt template it is another one",
+            key="--compare",
+        )
     lines = [f"{sources[1]} less {sources[0]}, pass@1, the same problems, 95% interval"]
     groups = {"all": both}
     if len(found := sorted({levels[problem] for problem in both})) > 1:
@@ -40,11 +44,15 @@ def compare(sources: list[Path]) -> str:
 
 
 def _scores(source: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """Of each problem, by its columns: share of right samples, and difficulty."""
+    """Of each problem, by its prompt: share of right samples, and difficulty."""
     path = source if source.suffix == ".parquet" else source / FOLDER / "after.parquet"
     if not path.is_file():
         raise RecipeError(f"there is no {path}; a run that measured held-out problems has it", key="--compare")
-    records = pq.read_table(path, columns=["problem", "row", "right", "difficulty"]).to_pylist()
-    names = {record["problem"]: record["row"] for record in records}
-    levels = {record["row"]: record["difficulty"] for record in records}
+    try:
+        records = pq.read_table(path, columns=["problem", "prompt", "right", "difficulty"]).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"{path} is no file of evaluation/: {reason}", key="--compare") from error
+    names = {record["problem"]: record["prompt"] for record in records}
+    levels = {record["prompt"]: record["difficulty"] for record in records}
     return {names[problem]: score for problem, score in problem_scores(records).items()}, levels

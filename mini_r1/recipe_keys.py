@@ -82,7 +82,7 @@ COSMETIC = frozenset({
     "hub_strategy", "hub_always_push", "hub_revision", "save_strategy", "save_steps", "save_total_limit",
     "save_on_each_node", "save_only_model", "enable_jit_checkpoint", "vllm_server_base_url", "vllm_server_host",
     "vllm_server_port", "vllm_server_timeout", "vllm_group_port", "ddp_timeout", "dataloader_pin_memory",
-    "vllm_serve_command", "gpu_gib", "guards",
+    "vllm_serve_command", "gpu_gib", "guards", "server", "server_concurrency", "sample_steps",
 })
 # fmt: on
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mini_r1.errors import RecipeError
 from mini_r1.estimates import maj_at_k, pass_at_k, ratio_intervals
 
 SCHEMA = pa.schema(
@@ -44,10 +45,14 @@ def summarise(records: list[dict]) -> dict:
         n: problems; samples: of each; pass@1, pass@2, pass@4, ... up to all samples: the unbiased estimates, means over
         problems; maj@k for k = samples: the most frequent answer is right (where any answer could be read as a vote);
         format: share of completions in the right format; right_given_format: share of those that are right; cut_off:
-        share that reached the limit of tokens; mean_length: tokens; lengths: of right, wrong and cut-off ones, {"mean",
-        "min", "max", "n"}; intervals: 95% for each of the shares and the mean length, bootstrap over problems;
-        by_difficulty: {difficulty: n, pass@1, format, right_given_format, mean_length, interval (of pass@1)}; ungraded:
-        problems whose gold is unusable, which count nowhere; left out where there are none.
+        share that reached the limit of tokens; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
+        of cut-off ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length,
+        bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, mean_length,
+        interval (of pass@1)}; ungraded: problems whose gold is unusable, which count nowhere; left out where there are
+        none.
+
+    Raises:
+        RecipeError: where no problem has a usable gold.
     """
     unusable = {record["problem"] for record in records if record["right"] is None}
     problems: dict[int, list[dict]] = {}
@@ -55,6 +60,8 @@ def summarise(records: list[dict]) -> dict:
         if record["problem"] not in unusable:
             problems.setdefault(record["problem"], []).append(record)
     groups = list(problems.values())
+    if not groups:
+        raise RecipeError("no held-out problem has a gold that can be used", key="dataset_id_or_path")
     levels = sorted({group[0]["difficulty"] for group in groups})
     found = _summary(groups)
     found["lengths"] = {
@@ -101,7 +108,7 @@ def _summary(groups: list[list[dict]]) -> dict:
     metrics["cut_off"] = (cut_off.mean(axis=1), ones)
     metrics["mean_length"] = (tokens.mean(axis=1), ones)
     values = {name: _ratio(*metric) for name, metric in metrics.items()}
-    intervals = {name: _known(bounds) for name, bounds in ratio_intervals(metrics).items()}
+    intervals = {name: _known(bounds) for name, bounds in ratio_intervals(metrics, numbers=["mean_length"]).items()}
     return {**values, "n": len(groups), "samples": samples, "intervals": intervals}
 
 

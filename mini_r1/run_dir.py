@@ -17,6 +17,7 @@ from mini_r1.checkpoints import find_checkpoint, fingerprint
 from mini_r1.errors import RecipeError
 from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
+MEASURED = "measured.json"
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
 
 
@@ -159,18 +160,28 @@ def refuse_other_processes(folder: Path, processes: int) -> None:
         )
 
 
-def refuse_other_model(run: Run, model: str) -> None:
-    """Raise `RecipeError` where an evaluation in this directory measured another state of the model's folder."""
-    found = run.read("measured.json")
-    now = {"model": model, "weights": fingerprint(Path(model))}
-    if found is not None and found != now:
+def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | None = None) -> dict:
+    """What an evaluation in this directory measures, for its `measured.json`.
+
+    Args:
+        model: a hub id, or a folder.
+        served: the model's name on a server; None where there is none, or it is not known yet.
+
+    Raises:
+        RecipeError: where it has measured another model, or another state of this one's weights.
+    """
+    path = folder / MEASURED
+    now = {"model": model, "weights": fingerprint(Path(model)), "served": served}
+    found = json.loads(path.read_text()) if path.exists() else now
+    if any(found[name] != now[name] for name in now if name != "served" or (served and found["served"])):
         raise RecipeError(
-            f"{run.folder} holds an evaluation of {found['model']} with other weights than are there now: start anew "
-            "with --overwrite_output_dir true (the old one is kept, moved aside), or choose another --output_dir",
+            f"{folder} holds an evaluation of {found['served'] or found['model']}, and that was another model, or had "
+            "other weights than are there now: start anew with --overwrite_output_dir true (the old one is kept, moved "
+            "aside), or choose another --output_dir",
             key="output_dir",
-            file=run.recipe.path,
+            file=recipe.path,
         )
-    run.write("measured.json", now)
+    return now
 
 
 def set_aside(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
+import copy
 from collections import Counter
 from pathlib import Path
 
@@ -65,22 +66,30 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             What `records.summarise` says.
         """
         seed_processes(seed)
-        self._records, logs_completions = [], self.log_completions
-        self.log_completions = False  # TRL would write them over those of the last training step, and not all
+        self._records = []
         self.evaluate()
-        records, self._records, self.log_completions = self._records, None, logs_completions
-        numbers = {}
+        records, self._records = self._records, None
+        numbers = {prompt: number for number, prompt in enumerate(self.eval_dataset["prompt"])}
         drawn = Counter()
         kept = []
         for record in records:
-            problem = record["problem"] = numbers.setdefault(record["prompt"], len(numbers))
+            problem = record["problem"] = numbers[record["prompt"]]
             # the last batch of several processes is filled up with rows already seen
             if drawn[problem] < self.num_generations_eval:
                 kept.append({**record, "sample": drawn[problem]})
                 drawn[problem] += 1
+        kept.sort(key=lambda record: (record["problem"], record["sample"]))
         if self.accelerator.is_main_process:
             write_records(Path(self.args.output_dir), name, kept)
         return summarise(kept)
+
+    def evaluate(self, *args, **kwargs):
+        # TRL would write the completions over those of the last training step, and not all of them
+        logged, logs_completions = copy.deepcopy(self._logs), self.log_completions
+        self.log_completions = False
+        metrics = super().evaluate(*args, **kwargs)
+        self._logs, self.log_completions = logged, logs_completions
+        return metrics
 
     def log(self, logs, start_time=None):
         logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
@@ -131,6 +140,12 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         self._records += gather_object(rows)
         return rewards
 
+    def _samples_due(self, step: int) -> bool:
+        """Whether one of every `sample_steps` steps falls into those that the rollout of this step serves."""
+        serves = max(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps, 1)
+        every = self.sample_steps
+        return bool(every) and (step == 1 or (step + serves - 1) // every > (step - 1) // every)
+
     def _describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
         """Log what this rollout shows, and write down some of it.
 
@@ -149,7 +164,7 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             return
         step = self.state.global_step + 1
         append_success(self.args.output_dir, step, prompts, completions, known["right"])
-        if self.sample_steps and (step == 1 or step % self.sample_steps == 0):
+        if self._samples_due(step):
             named = [dict(zip(self.reward_func_names, row, strict=True)) for row in rewards[: len(prompts)].tolist()]
             write_samples(self.args.output_dir, step, prompts, completions, known, known["tokens"], named)
 

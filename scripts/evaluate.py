@@ -5,6 +5,7 @@ python scripts/evaluate.py --compare RUN RUN      two runs on the same problems,
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import tasks
@@ -30,9 +31,9 @@ def main() -> None:
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         values = recipe.values
         if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
-            values |= {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
+            values = values | {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
         name_cpu(values)
-        args, config, model_args = build(recipe, types)
+        args, config, model_args = build(replace(recipe, values=values), types)
         evaluate(recipe, args, config, model_args, task, template)
 
 
@@ -41,7 +42,7 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
 
     run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
     model = model_args.model_name_or_path
-    run_dir.refuse_other_model(run, model)
+    measured = run_dir.refuse_other_model(run.folder, recipe, model)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
@@ -59,9 +60,12 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     from mini_r1.finish import end_processes, results_table
     from mini_r1.grading import Grader
     from mini_r1.kept import Kept
-    from mini_r1.sampling.backends import greedy, make_sampler
+    from mini_r1.sampling.backends import greedy, make_sampler, server_address
 
     sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest)
+    if server := server_address(args, config):
+        measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
+    run.write(run_dir.MEASURED, measured)
     drawn = sampler.sampling
     result = measure(run.folder, "after", problems, sampler, Grader(task))
     if args.measure_greedy and not drawn.greedy:
@@ -73,7 +77,12 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     if run.main_process:
         note = getattr(sampler, "note", None)
         print("\n".join(filter(None, [results_table(None, result), note])))
-        found = {"stage": "evaluate", "model": model, "after": result, "seconds": {"total": round(run.seconds(), 1)}}
+        found = {
+            "stage": "evaluate",
+            "measured": measured,
+            "after": result,
+            "seconds": {"total": round(run.seconds(), 1)},
+        }
         found |= {"note": note} if note else {}
         run.finish({**found, "seed": config.seed, "manifest": run.read("manifest.json")})
         print(f"every completion is in {run.folder}/evaluation, the numbers in {run.folder}/summary.json")

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.report.groups import group_runs
 from mini_r1.report.learning import results_table
-from mini_r1.report.page import draw_images, group_runs, write_page
-from mini_r1.report.runs import seeds_of
+from mini_r1.report.page import draw_images, write_page
+from mini_r1.report.runs import seed_folders, seeds_of
 
 COMMAND_LINE = "command line"
 CONTROLS = ("random-reward", "sft-control")  # recipes NAME-random-reward, ...: beside NAME, where they were run
@@ -54,7 +55,7 @@ def _controls(config: str | None) -> list[str]:
     """Recipes that are controls of this one and have runs."""
     stem = Path(config).stem if config else ""
     found = [Path(config).with_name(f"{stem}-{control}.yaml") for control in CONTROLS] if config else []
-    return [str(path) for path in found if path.exists() and any(Path("runs").glob(f"{path.stem}-s*"))]
+    return [str(path) for path in found if path.exists() and seed_folders(path.stem)]
 
 
 def _folders(name: str) -> list[Path]:

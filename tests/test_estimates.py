@@ -86,8 +86,20 @@ def test_pairing_takes_out_what_problems_have_in_common():
     """Problems from hopeless to easy, a gain of 0.1 on each: unpaired it drowns, paired it is plain."""
     hard = np.linspace(0, 0.9, 100)
     difference, low, high = paired_difference(hard + 0.1, hard)
-    assert (difference, low, high) == (pytest.approx(0.1),) * 3
+    unseen = 1 - 0.025 ** (1 / 100)
+    assert (difference, low, high) == tuple(map(pytest.approx, (0.1, 0.1 - unseen, 0.1 + unseen)))
     noise = np.random.default_rng(0).normal(0, 0.05, 100)
     difference, low, high = paired_difference(hard + noise, hard)
     assert low < 0 < high
-    assert paired_difference(hard, hard) == (0.0, 0.0, 0.0)
+    assert paired_difference(hard, hard) == tuple(map(pytest.approx, (0.0, -unseen, unseen))), "no certainty either"
+    gained, lost = paired_difference([1] * 5, [0] * 5), paired_difference([0] * 5, [1] * 5)
+    assert gained == (1, pytest.approx(0.025**0.2), 1) and lost == (-1, -1, pytest.approx(-(0.025**0.2)))
+
+
+def test_a_length_has_no_limits_of_a_share():
+    ones = np.ones(20)
+    assert ratio_intervals({"length": (ones, ones)}, numbers=["length"])["length"] == (1.0, 1.0)
+
+
+def test_thousands_of_samples_vote():
+    assert maj_at_k(["a"] * 1100 + ["b"] * 1100, "a", 2200) == 0.5

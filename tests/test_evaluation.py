@@ -110,7 +110,11 @@ def test_other_weights_are_not_taken_for_those_measured(home, small_model_dir, t
         words = command("retrained", "--model_name_or_path", str(folder), "--max_eval_rows", "4")
         result = subprocess.run(words, cwd=home, capture_output=True, text=True, env=environment())
         assert result.returncode == (0 if seed == 1 else 2), result.stderr
-    assert "with other weights than are there now: start anew" in result.stderr
+    assert "or had other weights than are there now: start anew" in result.stderr
+    # the launcher, which loads nothing where all is finished, sees it, too
+    launch = [sys.executable, str(ROOT / "scripts" / "launch.py"), "--run", "evaluate", *words[2:]]
+    result = subprocess.run(launch, cwd=home, capture_output=True, text=True, env=environment())
+    assert result.returncode == 2 and "or had other weights than are there now" in result.stderr
 
 
 class CutOff(Exception):

@@ -49,6 +49,11 @@ def test_problems_without_a_usable_gold_count_nowhere():
     assert (found["n"], found["pass@1"], found["ungraded"]) == (2, 0.5, 1)
 
 
+def test_without_any_usable_gold_there_is_nothing_to_say():
+    with pytest.raises(RecipeError, match="no held-out problem has a gold that can be used"):
+        summarise([record(0, 0, None)])
+
+
 def test_one_sample_has_no_pass_at_k_beyond_1_and_no_majority():
     found = summarise([record(0, 0, True), record(1, 0, False)])
     assert not [name for name in found if name.startswith(("pass@", "maj@")) and name != "pass@1"]
@@ -70,7 +75,7 @@ def test_records_come_back_as_they_were(tmp_path):
 def write(folder, right: list[list[bool]], first: int = 0) -> None:
     """An evaluation of so many problems; difficulty 3 for the first half, 4 for the second."""
     records = [
-        record(number, sample, value, difficulty=3 + (2 * number >= len(right)), row=f'{{"nums": [{first + number}]}}')
+        record(number, sample, value, difficulty=3 + (2 * number >= len(right)), prompt=f"p{first + number}")
         for number, outcomes in enumerate(right)
         for sample, value in enumerate(outcomes)
     ]
@@ -89,10 +94,12 @@ def test_compare_pairs_problems_by_what_is_asked(tmp_path):
 def test_compare_says_what_it_needs(tmp_path):
     write(tmp_path / "a", [[True]])
     write(tmp_path / "b", [[True]], first=7)
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     for sources, message in (
         (["a"], "takes two runs"),
         (["a", "nothing"], "there is no"),
         (["a", "b"], "have no problem in common"),
+        (["a", "torn.parquet"], "is no file of evaluation/"),
     ):
         with pytest.raises(RecipeError, match=message):
             compare([tmp_path / name for name in sources])

@@ -87,6 +87,21 @@ def test_the_completions_have_what_the_report_needs(trained):
     assert len(pq.read_table(folder / "evaluation" / "after.parquet")) == 4  # two problems, two samples
 
 
+def test_an_evaluation_in_between_leaves_the_completions_alone(build, tmp_path):
+    trainer = build(log_completions=True, num_completions_to_print=0, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    for step in range(1, 6):
+        table = pq.read_table(tmp_path / "run" / "completions" / f"completions_{step:05d}.parquet").to_pydict()
+        for prompt, row in zip(table["prompt"], table["row"], strict=True):
+            assert f"the numbers {json.loads(row)['nums']} into" in prompt
+
+
+def test_samples_come_as_often_where_a_rollout_serves_several_steps(build, tmp_path):
+    """Rollouts at steps 1, 4, 7 and 10: each has a step that is a multiple of three."""
+    build(algorithm={"sample_steps": 3}, max_steps=10, num_iterations=3).train()
+    assert [int(path.stem[5:]) for path in sorted((tmp_path / "run" / "samples").iterdir())] == [1, 4, 7, 10]
+
+
 def test_samples_are_there_to_read(trained):
     folder, _ = trained
     assert sorted(path.name for path in (folder / "samples").iterdir()) == [

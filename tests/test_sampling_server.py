@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -261,3 +262,16 @@ def test_each_problem_is_yielded_as_it_finishes(serve, sampler):
         if len(order) == len(PROMPTS) - 1:
             gate.set()
     assert order[-1] == 5 and sorted(order) == sorted(PROMPTS)
+
+
+def test_the_sampling_of_a_sampler_may_change(serve, sampler):
+    """As an evaluation does, which samples first and measures greedily then."""
+    server = serve()
+    made = sampler(server.url)
+    collect(made)
+    before = len(server.asked)
+    made.sampling = replace(made.sampling, samples=1, top_k=1)
+    found, error = collect(made)
+    assert error is None and all(len(completions) == 1 for completions in found.values())
+    later = [body for _, body in server.asked[before:]]
+    assert len(later) == len(PROMPTS) and {(body["n"], body["temperature"]) for body in later} == {(1, 0.0)}

@@ -48,6 +48,12 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
     from accelerate import PartialState
 
     sampling, process = sampling_of(config), PartialState()
+    if sampling.greedy and sampling.samples > 1:
+        raise RecipeError(
+            f"{sampling.samples} greedy completions of a problem are all the same; use 1, or top_k: 0 and a "
+            "temperature above 0 to sample",
+            key="num_generations_eval",
+        )
     server = server_address(args, config)
     if process.num_processes > 1 and (server or config.use_vllm):
         raise RecipeError(

@@ -74,9 +74,11 @@ class ServerSampler:
         self.note = f"asked in a conversation without the prefill: {OTHER_PROMPT}" if conversation else None
         self._way = None
         self._client = ServerClient(url, api_key, timeout, waits)
-        self._samples = 1 if sampling.greedy else sampling.samples
         self.model, self._server = asyncio.run(self._find_model(model))
-        self._fields = sampling_fields(sampling, self._server)
+
+    @property
+    def _samples(self) -> int:
+        return 1 if self.sampling.greedy else self.sampling.samples
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
         """See `mini_r1.sampling.Sampler`: each problem as it finishes. Greedy, one completion counts for all.
@@ -211,7 +213,7 @@ class ServerSampler:
         fields = {
             "model": self.model,
             **what,
-            **self._fields,
+            **sampling_fields(self.sampling, self._server),
             way.limit: self.sampling.max_completion_length,
             "n": count,
             "seed": problem_seed(self.sampling.seed, number) + have,
