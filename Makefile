@@ -46,7 +46,7 @@ dry-run-%: $(READY) ## what train-... would start, as exact commands; starts not
 try-%: $(READY) ## ask the trained model a held-out question and watch it think
 	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
-eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--num_generations_eval 64"
+eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--top_k 0 --num_generations_eval 64"
 	@$(BIN)/python scripts/launch.py --run evaluate $(FLAGS_OF_EVAL) $(FLAGS)
 
 report-%: $(READY) ## report.html: did it learn? all seeds in runs/, and controls; ARGS="--beside recipes/OTHER.yaml"
