@@ -12,7 +12,8 @@ from run_writer import write_run
 
 from mini_r1.errors import RecipeError
 from mini_r1.report import aha, curves, rollouts, samples
-from mini_r1.report.page import group_runs, write_page
+from mini_r1.report.groups import group_runs
+from mini_r1.report.page import write_page
 from mini_r1.report.runs import read_run
 
 HOSTILE = "</think><answer></script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7*7 }}</answer>"
@@ -108,7 +109,7 @@ DAMAGES = [
     ("empty parquet file", lambda run: cut(run, FIRST, 0), ["1 file(s) of completions/ cannot be read"]),
     ("parquet footer alone", lambda run: (run / FIRST).write_bytes(b"PAR1" * 9), ["1 file(s) of completions/"]),
     ("killed", each(remove("summary.json"), remove("evaluation"), remove("before.json")),
-     ["the run has not finished", "evaluation/before.parquet is missing", "before.json is missing"]),
+     ["the run has not finished", "before.json is missing"]),
     ("half files", each(lambda run: cut(run, "summary.json"), lambda run: cut(run, "evaluation/after.parquet")),
      ["summary.json is damaged", "evaluation/after.parquet is damaged"]),
     ("other content", each(write("summary.json", "[]"), write("before.json", ""), write("manifest.json", "3")),

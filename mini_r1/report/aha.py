@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mini_r1.report import curves
-from mini_r1.report.change_points import Change, change_points
+from mini_r1.report.change_points import SHORTEST, Change, change_points
 from mini_r1.report.figures import GREY, Figure, Panel, Series
 from mini_r1.report.learning import STEP
 from mini_r1.report.rollouts import Rollouts, outcomes, prompts_by_file
@@ -61,8 +61,7 @@ def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
     Args:
         accuracy: (metric, name) of the series that tells how often the answers are right.
     """
-    names = {accuracy[0]: accuracy[1], **dict(TESTED)}
-    series = {metric: run.metrics[metric] for metric in names if metric in run.metrics}
+    names, series = _tested(run, accuracy)
     found = change_points({metric: values.to_numpy() for metric, values in series.items()})
     changes = sorted((int(series[c.series].index[c.position]), names[c.series], c) for c in found)
     near, candidates = max(2, run.last_step // 20), []
@@ -74,6 +73,17 @@ def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
     for candidate in candidates:
         candidate.step = min(candidate.changes, key=lambda change: change[2].p)[0]
     return candidates
+
+
+def has_tests(run: ReportedRun, accuracy: tuple[str, str]) -> bool:
+    """Whether any of the run's series has enough steps for the test."""
+    return any(len(values) >= SHORTEST for values in _tested(run, accuracy)[1].values())
+
+
+def _tested(run: ReportedRun, accuracy: tuple[str, str]) -> tuple[dict[str, str], dict[str, pd.Series]]:
+    """The names of the series to test, and those that the run has, by metric."""
+    names = {accuracy[0]: accuracy[1], **dict(TESTED)}
+    return names, {metric: run.metrics[metric] for metric in names if metric in run.metrics}
 
 
 def sentence(step: int, name: str, change: Change) -> str:

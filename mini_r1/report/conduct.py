@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import numpy as np
+import pandas as pd
 
-from mini_r1.report import curves
+from mini_r1.report import curves, gains
 from mini_r1.report.figures import BLUE, ORANGE, Figure, Panel
 from mini_r1.report.learning import SHARE, SMOOTHED, STEP, across
 from mini_r1.report.runs import Group
@@ -79,12 +79,12 @@ def length_figure(groups: list[Group]) -> Figure | None:
     panels, main = [], groups[0]
     for kind, shade in (("right", BLUE), ("wrong", ORANGE)):
         mean, low, high = (curves.table(main, f"length/{kind}_{part}") for part in ("mean", "min", "max"))
-        if not mean.empty:
-            line = curves.plain(curves.smooth(mean.mean(axis=1)), "mean", shade)
+        if len(values := curves.mean(mean)):
+            line = curves.plain(values, "mean", shade)
             if not low.empty and not high.empty:
-                edges = [curves.plain(e, "", shade) for e in (low.min(axis=1), high.max(axis=1))]
-                if len(edges[0].y) == len(edges[1].y) == len(line.y):
-                    line = dataclasses.replace(line, low=edges[0].y, high=edges[1].y, name="mean, and range")
+                edges = (e.reindex(values.index) for e in (low.min(axis=1), high.max(axis=1)))
+                low, high = (curves.plain(edge, "", shade).y for edge in edges)
+                line = dataclasses.replace(line, low=low, high=high, name="mean, and range")
             title = f"{kind.capitalize()} answers, {main.name}"
             panels.append(Panel(title, STEP, "tokens", [line], levels=_first(mean)))
     everything = across(groups, "completions/mean_length", "All answers", "tokens, mean")
@@ -92,9 +92,8 @@ def length_figure(groups: list[Group]) -> Figure | None:
         panels.append(dataclasses.replace(everything, levels=_baseline(main, "completions/mean_length")))
     if not panels:
         return None
-    values = curves.table(main, "completions/mean_length").mean(axis=1)
-    ends = curves.smooth(values)
-    title = f"Answers went from {ends.iloc[0]:.0f} to {ends.iloc[-1]:.0f} tokens" if len(ends) else "Length of answers"
+    values, title = curves.table(main, "completions/mean_length"), "Length of answers"
+    title = title if values.empty else gains.over_training(title, values, digits=0, unit="tokens")
     return Figure(
         "lengths",
         title,
@@ -112,7 +111,7 @@ def behaviour_figure(groups: list[Group]) -> Figure | None:
         return None
     return Figure(
         "behaviours",
-        "Reflection: " + _ends(groups[0], "behaviour/reflection", "words per completion"),
+        _reflection_title(groups[0]),
         panels,
         f"Reflection words counted in each completion.{never} The dotted line is the first recorded step. {SMOOTHED}",
         "Words are counted, not thoughts: a model may write 'wait' without checking anything, or check without saying "
@@ -141,7 +140,7 @@ def _each(groups: list[Group], metrics: tuple, unit: str) -> tuple[list[Panel], 
     for metric, name in metrics:
         panel = across(groups, metric, name, unit)
         if panel:
-            top = max(np.nanmax(s.faint[1] if s.faint else s.high) for s in panel.series)
+            top = max(series.reach[1] for series in panel.series)
             if top > 0:
                 levels = _baseline(groups[0], metric)
                 panels.append(dataclasses.replace(panel, levels=levels, y_range=(0.0, 1.05 * top)))
@@ -154,10 +153,13 @@ def _baseline(group: Group, metric: str) -> list[tuple[float, str]]:
     return _first(curves.table(group, metric))
 
 
-def _first(values) -> list[tuple[float, str]]:
+def _first(values: pd.DataFrame) -> list[tuple[float, str]]:
+    values = values.dropna()
     return [(float(values.iloc[0].mean()), f"at step {values.index[0]}")] if len(values) else []
 
 
-def _ends(group: Group, metric: str, unit: str) -> str:
-    values = curves.smooth(curves.table(group, metric).mean(axis=1)) if group.has(metric) else []
-    return f"from {values.iloc[0]:.2f} to {values.iloc[-1]:.2f} {unit}" if len(values) else unit
+def _reflection_title(main: Group) -> str:
+    values = curves.table(main, "behaviour/reflection")
+    if values.empty:
+        return "Reflection words"
+    return gains.over_training("Reflection", values, unit="words per completion")

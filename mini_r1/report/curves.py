@@ -18,9 +18,13 @@ SPIKE_RULE = (
 
 
 def table(group: Group, metric: str) -> pd.DataFrame:
-    """One metric of a group: index step, one column for each run that has it."""
-    found = {run.name: run.metrics[metric] for run in group.runs if metric in run.metrics}
-    return pd.DataFrame(found).sort_index()
+    """One metric of a group: index step, one column for each run that has it.
+
+    It ends at the last step that all of these runs reached: beyond it, a mean would be one of other seeds.
+    """
+    runs = [run for run in group.runs if metric in run.metrics]
+    values = pd.DataFrame({run.name: run.metrics[metric] for run in runs}).sort_index()
+    return values[values.index <= min((run.last_step for run in runs), default=0)]
 
 
 def window(steps: int) -> int:
@@ -34,24 +38,45 @@ def smooth(values: pd.Series, robust: bool = False) -> pd.Series:
     return rolling.median() if robust else rolling.mean()
 
 
+def mean(values: pd.DataFrame, robust: bool = False) -> pd.Series:
+    """The mean of the seeds' smoothed curves, at the steps where each of them has one; see `table`, `smooth`."""
+    if values.empty:
+        return pd.Series(dtype=float)
+    return values.apply(smooth, robust=robust).dropna().mean(axis=1)
+
+
 def curve(
     group: Group, metric: str, name: str, colour: str, dash: str = "solid", robust: bool = False
 ) -> Series | None:
     """A metric of a group: the smoothed mean over its seeds in front, the values themselves faint behind.
 
-    Behind are, of one run, its values, and of several a band from the lowest to the highest seed. None where no run
-    has the metric. Beyond `POINTS` steps the curve is thinned, see `thin`.
+    Behind are, of one run, its values, and of several a band from the lowest to the highest seed, and beyond the last
+    step of the shortest run the values of the others. None where no run has the metric. Beyond `POINTS` steps the curve
+    is thinned, see `thin`.
     """
     values = table(group, metric)
-    if values.empty:
+    middle = mean(values, robust)
+    if middle.empty:
         return None
-    mean = values.mean(axis=1)
-    low, high = values.min(axis=1), values.max(axis=1)
-    (x, strong), bins = thin(smooth(mean, robust)), _bins(len(mean))
+    (x, strong), bins = thin(middle), _bins(len(middle))
     if values.shape[1] == 1:
-        return Series(name, x, strong, colour, dash=dash, faint=extremes(mean))
-    edges = {"low": low.groupby(bins).min().to_numpy(), "high": high.groupby(bins).max().to_numpy()}
-    return Series(name, x, strong, colour, dash=dash, **edges)
+        return Series(name, x, strong, colour, dash=dash, faint=extremes(values.iloc[:, 0]))
+    seen = values.loc[middle.index]
+    low, high = seen.min(axis=1).groupby(bins).min(), seen.max(axis=1).groupby(bins).max()
+    rest = _beyond(group, metric, values.index[-1])
+    return Series(name, x, strong, colour, dash=dash, low=low.to_numpy(), high=high.to_numpy(), faint=rest)
+
+
+def _beyond(group: Group, metric: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The values of the runs after `step`, with a gap after each run; None where no run goes on."""
+    x, y = [], []
+    for run in group.runs:
+        values = run.metric(metric)
+        later = extremes(values[values.index > step])
+        if len(later[0]):
+            x += [*later[0], np.nan]
+            y += [*later[1], np.nan]
+    return (np.array(x, float), np.array(y, float)) if x else None
 
 
 def plain(values: pd.Series, name: str, colour: str, **settings) -> Series:

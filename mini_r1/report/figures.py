@@ -45,6 +45,13 @@ class Series:
     faint: tuple[np.ndarray, np.ndarray] | None = None
     in_legend: bool = True
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The lowest and the highest value that is drawn."""
+        drawn = [self.y, self.low, self.high, self.faint and self.faint[1]]
+        values = np.concatenate([values for values in drawn if values is not None])
+        return float(np.nanmin(values)), float(np.nanmax(values))
+
 
 @dataclass(frozen=True)
 class Panel:

@@ -5,17 +5,24 @@ import re
 
 import numpy as np
 
-from mini_r1.report import curves
+from mini_r1.report import curves, gains
 from mini_r1.report.figures import BLUE, GREY, ORANGE, RED, Figure, Panel, Series, colour, dash
 from mini_r1.report.runs import Group, ReportedRun
 
 STEP = "training step"
 SHARE = "share of completions"
 SMOOTHED = (
-    "Strong lines are means over seeds, smoothed (centred, over a twentieth of the run, at least five steps); behind "
-    "them, faint, are the unsmoothed values of a single run, or a band from the lowest to the highest seed."
+    "Strong lines are means over seeds, smoothed (centred, over a twentieth of the run, at least five steps), as far "
+    "as every seed has come. Behind them, faint, are the unsmoothed values of a single run, or a band from the lowest "
+    "to the highest seed; where some seeds have come further than others, their values."
 )
 NAMES = {"right_given_format": "right if\nformed"}
+EXPLAINED = {
+    "pass@": "pass@k: at least one of k samples is right.",
+    "maj@": "maj@k: the most frequent answer of k is right.",
+    "greedy": "Greedy: the one answer without sampling is right.",
+    "formed": "Right if formed: the share right among the well-formed ones.",
+}
 OUTCOMES = (
     ("outcome/right", "right", BLUE),
     ("outcome/answer_wrong", "wrong answer", ORANGE),
@@ -34,7 +41,11 @@ def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
     if groups[0].has("outcome/right"):
         return "outcome/right", "share right (answer and format)"
     answers = [name for name in reward_names(groups[0]) if name != "format_reward"]
-    return (f"rewards/{answers[0]}/mean", f"mean {answers[0]}") if answers else ("reward", "mean total reward")
+    return (
+        (f"rewards/{answers[0]}/mean", f"mean {answers[0].replace('_', ' ')}")
+        if answers
+        else ("reward", "mean total reward")
+    )
 
 
 def measured(group: Group, when: str) -> list[dict]:
@@ -71,8 +82,7 @@ def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
 
 def _unit(lines: list[Series]) -> tuple[float, float] | None:
     """The y axis from 0 to 1 where all values lie there: then steps and runs can be compared by eye."""
-    values = np.concatenate([values for s in lines for values in ((s.faint[1],) if s.faint else (s.low, s.high))])
-    return (0.0, 1.03) if np.nanmin(values) >= 0 and np.nanmax(values) <= 1 else None
+    return (0.0, 1.03) if all(line.reach[0] >= 0 and line.reach[1] <= 1 for line in lines) else None
 
 
 def across(groups: list[Group], metric: str, title: str, y_label: str, y_range=None, robust=False) -> Panel | None:
@@ -95,14 +105,17 @@ def held_out_figure(groups: list[Group], headline: str) -> Figure | None:
     if not panels:
         return None
     problems = {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
-    whiskers = any("intervals" in m for group in groups for m in measured(group, "after"))
+    drawn = " ".join(tick for panel in panels for tick in panel.ticks.values())
+    explained = "".join(f"{text} " for sign, text in EXPLAINED.items() if sign in drawn)
+    whiskers = any(m.get("intervals") for group in groups for m in measured(group, "after"))
+    borrowed = [f"{run.name} from {run.before_of}" for group in groups for run in group.runs if run.before_of]
+    taken_over = f"Before, taken over as both start from the same model: {', '.join(borrowed)}. " if borrowed else ""
     return Figure(
         "held-out",
         f"Held-out problems: {headline}",
         panels,
         f"Each point is one seed, measured on {numbers(problems)} held-out problems, before training (open) and after "
-        "(filled). pass@k: at least one of k samples is right. maj@k: the most frequent answer of k is right. "
-        "Right if formed: the share right among the well-formed ones. "
+        f"(filled). {explained}{taken_over}"
         + ("Whiskers are 95% intervals, by resampling the problems." if whiskers else "No intervals were recorded."),
         "An interval covers the choice of problems only: not the choice of seed, prompt or sampling temperature. Two "
         "seeds that differ by less than their intervals are not told apart.",
@@ -111,12 +124,14 @@ def held_out_figure(groups: list[Group], headline: str) -> Figure | None:
 
 
 def held_out_keys(measurements: list[dict]) -> list[str]:
-    """pass@1, pass@2, ..., maj@k and format, those that are there."""
+    """pass@1, greedy, pass@2, ..., maj@k and format, those that are there."""
     found = {key for m in measurements for key, value in m.items() if isinstance(value, int | float)}
     ranked = sorted(
         (key for key in found if re.fullmatch(r"(pass|maj)@\d+", key)),
         key=lambda key: (key.startswith("maj"), int(key.split("@")[1])),
     )
+    if "greedy" in found:
+        ranked.insert(ranked.index("pass@1") + 1 if "pass@1" in ranked else 0, "greedy")
     return ranked + [key for key in ("format", "right_given_format") if key in found]
 
 
@@ -152,7 +167,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
     """pass@1 by difficulty, before and after; None where there is one difficulty only."""
     panels = []
     for group in groups:
-        levels = sorted({int(d) for m in measured(group, "after") for d in m.get("by_difficulty", {}) if d.isdigit()})
+        levels = sorted({int(d) for m in measured(group, "after") for d in m["by_difficulty"]})
         series = []
         for when, kind, shift in (("before", "open points", -0.12), ("after", "points", 0.12)):
             points = []
@@ -180,8 +195,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
 
 def _at(level: int, measurements: list[dict]) -> list[dict]:
     """What was measured at one difficulty."""
-    found = [m.get("by_difficulty", {}).get(str(level), {}) for m in measurements]
-    return [m for m in found if "pass@1" in m]
+    return [part for m in measurements if (part := m["by_difficulty"].get(str(level)))]
 
 
 def outcome_figure(groups: list[Group]) -> Figure | None:
@@ -189,9 +203,9 @@ def outcome_figure(groups: list[Group]) -> Figure | None:
     panels = []
     for group in groups:
         lines = [
-            curves.plain(curves.smooth(curves.table(group, metric).mean(axis=1)), name, shade, kind="area", width=0.6)
+            curves.plain(values, name, shade, kind="area", width=0.6)
             for metric, name, shade in OUTCOMES
-            if group.has(metric)
+            if len(values := curves.mean(curves.table(group, metric)))
         ]
         if lines:
             panels.append(Panel(f"Outcomes, {group.name}", STEP, SHARE, lines, (0.0, 1.0)))
@@ -215,26 +229,29 @@ def outcome_figure(groups: list[Group]) -> Figure | None:
 def _outcome_title(main: Group) -> str:
     if not main.has("outcome/right_given_format"):
         return "Format and correctness"
-    values = curves.smooth(curves.table(main, "outcome/right_given_format").mean(axis=1))
-    wrong = curves.smooth(curves.table(main, "outcome/format_wrong").mean(axis=1))
-    text = f"Right among the well-formed: {values.iloc[0]:.2f} at the start, {values.iloc[-1]:.2f} at the end"
-    return text + (f"; wrong format: {wrong.iloc[0]:.2f}, then {wrong.iloc[-1]:.2f}" if len(wrong) else "")
+    text = gains.over_training("Right among the well-formed", curves.table(main, "outcome/right_given_format"))
+    wrong = curves.table(main, "outcome/format_wrong")
+    return text if wrong.empty else f"{text}. {gains.over_training('Wrong format', wrong)}"
 
 
 def results_table(groups: list[Group]) -> list[dict]:
-    """A row for each group: text by column."""
+    """A row for each group, all with the same columns: text, or before and after; "" where there is nothing."""
     rows = []
+    keys = held_out_keys([m for group in groups for m in measured(group, "after") or measured(group, "before")])
+    best = [[key for key in keys if key.startswith(kind)][-1:] for kind in ("pass@", "maj@")]
+    shown = dict.fromkeys(["pass@1", *(["greedy"] if "greedy" in keys else []), *best[0], *best[1]])
     for group in groups:
-        before, after = measured(group, "before"), measured(group, "after")
-        keys = held_out_keys(after or before)
-        largest = [key for key in keys if key.startswith("pass@")][-1:]
+        after = measured(group, "after")
+        before = [
+            run.before for run in group.runs if run.before and (run.after or not after)
+        ]  # means of the same seeds
         row = {"runs": group.name + (" (control)" if group.control else ""), "seeds": _seeds(group.runs)}
-        for key in ["pass@1", *[k for k in largest if k != "pass@1"], "format", "mean_length"]:
+        for key in [*shown, "format", "mean_length"]:
             digits = 1 if key == "mean_length" else 3
             row[key] = [spread([m[key] for m in ms if key in m], digits) for ms in (before, after)]
         row["steps"] = numbers({run.last_step for run in group.runs})
-        seconds = [(run.summary.get("seconds") or {}).get("total") for run in group.runs]
-        row["minutes"] = spread([s / 60 for s in seconds if isinstance(s, int | float)], 0)
+        seconds = [run.seconds["total"] for run in group.runs if "total" in run.seconds]
+        row["minutes"] = spread([s / 60 for s in seconds], 0)
         rows.append(row)
     return rows
 

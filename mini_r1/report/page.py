@@ -15,26 +15,11 @@ from plotly.offline import get_plotlyjs
 
 from mini_r1.plots import draw_figure
 from mini_r1.report import aha, conduct, learning, rollouts, samples, words
-from mini_r1.report.figures import Figure, colour, dash
+from mini_r1.report.figures import Figure
 from mini_r1.report.plotly_charts import chart
-from mini_r1.report.runs import Group, group_name, read_run
+from mini_r1.report.runs import Group
 
 HERE = Path(__file__).parent
-
-
-def group_runs(folders: list[Path], beside: list[Path]) -> list[Group]:
-    """The runs in `folders`, what the report is about, and their controls, in groups that share a recipe.
-
-    Raises:
-        RecipeError: for a folder that cannot be read, or holds other runs instead of one.
-    """
-    groups: dict[tuple[str, bool], Group] = {}
-    for folder in dict.fromkeys([*folders, *beside]):
-        control = folder not in folders
-        name, i = group_name(folder), len(groups)
-        group = groups.setdefault((name, control), Group(name, [], colour(i), dash(i), control))
-        group.runs.append(read_run(folder))
-    return list(groups.values())
 
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
@@ -62,10 +47,14 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
         headline=words.headline(groups),
         doubt=words.doubt(groups),
         groups=groups,
-        rows=learning.results_table(groups),
+        rows=(rows := learning.results_table(groups)),
+        columns=list(dict.fromkeys(column for row in rows for column in row)),
         figures=figures,
         moments=moments,
-        aha_title=words.aha_title([c for m in moments if not m["control"] for c in m["candidates"]]),
+        aha_title=words.aha_title(
+            [c for m in moments if not m["control"] for c in m["candidates"]],
+            any(m["tested"] for m in moments if not m["control"]),
+        ),
         counts=counts,
         runs=[(run, words.facts(run)) for run in runs],
         notes=[(run.name, note) for run in runs for note in dict.fromkeys(run.notes)],
@@ -73,7 +62,7 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
     )
     output.mkdir(parents=True, exist_ok=True)
     path = output / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="replace")  # a lone surrogate, as of a damaged manifest
     return path
 
 
@@ -101,7 +90,8 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
                 aha.add_pairs(candidates, run, files)
             if run.metrics and run.stage != "sft":
                 figure = aha.levels_figure(run, candidates, group.colour)
-                moments.append({"run": run, "candidates": candidates, "figure": figure, "control": group.control})
+                moment = {"run": run, "candidates": candidates, "figure": figure, "control": group.control}
+                moments.append(moment | {"tested": aha.has_tests(run, accuracy)})
             for row in samples.choose(files, int(samples.ROLLOUTS * share)):
                 records.append(samples.record(row, run.name, "training"))
             for problem, rows in samples.held_out(run, int(samples.PAIRS * share)):

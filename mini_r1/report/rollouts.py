@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+TEXTS = ("prompt", "completion")
 NOT_REWARDS = frozenset(
     {"step", "prompt", "completion", "advantage", "difficulty", "right", "well_formed", "tokens", "cut_off", "prefill"}
     | {"row", "problem", "sample", "vote", "outcome"}
@@ -67,17 +68,51 @@ def read_parquet(path: Path, columns: list[str] | None = None, filters: list | N
 
 
 def index(folder: Path) -> Rollouts:
-    """The files of `folder`/completions by step, from their footers alone: a fraction of a millisecond each."""
-    rollouts = Rollouts([])
+    """The files of `folder`/completions by step, from their footers alone: a fraction of a millisecond each.
+
+    Where one rollout serves several steps, the trainer writes its completions again at each of them: only the first is
+    kept. Two files may hold the same where the sizes in their footers agree; only then their bytes are compared.
+    """
+    rollouts, found = Rollouts([]), []
     for path in sorted((folder / "completions").glob("*.parquet")):
         try:
             meta = pq.read_metadata(path)
             if meta.num_rows and "completion" in meta.schema.names:
-                rollouts.files.append(RolloutFile(path, _step(path, meta), meta.num_rows, tuple(meta.schema.names)))
+                file = RolloutFile(path, _step(path, meta), meta.num_rows, tuple(meta.schema.names))
+                found.append((file, _places(meta)))
         except (pa.ArrowException, OSError):
             rollouts.damaged.append(path.name)
-    rollouts.files.sort(key=lambda file: file.step)
+    kept_places, kept_bytes = [], None
+    for file, places in sorted(found, key=lambda pair: pair[0].step):
+        texts = None
+        if rollouts.files and [size for _, size in places] == [size for _, size in kept_places]:
+            kept_bytes = kept_bytes or _bytes(rollouts.files[-1].path, kept_places)
+            texts = _bytes(file.path, places)
+            if texts and texts == kept_bytes and file.rows == rollouts.files[-1].rows:
+                continue
+        rollouts.files.append(file)
+        kept_places, kept_bytes = places, texts
     return rollouts
+
+
+def _places(meta: pq.FileMetaData) -> list[tuple[int, int]]:
+    """(offset, size), in bytes, of what is stored of the prompts and completions."""
+    found = []
+    for i in (meta.schema.names.index(name) for name in TEXTS if name in meta.schema.names):
+        for group in range(meta.num_row_groups):
+            chunk = meta.row_group(group).column(i)
+            start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+            found.append((start, chunk.total_compressed_size))
+    return found
+
+
+def _bytes(path: Path, places: list[tuple[int, int]]) -> bytes | None:
+    """These parts of a file as they are stored: one writer stores equal texts as equal bytes, and they are cheap."""
+    try:
+        with path.open("rb") as file:
+            return b"".join(file.read(size) for start, size in places if file.seek(start) == start)
+    except OSError:
+        return None
 
 
 def _step(path: Path, meta: pq.FileMetaData) -> int:

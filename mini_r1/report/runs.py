@@ -26,6 +26,7 @@ class ReportedRun:
         summary, manifest: empty where missing or damaged.
         recipe: text of its resolved recipe, or "".
         notes: sentences on what is missing or damaged.
+        before_of: the run whose `before` this one shares, or "".
     """
 
     folder: Path
@@ -39,6 +40,13 @@ class ReportedRun:
     manifest: dict
     recipe: str
     notes: list[str] = field(default_factory=list)
+    before_of: str = ""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What took how long; what is damaged is left out."""
+        found = self.summary.get("seconds")
+        return {k: v for k, v in found.items() if _is_number(v)} if isinstance(found, dict) else {}
 
     @property
     def finished(self) -> bool:
@@ -79,20 +87,24 @@ def seeds_of(recipe: str) -> list[Path]:
     """
     load_yaml(Path(recipe))
     stem = Path(recipe).stem
-    seeds = [folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*") if folder.is_dir()]
-    folders = [Path("runs") / f"{stem}-s{seed}" for seed in sorted(filter(str.isdigit, seeds), key=int)]
+    folders = seed_folders(stem)
     if not folders:
         raise RecipeError(f"no run of it in runs/; first run: make train-{stem}", file=recipe)
     return folders
 
 
-def group_name(folder: Path) -> str:
-    """What the seeds of one recipe share: runs/study-s2/grpo is of study/grpo."""
-    return re.sub(r"-s\d+(?=/|$)", "", _name(folder))
+def seed_folders(stem: str) -> list[Path]:
+    """The folders runs/STEM-s<digits>, by seed; others, such as runs/STEM-s1.old-1, are no runs of it."""
+    seeds = {folder: folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*")}
+    folders = [folder for folder, seed in seeds.items() if seed.isdecimal() and folder.is_dir()]
+    return sorted(folders, key=lambda folder: int(seeds[folder]))
 
 
-def read_run(folder: Path) -> ReportedRun:
+def read_run(folder: Path, name: str | None = None) -> ReportedRun:
     """Everything about a run but its texts.
+
+    Args:
+        name: what to call it; by default its path below runs/.
 
     Raises:
         RecipeError: where there is no such folder, it cannot be read, or it holds other runs instead of one.
@@ -103,7 +115,7 @@ def read_run(folder: Path) -> ReportedRun:
         raise RecipeError(f"cannot be read: {error.strerror}; expected a run directory", file=str(folder)) from error
     notes: list[str] = []
     summary = _read_map(folder / "summary.json", notes, "the run has not finished") or {}
-    stages = [stage["name"] for stage in summary.get("stages", []) if (folder / str(stage.get("name"))).is_dir()]
+    stages = [name for name in _stage_names(summary.get("stages"), notes) if (folder / name).is_dir()]
     if stages and not summary.get("after"):
         raise RecipeError(f"holds a pipeline's runs, name one: {', '.join(stages)}", file=str(folder))
     stage = str(summary.get("stage", ""))
@@ -116,19 +128,26 @@ def read_run(folder: Path) -> ReportedRun:
     after = summary.get("after")
     if summary and not after and stage != "build":
         notes.append("summary.json has no measurement after training.")
-    for when in ("before", "after") if stage == "r1_grpo" else ("after",):
-        if not (folder / f"evaluation/{when}.parquet").exists() and stage in ("r1_grpo", "evaluate"):
+    ended = "summary.json" in inside
+    measured = {"before": stage == "r1_grpo" and before, "after": stage in ("r1_grpo", "evaluate") and ended}
+    for when in measured:
+        if measured[when] and not (folder / f"evaluation/{when}.parquet").exists():
             notes.append(f"evaluation/{when}.parquet is missing: the held-out answers were not kept.")
     manifest = _read_map(folder / "manifest.json", notes, "versions, commit and hardware are unknown") or {}
-    seed = summary.get("seed", manifest.get("seed"))
-    if seed is None and (found := re.search(r"-s(\d+)(/|$)", _name(folder))):
-        seed = int(found[1])
+    name = name or short_name(folder)
+    seeds = [seed for source in (summary, manifest) if type(seed := source.get("seed")) is int]
+    if not seeds and (found := re.search(r"-s(\d+)(/|$)", name)):
+        seeds = [int(found[1])]
     recipe = _read_text(folder / "recipe.yaml", notes, "the settings are unknown")
     before, after = (_measured(m, notes) for m in (before, after))
-    return ReportedRun(folder, _name(folder), seed, stage, metrics, before, after, summary, manifest, recipe, notes)
+    if not isinstance(summary.get("seconds", {}), dict):
+        notes.append("summary.json, seconds: damaged; left out.")
+    seed = seeds[0] if seeds else None
+    return ReportedRun(folder, name, seed, stage, metrics, before, after, summary, manifest, recipe, notes)
 
 
-def _name(folder: Path) -> str:
+def short_name(folder: Path) -> str:
+    """The folder's path below the last runs/ in it, else its name."""
     parts = folder.absolute().parts
     if "runs" in parts[:-1]:
         return "/".join(parts[len(parts) - parts[::-1].index("runs") :])
@@ -179,11 +198,46 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _stage_names(stages: object, notes: list[str]) -> list[str]:
+    """The names of a pipeline's stages."""
+    if stages is None:
+        return []
+    found = stages if isinstance(stages, list) else [stages]
+    names = [name for stage in found if isinstance(stage, dict) and isinstance(name := stage.get("name"), str) and name]
+    if len(names) < len(found):
+        notes.append("summary.json, stages: damaged; left out.")
+    return names
+
+
 def _measured(values: object, notes: list[str]) -> dict | None:
-    if values is not None and not (isinstance(values, dict) and _is_number(values.get("pass@1"))):
+    """A held-out measurement less what is damaged in it, always with `intervals` and `by_difficulty`."""
+    if values is None:
+        return None
+    if not (isinstance(values, dict) and _is_number(values.get("pass@1"))):
         notes.append("A held-out measurement has no pass@1; it is left out.")
         return None
-    return values
+    kept = {name: value for name, value in values.items() if _is_number(value)}
+    kept["intervals"] = {name: pair for name, pair in _items(values.get("intervals")) if _is_interval(pair)}
+    parts = {name: part for name, part in _items(values.get("by_difficulty")) if name.isdecimal()}
+    kept["by_difficulty"] = {
+        name: {key: value for key, value in part.items() if (_is_interval if key == "interval" else _is_number)(value)}
+        for name, part in parts.items()
+        if isinstance(part, dict) and _is_number(part.get("pass@1"))
+    }
+    whole = {"intervals": len(_items(values.get("intervals"))), "by_difficulty": len(parts)}
+    lost = [name for name in whole if name in values and not isinstance(values[name], dict)]
+    lost += [name for name, count in whole.items() if len(kept[name]) < count]
+    if lost:
+        notes.append(f"A held-out measurement, {', '.join(lost)}: damaged in part or whole; left out.")
+    return kept
+
+
+def _items(values: object) -> list[tuple]:
+    return list(values.items()) if isinstance(values, dict) else []
+
+
+def _is_interval(values: object) -> bool:
+    return isinstance(values, list) and len(values) == 2 and all(map(_is_number, values)) and values[0] <= values[1]
 
 
 def _read_text(path: Path, notes: list[str], meaning: str) -> str:

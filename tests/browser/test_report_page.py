@@ -6,7 +6,8 @@ import shutil
 import pytest
 from run_writer import write_run
 
-from mini_r1.report.page import group_runs, write_page
+from mini_r1.report.groups import group_runs
+from mini_r1.report.page import write_page
 
 pytestmark = pytest.mark.browser
 FLAGS = [
