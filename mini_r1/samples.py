@@ -29,16 +29,18 @@ def write_samples(
     tokens: list[int],
     rewards: list[dict[str, float]],
 ) -> None:
-    """Write `samples/step-00020.txt`: the first right and the first wrong completions, with verdict, reason, rewards.
+    """Write `samples/step-00020.txt`: some right and some wrong completions, each of another problem, with the reason.
 
     Args:
         graded: `Grader.grade`'s columns.
         rewards: name -> reward, of each completion.
     """
-    right = [i for i, value in enumerate(graded["right"]) if value][:OF_EACH]
-    wrong = [i for i, value in enumerate(graded["right"]) if value is False][:OF_EACH]
+    right, wrong = {}, {}  # of different problems
+    for i, value in enumerate(graded["right"]):
+        if value is not None:
+            (right if value else wrong).setdefault(prompts[i], i)
     blocks = []
-    for i in right + wrong:
+    for i in [*right.values()][:OF_EACH] + [*wrong.values()][:OF_EACH]:
         numbers = ", ".join(f"{name} {value:g}" for name, value in rewards[i].items())
         why = explain(graded["prefill"][i] + completions[i], json.loads(graded["row"][i]))
         blocks.append(f"===== step {step}, {tokens[i]} tokens, {numbers}\n===== {why}\n{prompts[i]}{completions[i]}\n")
