@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
-from mini_r1.arguments import RecipeArguments
+from mini_r1.arguments import EvaluateArguments, RecipeArguments
 from mini_r1.errors import RecipeError
 from mini_r1.recipe_keys import COSMETIC, SUCCESSORS, check_values
 
@@ -126,7 +126,7 @@ def test_every_default_passes(config):
 
 
 def test_successors_are_gone_and_their_advice_exists():
-    known = {each.name for config in (*TYPES, SFTConfig) for each in dataclasses.fields(config)}
+    known = {each.name for config in (*TYPES, EvaluateArguments, SFTConfig) for each in dataclasses.fields(config)}
     for key, advice in SUCCESSORS.items():
         assert key not in known, key
         successor = re.match(r"use (\w+)", advice)
