@@ -66,11 +66,11 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    drawn = sampler.sampling
-    result = measure(run.folder, "after", problems, sampler, Grader(task))
+    drawn, grader = sampler.sampling, Grader(task)
+    result = measure(run.folder, "after", problems, sampler, grader)
     if args.measure_greedy and not drawn.greedy:
         sampler.sampling = greedy(drawn)
-        most_likely = measure(run.folder, "greedy", problems, sampler, Grader(task))
+        most_likely = measure(run.folder, "greedy", problems, sampler, grader)
         if run.main_process:
             result["greedy"] = most_likely["pass@1"]
             result["intervals"]["greedy"] = most_likely["intervals"]["pass@1"]

@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # tests run offline; transformers and datasets read this once, when imported
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+import contextlib
+import functools
 import runpy
 import sys
 from pathlib import Path
@@ -71,3 +73,27 @@ def build(small_model_dir, tiny_tokenizer, tiny_rows, tmp_path):
         )
 
     return build
+
+
+@pytest.fixture
+def serve():
+    """`serve(script, ...)`: a `Scripted` server that runs until the test is over."""
+    from scripted_server import Scripted
+
+    with contextlib.ExitStack() as running:
+
+        def start(*args, **kwargs) -> Scripted:
+            server = Scripted(*args, **kwargs)
+            running.callback(server.end)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def sampler(tiny_tokenizer, monkeypatch):
+    """`sampler(url, ...)`, see `make_sampler`."""
+    from scripted_server import make_sampler
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return functools.partial(make_sampler, tiny_tokenizer)

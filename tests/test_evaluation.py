@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from scripted_server import Scripted
 
 import tasks
 from mini_r1.evaluation import measure
@@ -20,7 +19,6 @@ from mini_r1.grading import Grader
 from mini_r1.kept import Kept
 from mini_r1.sampling import Completion, Sampling
 from mini_r1.sampling.hf import HFSampler
-from mini_r1.sampling.server import ServerSampler
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """
@@ -186,7 +184,7 @@ def test_a_small_batch_in_several_turns_and_another_share(small_model_dir, tiny_
         assert 1 <= completion.tokens <= 8 and (completion.tokens == 8 or not completion.cut_off)
 
 
-def test_a_server_of_known_accuracy_is_in_its_interval(tiny_tokenizer, tiny_rows, tmp_path):
+def test_a_server_of_known_accuracy_is_in_its_interval(serve, sampler, tiny_tokenizer, tiny_rows, tmp_path):
     """A scripted server that is right with probability 0.7, estimated 100 times at 95%."""
     p, task = 0.7, tasks.get("countdown")
     row = tiny_rows[0]
@@ -203,12 +201,10 @@ def test_a_server_of_known_accuracy_is_in_its_interval(tiny_tokenizer, tiny_rows
         choices = [{"index": i, "text": text, "finish_reason": "stop"} for i, text in enumerate(texts)]
         return 200, {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 9 * len(texts)}}
 
-    server, inside, grader = Scripted(answer), 0, Grader(task)
-    sampler = ServerSampler(server.url, Sampling(2, 32, 1.0, 1.0, 0, None, 1.0, 0), tiny_tokenizer)
+    inside, grader, asking = 0, Grader(task), sampler(serve(answer).url)
     for seed in range(100):
-        sampler.sampling = replace(sampler.sampling, seed=seed)
-        result = measure(tmp_path / str(seed), "after", rows, sampler, grader)
+        asking.sampling = replace(asking.sampling, seed=seed)
+        result = measure(tmp_path / str(seed), "after", rows, asking, grader)
         low, high = result["intervals"]["pass@1"]
         inside += low <= p <= high
-    server.end()
     assert inside >= 93

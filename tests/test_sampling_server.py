@@ -1,37 +1,15 @@
 """ServerSampler against a real HTTP server that follows a script: every protocol, and many problems at a time."""
 
-import contextlib
-import functools
 import threading
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from scripted_server import PROMPTS, RIGHT, WRONG, Scripted, collect, expected, make_sampler, texts
+from scripted_server import PROMPTS, RIGHT, WRONG, collect, expected, texts
 
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import prompt_ids
 from mini_r1.sampling import problem_seed
-
-
-@pytest.fixture
-def serve():
-    """`serve(script, ...)`: a `Scripted` server that runs until the test is over."""
-    with contextlib.ExitStack() as running:
-
-        def start(*args, **kwargs) -> Scripted:
-            server = Scripted(*args, **kwargs)
-            running.callback(server.end)
-            return server
-
-        yield start
-
-
-@pytest.fixture
-def sampler(tiny_tokenizer, monkeypatch):
-    """`sampler(url, ...)`, see `make_sampler`."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    return functools.partial(make_sampler, tiny_tokenizer)
 
 
 def test_token_ids_where_the_server_takes_them(serve, sampler, tiny_tokenizer):

@@ -1,36 +1,14 @@
 """ServerSampler and a real HTTP server that is busy, lost, garbled or not the right one; and what is said of it."""
 
-import contextlib
-import functools
 import threading
 
 import pytest
-from scripted_server import PROMPTS, Scripted, collect, expected, make_sampler, texts
+from scripted_server import PROMPTS, collect, expected, texts
 
 from mini_r1.errors import RecipeError
 from mini_r1.sampling import problem_seed
 
 KEY = "sk-secret-0123456789"
-
-
-@pytest.fixture
-def serve():
-    """`serve(script, ...)`: a `Scripted` server that runs until the test is over."""
-    with contextlib.ExitStack() as running:
-
-        def start(*args, **kwargs) -> Scripted:
-            server = Scripted(*args, **kwargs)
-            running.callback(server.end)
-            return server
-
-        yield start
-
-
-@pytest.fixture
-def sampler(tiny_tokenizer, monkeypatch):
-    """`sampler(url, ...)`, see `make_sampler`."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    return functools.partial(make_sampler, tiny_tokenizer)
 
 
 def test_another_tokenizer_on_the_server(serve, sampler):
