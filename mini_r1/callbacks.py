@@ -87,18 +87,30 @@ class MarkCheckpoints(TrainerCallback):
             mark(Path(args.output_dir) / f"{PREFIX}-{state.global_step}", self.seconds())
 
 
-class AtBegin(TrainerCallback):
-    """Calls a function once the model is wrapped for training, before the first step.
-
-    What needs the model earlier, such as a first measurement, belongs here: DeepSpeed and FSDP wrap a model only once,
-    for evaluation or for training.
-    """
-
+class _AtBegin(TrainerCallback):
     def __init__(self, function: Callable[[], None]):
         self.function = function
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.function()
+
+
+class _AtEnd(TrainerCallback):
+    def __init__(self, function: Callable[[], None]):
+        self.function = function
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.function()
+
+
+def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> None:
+    """Call `begin` before the first step and `end` after the last one, both with the model wrapped and trackers open.
+
+    DeepSpeed and FSDP wrap a model only once, for evaluation or for training. Trackio's run is closed when the training
+    ends, and logging to it afterwards is an error.
+    """
+    trainer.add_callback(_AtBegin(begin))  # behind the trackers, which open theirs
+    trainer.callback_handler.callbacks.insert(0, _AtEnd(end))  # before them
 
 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:

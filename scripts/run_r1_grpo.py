@@ -79,7 +79,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.callbacks import AtBegin, add_callbacks
+    from mini_r1.callbacks import add_callbacks, at_the_ends
     from mini_r1.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
     from mini_r1.grading import Grader
     from mini_r1.guards import Guards
@@ -107,6 +107,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
     )
     # without a checkpoint it is measured anew, so that the log begins with it, as that of an uninterrupted run
     before = run.read("before.json") if run.checkpoint else None
+    after, seconds = None, 0.0
 
     def begin() -> None:
         nonlocal before
@@ -121,14 +122,17 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         run.restart_clock()
         seed_processes(training.seed)  # the same draws whether or not the measurement was made in this attempt
 
-    trainer.add_callback(AtBegin(begin))
+    def end() -> None:
+        nonlocal after, seconds
+        seconds = run.seconds()
+        if test_set is not None:
+            run.say(f"measuring the same {len(test_set)} problems after training")
+            after = trainer.measure(training.seed, "after")
+
+    at_the_ends(trainer, begin, end)
     add_callbacks(trainer, run.seconds)
     trainer.add_callback(Guards(trainer, args.guards))
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    seconds = run.seconds()
-    if test_set is not None:
-        run.say(f"measuring the same {len(test_set)} problems after training")
-    after = trainer.measure(training.seed, "after") if test_set is not None else None
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
     end_processes(trainer.accelerator)
