@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 LENGTH = "completions/mean_length"
+LEGEND_LETTERS = 80  # in one line below a panel
 
 
 def read_history(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -70,15 +71,15 @@ def _draw(axis, histories: list[dict], metric: str, label: str) -> None:
 
 
 def draw_figure(figure, output: Path) -> None:
-    """A figure of the report (`mini_r1.report.figures.Figure`) as a PNG, its panels in rows of two.
+    """A figure of the report (`mini_r1.report.figures.Figure`) as a PNG: up to three panels in a row, else rows of two.
 
     Args:
         output: the file; its folder is made.
     """
-    across = min(2, len(figure.panels))
+    across = len(figure.panels) if len(figure.panels) <= 3 else 2
     down = -(-len(figure.panels) // across)
-    width = 11 if across == 2 else 8
-    drawing, axes = plt.subplots(down, across, figsize=(width, 3.5 * down), constrained_layout=True, squeeze=False)
+    size = ({1: 8, 2: 11, 3: 14}[across], 3.5 * down)
+    drawing, axes = plt.subplots(down, across, figsize=size, constrained_layout=True, squeeze=False)
     for axis in axes.flat[len(figure.panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes.flat, figure.panels, strict=False):
@@ -122,8 +123,11 @@ def _draw_panel(axis, panel) -> None:
         axis.set_xticks(list(panel.ticks), [_no_math(text) for text in panel.ticks.values()])
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if sum(series.in_legend for series in panel.series) > 1:
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize="small")
+    names = [series.name for series in panel.series if series.in_legend]
+    if len(names) > 1:
+        columns = min(3, max(1, LEGEND_LETTERS // (max(map(len, names)) + 8)))  # 8: for the sign beside a name
+        below = -0.2 if not any("\n" in text for text in panel.ticks.values()) else -0.26
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns, frameon=False, fontsize="small")
 
 
 def _no_math(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mini_r1.report import aha, curves, gains, learning, page, rollouts, words
+from mini_r1.report import aha, curves, gains, learning, overview, page, rollouts, words
 from mini_r1.report.groups import group_runs
 from mini_r1.report.runs import read_run, seed_folders
 
@@ -113,7 +113,7 @@ def test_table_has_one_list_of_columns(tmp_path):
     html = page.write_page(groups, "t", tmp_path / "report").read_text()
     body = html[html.index("<tbody>") : html.index("</tbody>")]
     assert body.count('data-label="pass@8"') == body.count('data-label="greedy"') == 2
-    (panel,) = [p for p in learning.held_out_figure(groups, "").panels if p.title == "new"]
+    (panel,) = [p for p in learning.held_out_figure(groups).panels if p.title == "new"]
     assert list(panel.ticks.values()) == ["pass@1", "greedy", "pass@8", "maj@8", "format"]
 
 
@@ -195,6 +195,15 @@ def test_notes_of_a_running_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("metric", "stage"), [("reward", "r1_grpo"), ("mean_token_accuracy", "sft"), ("train_loss", "")]
+)
+def test_a_running_run_shows_its_kind_in_its_log(tmp_path, metric, stage):
+    folder = write(tmp_path / "x-s1")
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 0.1, metric: 0.5}) + "\n")
+    assert read_run(folder).stage == stage
+
+
+@pytest.mark.parametrize(
     ("damage", "note"),
     [
         ({"after": measured(0.5, intervals=None)}, "intervals: damaged"),
@@ -220,7 +229,29 @@ def test_damaged_summary(tmp_path, damage, note):
     assert note in " ".join(run.notes)
     assert learning.results_table(groups)[0]["seeds"] == "1"
     assert words.headline(groups) and words.doubt(groups) and words.facts(run)
-    assert bool(page.figures_of(groups)["learned"]) == (damage.get("after") != [1])
+    drawn = {figure.key for figure in page.figures_of(groups)["learned"]}
+    assert ("held-out" in drawn) == (damage.get("after") != [1])
+
+
+def test_overview_of_all_groups(tmp_path):
+    """Training beside the control, and every seed before and after; a supervised control has points, but no curve."""
+    start = "model_name_or_path: base\n"
+    folders = [tmp_path / name for name in ("x-s1", "x-s2", "x-random-s1", "x-sft-s1")]
+    for folder, after in zip(folders[:3], (0.8, 0.9, 0.2), strict=True):
+        seed = int(folder.name[-1])
+        summary = {"stage": "r1_grpo", "before": measured(0.3), "after": measured(after), "seed": seed}
+        write(folder, 20, lambda step, after=after: after, summary=summary, recipe=start)
+    trained(folders[3], None, measured(0.4), 1, "sft", start)
+    groups = group_runs(folders[:2], folders[2:])
+    figure = overview.overview_figure(groups, "it rose")
+    training, held_out, *_ = figure.panels
+    assert [series.name for series in training.series] == ["x", "x-random"]
+    assert list(held_out.ticks.values()) == ["x", "x-random", "x-sft"]
+    assert [len(series.x) for series in held_out.series] == [2, 2, 1, 1, 1, 1]
+    assert [series.y.tolist() for series in held_out.series[1::2]] == [[0.8, 0.9], [0.2], [0.4]]
+    assert [series.name for series in held_out.series if series.in_legend] == ["before", "after"]
+    assert "x-sft-s1 from x-s1" in figure.says
+    assert overview.overview_figure(group_runs([write(tmp_path / "y-s1", 0)], []), "") is None
 
 
 def test_damaged_manifest(tmp_path):
@@ -240,7 +271,7 @@ def test_supervised_control_shares_the_before_of_its_model(tmp_path, seed, model
     control = trained(tmp_path / f"y-s{seed}", None, measured(0.4, n=n), seed, "sft", start(model))
     groups = group_runs([main], [control])
     assert (groups[1].runs[0].before is not None) == shared
-    assert ("y-s1 from x-s1" in learning.held_out_figure(groups, "").says) == shared
+    assert ("y-s1 from x-s1" in learning.held_out_figure(groups).says) == shared
     assert learning.results_table(groups)[1]["pass@1"] == ["0.300" if shared else "", "0.400"]
 
 

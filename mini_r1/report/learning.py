@@ -1,6 +1,5 @@
 """The figures and tables on whether it learned, and which reward did what."""
 
-import dataclasses
 import re
 
 import numpy as np
@@ -53,34 +52,28 @@ def measured(group: Group, when: str) -> list[dict]:
 
 
 def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
-    """Each reward of the first group, and where there are controls, accuracy of all groups."""
-    panels, main = [], groups[0]
+    """Each reward of the first group."""
+    main = groups[0]
     names = reward_names(main)
     lines = [
         curves.curve(main, f"rewards/{name}/mean", name.replace("_", " "), colour(i), dash(i))
         for i, name in enumerate(names)
     ]
     lines = [line for line in lines if line]
-    if lines:
-        panels.append(Panel(f"Rewards of {main.name}", STEP, "mean reward of the rollouts", lines, _unit(lines)))
-    metric, label = accuracy_metric(groups)
-    beside = across(groups, metric, "Beside its controls", label)
-    if beside and len(groups) > 1 and len(beside.series) > 1:
-        panels.append(dataclasses.replace(beside, y_range=_unit(beside.series)))
-    if not panels:
+    if not lines:
         return None
     return Figure(
         "rewards",
         f"Rewards in training: {headline}",
-        panels,
+        [Panel(f"Rewards of {main.name}", STEP, "mean reward of the rollouts", lines, unit_range(lines))],
         f"Mean of each reward function over the completions of a step. {SMOOTHED}",
         "These are training problems, other ones at each step and sampled at the training temperature. A rising reward "
         "is not yet a gain on problems that were held out, and a reward may rise because it can be tricked.",
-        wide=len(panels) == 1,
+        wide=True,
     )
 
 
-def _unit(lines: list[Series]) -> tuple[float, float] | None:
+def unit_range(lines: list[Series]) -> tuple[float, float] | None:
     """The y axis from 0 to 1 where all values lie there: then steps and runs can be compared by eye."""
     return (0.0, 1.03) if all(line.reach[0] >= 0 and line.reach[1] <= 1 for line in lines) else None
 
@@ -92,7 +85,7 @@ def across(groups: list[Group], metric: str, title: str, y_label: str, y_range=N
     return Panel(title, STEP, y_label, lines, y_range) if lines else None
 
 
-def held_out_figure(groups: list[Group], headline: str) -> Figure | None:
+def held_out_figure(groups: list[Group]) -> Figure | None:
     """pass@1, pass@k, maj@k and format of every seed before and after, with 95% intervals; a panel for each group."""
     panels = []
     for group in groups:
@@ -104,22 +97,35 @@ def held_out_figure(groups: list[Group], headline: str) -> Figure | None:
             panels.append(Panel(group.name, "", "share", series, (0.0, 1.03), ticks))
     if not panels:
         return None
-    problems = {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
     drawn = " ".join(tick for panel in panels for tick in panel.ticks.values())
     explained = "".join(f"{text} " for sign, text in EXPLAINED.items() if sign in drawn)
-    whiskers = any(m.get("intervals") for group in groups for m in measured(group, "after"))
-    borrowed = [f"{run.name} from {run.before_of}" for group in groups for run in group.runs if run.before_of]
-    taken_over = f"Before, taken over as both start from the same model: {', '.join(borrowed)}. " if borrowed else ""
     return Figure(
         "held-out",
-        f"Held-out problems: {headline}",
+        f"Every seed, before and after training, on {problems_of(groups)} held-out problems",
         panels,
-        f"Each point is one seed, measured on {numbers(problems)} held-out problems, before training (open) and after "
-        f"(filled). {explained}{taken_over}"
-        + ("Whiskers are 95% intervals, by resampling the problems." if whiskers else "No intervals were recorded."),
+        f"{how_measured(groups)} {explained}".strip(),
         "An interval covers the choice of problems only: not the choice of seed, prompt or sampling temperature. Two "
         "seeds that differ by less than their intervals are not told apart.",
         wide=max(len(panel.ticks) for panel in panels) > 6,
+    )
+
+
+def problems_of(groups: list[Group]) -> str:
+    """How many held-out problems were measured, as text."""
+    return numbers(
+        {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
+    )
+
+
+def how_measured(groups: list[Group]) -> str:
+    """Sentences on the points of held-out measurements."""
+    borrowed = [f"{run.name} from {run.before_of}" for group in groups for run in group.runs if run.before_of]
+    taken_over = f" Before, taken over as both start from the same model: {', '.join(borrowed)}." if borrowed else ""
+    whiskers = any(m.get("intervals") for group in groups for m in measured(group, "after"))
+    intervals = "Whiskers are 95% intervals, by resampling the problems" if whiskers else "No intervals were recorded"
+    return (
+        f"Each point is one seed, measured on {problems_of(groups)} held-out problems, before training (open) and "
+        f"after (filled).{taken_over} {intervals}."
     )
 
 
@@ -146,10 +152,10 @@ def _points(group: Group, when: str, kind: str, keys: list[str]) -> Series | Non
                 points.append((i + spread + (-0.15 if when == "before" else 0.15), m[key], low, high))
     if not points:
         return None
-    return _series(points, group, when, kind)
+    return measured_points(points, group, when, kind)
 
 
-def _series(points: list[tuple], group: Group, when: str, kind: str) -> Series:
+def measured_points(points: list[tuple], group: Group, when: str, kind: str) -> Series:
     """Of (x, y, low, high); without whiskers where all of them have no length."""
     x, y, low, high = np.array(points, dtype=float).T
     ends = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
@@ -177,7 +183,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
                     low, high = m.get("interval") or (m["pass@1"], m["pass@1"])
                     points.append((i + shift + spread, m["pass@1"], low, high))
             if points:
-                series.append(_series(points, group, when, kind))
+                series.append(measured_points(points, group, when, kind))
         if len(levels) > 1 and series:
             ticks = {float(i): str(d) for i, d in enumerate(levels)}
             panels.append(Panel(group.name, "difficulty", "pass@1", series, (0.0, 1.03), ticks))

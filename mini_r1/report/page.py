@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
 from mini_r1.plots import draw_figure
-from mini_r1.report import aha, conduct, learning, rollouts, samples, words
+from mini_r1.report import aha, conduct, learning, overview, rollouts, samples, words
 from mini_r1.report.figures import Figure
 from mini_r1.report.plotly_charts import chart
 from mini_r1.report.runs import Group
@@ -24,10 +24,11 @@ HERE = Path(__file__).parent
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
     """The figures of each section of the page that has any."""
-    measured = learning.held_out_figure(groups, words.headline(groups))
+    first = overview.overview_figure(groups, words.headline(groups))
+    measured = learning.held_out_figure(groups)
     trained = learning.rewards_figure(groups, words.training_line(groups))
     found = {
-        "learned": [measured, trained, learning.difficulty_figure(groups)],
+        "learned": [first, measured, trained, learning.difficulty_figure(groups)],
         "outcomes": [learning.outcome_figure(groups)],
         "stability": [conduct.stability_figure(groups)],
         "answers": [conduct.length_figure(groups), conduct.behaviour_figure(groups), conduct.text_figure(groups)],

@@ -121,7 +121,9 @@ def read_run(folder: Path, name: str | None = None) -> ReportedRun:
     stage = str(summary.get("stage", ""))
     trains = stage not in ("build", "evaluate")
     metrics = _metrics(folder, inside, notes) if trains else {}
-    stage = stage or ("r1_grpo" if "reward" in metrics or "completions" in inside else "")
+    if not stage and metrics:
+        stage = "r1_grpo" if "reward" in metrics else "sft" if "mean_token_accuracy" in metrics else ""
+    stage = stage or ("r1_grpo" if "completions" in inside else "")
     before = summary.get("before")
     if stage in ("r1_grpo", ""):
         before = _read_map(folder / "before.json", notes, "the model was not measured before training") or before

@@ -5,7 +5,7 @@ import numpy as np
 from mini_r1.clock import clock
 from mini_r1.report import curves, gains
 from mini_r1.report.aha import Candidate
-from mini_r1.report.learning import accuracy_metric, measured, numbers
+from mini_r1.report.learning import accuracy_metric, measured, problems_of
 from mini_r1.report.runs import Group, ReportedRun
 
 
@@ -14,7 +14,7 @@ def headline(groups: list[Group]) -> str:
     main = groups[0]
     both = [(run.before, run.after) for run in main.runs if run.before and run.after]
     after = [m["pass@1"] for m in measured(main, "after")]
-    problems = numbers({m["n"] for when in ("before", "after") for m in measured(main, when) if "n" in m})
+    problems = problems_of([main])
     if both:
         first, last = np.array([[m["pass@1"] for m in pair] for pair in both]).T
         old, new = (f"{values.mean():.2f}" for values in (first, last))

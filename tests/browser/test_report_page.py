@@ -1,13 +1,21 @@
-"""The report in a real browser: Chromium, from file://, on a desktop's and on a phone's width."""
+"""The report in a real browser: Chromium, from file://, on a desktop's and on a phone's width.
+
+Of run directories written for the test, and of the real ones in runs/: countdown-tiny and its two controls, all seeds
+(make train-countdown-tiny SEED=1 and so on); without them, those tests are skipped.
+"""
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from run_writer import write_run
 
 from mini_r1.report.groups import group_runs
 from mini_r1.report.page import write_page
+from mini_r1.report.runs import seed_folders
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.browser
 FLAGS = [
@@ -17,17 +25,37 @@ FLAGS = [
 HOSTILE = "</think><answer></script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></answer>"
 LONG = "</think><answer>1</answer>" + "unbroken" * 300 + "the-very-end"
 WIDTHS = [1280, 390]
+WORDS = {"written": "alternatively", "trained": "fails"}  # what some samples say, and some not
 PATIENCE = 60_000  # milliseconds; a busy machine draws slowly
 
 
+@pytest.fixture(scope="module", params=WORDS)
+def kind(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(kind, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs") / "runs"
-    seeds = [
-        write_run(runs / f"two-s{s}", steps=30, per_step=4, seed=s, jump=15, texts=[HOSTILE, LONG]) for s in (1, 2)
-    ]
-    control = write_run(runs / "random-s1", steps=30, per_step=8, learns=False)
-    return write_page(group_runs(seeds, [control]), "two", runs / "report")
+    if kind == "trained":
+        seeds, controls = _trained()
+    else:
+        seeds = [
+            write_run(runs / f"two-s{s}", steps=30, per_step=4, seed=s, jump=15, texts=[HOSTILE, LONG]) for s in (1, 2)
+        ]
+        controls = [write_run(runs / "random-s1", steps=30, per_step=8, learns=False)]
+    return write_page(group_runs(seeds, controls), "two", runs / "report")
+
+
+def _trained() -> tuple[list[Path], list[Path]]:
+    """The runs of countdown-tiny in the repository, and those of its controls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        names = ("countdown-tiny", "countdown-tiny-random-reward", "countdown-tiny-sft-control")
+        main, *controls = ([folder.absolute() for folder in seed_folders(name)] for name in names)
+    if not main or not all(controls):
+        pytest.skip("the tiny run and its controls are not in runs/: make train-countdown-tiny SEED=1, and so on")
+    return main, [folder for folders in controls for folder in folders]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +113,7 @@ def test_no_sideways_scrolling_anywhere(page):
     assert page.evaluate(wide + " && !one.closest('svg')).map((one) => one.outerHTML.slice(0, 80))") == []
 
 
-def test_filters_and_sorting(page):
+def test_filters_and_sorting(page, kind):
     everything = found(page)
     samples = page.evaluate("JSON.parse(document.getElementById('data').textContent).samples")
     assert everything == len(samples) > 100
@@ -109,15 +137,17 @@ def test_filters_and_sorting(page):
     expect(lambda sample: sample["step"] is not None and 10 <= sample["step"] <= 20)
     form.locator("[name=reward_high]").fill("0.5")
     expect(lambda sample: sample["total"] is not None and sample["total"] <= 0.5)
-    form.locator("[name=word]").fill("alternatively")
-    expect(lambda sample: "lternatively" in "".join(text for _, text in sample["parts"]))
+    form.locator("[name=word]").fill(WORDS[kind])
+    expect(lambda sample: WORDS[kind] in "".join(text for _, text in sample["parts"]).lower())
     for order, pick in (("longest", max), ("shortest", min)):
         form.locator("[name=sort]").select_option(order)
         first = page.locator("#list .sample .meta").nth(1).inner_text()
         assert first == f"{pick(sample['tokens'] for sample in samples)} tokens"
 
 
-def test_opening_a_sample_shows_all_of_it(page):
+def test_opening_a_sample_shows_all_of_it(page, kind):
+    if kind == "trained":
+        pytest.skip("looks for a text that was written for it")
     page.locator("[name=word]").fill("the-very-end")
     sample = page.locator("#list .sample").first
     assert sample.locator("pre").count() == 0
