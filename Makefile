@@ -59,7 +59,7 @@ download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without
 	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
 test: $(READY) ## all tests but the next four, offline
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed ZeRO-3, and DDP
 	@$(BIN)/python -m pytest -m distributed

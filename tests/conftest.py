@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # tests run offline; transformers and datasets read this once, when imported
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one for each core
 
 import contextlib
 import functools

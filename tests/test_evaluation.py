@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import tasks
 from mini_r1.evaluation import measure
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RECIPE = """
 extends: _base/grpo.yaml
 task: countdown
-task_args: {n: 300, seed: 0, count: [3], numbers: [1, 9], in_order: true}
+task_args: {n: 120, seed: 0, count: [3], numbers: [1, 9], in_order: true}
 test_fraction: 0.5
 max_prompt_tokens: 128
 max_completion_length: 24
@@ -47,19 +48,21 @@ def home(tmp_path_factory, small_model_dir) -> Path:
     return top
 
 
-def command(name: str, *words: str) -> list[str]:
-    script = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--config", "recipes/small.yaml"]
-    return [*script, "--output_dir", f"runs/{name}", *words]
+def words_for(name: str, *words: str) -> list[str]:
+    return ["--config", "recipes/small.yaml", "--output_dir", f"runs/{name}", *words]
 
 
-def environment() -> dict:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+@pytest.fixture
+def evaluate(home, run_script, monkeypatch, capsys):
+    """`evaluate(name, ...)`: scripts/evaluate.py in this process, in `home`; gives what it printed."""
 
+    def evaluate(name: str, *words: str) -> str:
+        capsys.readouterr()
+        run_script("evaluate.py", *words_for(name, *words))
+        return capsys.readouterr().out
 
-def evaluate(home: Path, name: str, *words: str) -> str:
-    result = subprocess.run(command(name, *words), cwd=home, capture_output=True, text=True, env=environment())
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    monkeypatch.chdir(home)
+    return evaluate
 
 
 def found(home: Path, name: str) -> tuple[dict, list, list]:
@@ -68,11 +71,13 @@ def found(home: Path, name: str) -> tuple[dict, list, list]:
     return json.loads((folder / "summary.json").read_text()), *records
 
 
-def test_killed_and_begun_again_it_ends_with_the_same(home):
+def test_killed_and_begun_again_it_ends_with_the_same(home, evaluate):
     """kill -9 after some batches, and the last line torn; nothing that was kept is asked again."""
-    output = evaluate(home, "straight")
+    output = evaluate("straight")
     assert "pass@4" in output and "greedy" in output
-    process = subprocess.Popen(command("killed"), cwd=home, env=environment(), stderr=subprocess.DEVNULL)
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *words_for("killed")]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order as here
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     kept = home / "runs/killed/evaluation/after-0.jsonl"
     while not (kept.exists() and kept.read_text().count("\n") >= 3):
         assert process.poll() is None, "it ended before it could be killed"
@@ -81,11 +86,11 @@ def test_killed_and_begun_again_it_ends_with_the_same(home):
     process.wait()
     assert not (home / "runs/killed/summary.json").exists()
     whole = kept.read_text()
-    kept.write_text(whole + '{"299": [["to')
+    kept.write_text(whole + '{"49": [["to')
     before = len(Kept(home / "runs/killed", "after").read())
-    assert 0 < before < 150
+    assert 0 < before < json.loads((home / "runs/straight/summary.json").read_text())["after"]["n"]
     assert kept.read_text() == whole, "the torn line is gone"
-    evaluate(home, "killed")
+    evaluate("killed")
     straight, again = found(home, "straight"), found(home, "killed")
     for summary in (straight[0], again[0]):
         assert summary.pop("manifest")["versions"]["trl"]
@@ -93,26 +98,29 @@ def test_killed_and_begun_again_it_ends_with_the_same(home):
     assert again == straight
     assert (straight[0]["after"]["samples"], "greedy" in straight[0]["after"]) == (4, True)
     assert not list((home / "runs/killed/evaluation").glob("*.jsonl")), "all is in the parquet files"
-    assert "nothing to do" in evaluate(home, "killed")
+    assert "nothing to do" in evaluate("killed")
 
 
-def test_other_weights_are_not_taken_for_those_measured(home, small_model_dir, tiny_tokenizer, tmp_path):
+def test_other_weights_are_not_taken_for_those_measured(evaluate, run_script, tiny_tokenizer, tmp_path, capsys):
     from small_trainer import SIZES
 
     from mini_r1.tiny_model import build_model
 
     folder = tmp_path / "model"
-    for seed in (1, 2):
+    words = ["--model_name_or_path", str(folder), "--max_eval_rows", "4"]
+
+    def train(seed: int) -> None:
         build_model(tiny_tokenizer, seed=seed, **SIZES).save_pretrained(folder)
         tiny_tokenizer.save_pretrained(folder)
-        words = command("retrained", "--model_name_or_path", str(folder), "--max_eval_rows", "4")
-        result = subprocess.run(words, cwd=home, capture_output=True, text=True, env=environment())
-        assert result.returncode == (0 if seed == 1 else 2), result.stderr
-    assert "or had other weights than are there now: start anew" in result.stderr
+
+    train(1)
+    evaluate("retrained", *words)
+    train(2)
     # the launcher, which loads nothing where all is finished, sees it, too
-    launch = [sys.executable, str(ROOT / "scripts" / "launch.py"), "--run", "evaluate", *words[2:]]
-    result = subprocess.run(launch, cwd=home, capture_output=True, text=True, env=environment())
-    assert result.returncode == 2 and "or had other weights than are there now" in result.stderr
+    for script in (["evaluate.py"], ["launch.py", "--run", "evaluate"]):
+        with pytest.raises(SystemExit, match="2"):
+            run_script(*script, *words_for("retrained", *words))
+        assert "or had other weights than are there now: start anew" in capsys.readouterr().err
 
 
 class CutOff(Exception):
@@ -201,7 +209,7 @@ def test_a_server_of_known_accuracy_is_in_its_interval(serve, sampler, tiny_toke
         choices = [{"index": i, "text": text, "finish_reason": "stop"} for i, text in enumerate(texts)]
         return 200, {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 9 * len(texts)}}
 
-    inside, grader, asking = 0, Grader(task), sampler(serve(answer).url)
+    inside, grader, asking = 0, Grader(task), sampler(serve(answer).url, concurrency=4)
     for seed in range(100):
         asking.sampling = replace(asking.sampling, seed=seed)
         result = measure(tmp_path / str(seed), "after", rows, asking, grader)
