@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from mini_r1.checkpoints import PREFIX, mark
 from mini_r1.clock import clock
 from mini_r1.metrics_file import MetricsFile
+from mini_r1.run_dir import short_name
 
 
 class OneLineAStep(TrainerCallback):
@@ -116,6 +117,8 @@ def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
 
+    In W&B and Trackio a run is called as its directory is, where `run_name` says nothing else.
+
     Args:
         seconds: returns the wall time of the run so far, of earlier attempts too.
     """
@@ -123,6 +126,7 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     transformers_logging.disable_progress_bar()
     # DeepSpeed calls torch by names that are going away, at every layer of every step
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    trainer.args.run_name = trainer.args.run_name or short_name(Path(trainer.args.output_dir))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     for callback in trainer.callback_handler.callbacks:

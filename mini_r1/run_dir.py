@@ -184,6 +184,14 @@ def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | N
     return now
 
 
+def short_name(folder: Path) -> str:
+    """The folder's path below the last runs/ in it, else its name."""
+    parts = folder.absolute().parts
+    if "runs" in parts[:-1]:
+        return "/".join(parts[len(parts) - parts[::-1].index("runs") :])
+    return parts[-1]
+
+
 def set_aside(folder: Path) -> Path:
     """Move an old run's directory out of the way, deleting nothing; return where it went."""
     number = 1

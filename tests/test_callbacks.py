@@ -2,7 +2,7 @@
 
 from transformers import TrainerCallback
 
-from mini_r1.callbacks import at_the_ends
+from mini_r1.callbacks import add_callbacks, at_the_ends
 
 
 class Tracker(TrainerCallback):
@@ -36,3 +36,14 @@ def test_both_measurements_reach_the_trackers(build):
     assert [step for step, logs in tracker.logs if "eval_reward" in logs] == [0, 2]
     assert [step for step, logs in tracker.logs if "loss" in logs] == [1, 2]
     assert not tracker.open
+
+
+def test_trackers_call_a_run_as_its_directory(build):
+    for name, settings, expected in (
+        ("runs/two-s1", {}, "two-s1"),
+        ("runs/study-s1/grpo", {}, "study-s1/grpo"),
+        ("runs/three-s1", {"run_name": "mine"}, "mine"),
+    ):
+        trainer = build(name=name, **settings)
+        add_callbacks(trainer, lambda: 0.0)
+        assert trainer.args.run_name == expected

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mini_r1.errors import RecipeError
 from mini_r1.recipe import load_yaml
+from mini_r1.run_dir import short_name
 
 NOT_CURVES = ("eval_", "train_", "epoch", "step", "total_flos")
 
@@ -146,14 +147,6 @@ def read_run(folder: Path, name: str | None = None) -> ReportedRun:
         notes.append("summary.json, seconds: damaged; left out.")
     seed = seeds[0] if seeds else None
     return ReportedRun(folder, name, seed, stage, metrics, before, after, summary, manifest, recipe, notes)
-
-
-def short_name(folder: Path) -> str:
-    """The folder's path below the last runs/ in it, else its name."""
-    parts = folder.absolute().parts
-    if "runs" in parts[:-1]:
-        return "/".join(parts[len(parts) - parts[::-1].index("runs") :])
-    return parts[-1]
 
 
 def _metrics(folder: Path, inside: set[str], notes: list[str]) -> dict[str, pd.Series]:
