@@ -16,7 +16,7 @@ import rewards
 import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
-from rewards import Verdict, format_verdict, reward_from
+from rewards import Verdict, format_verdict
 
 Reward = Callable[..., list[float | None]]
 
@@ -63,8 +63,21 @@ def load_rewards(
         verifier = found[name].verifier
         if name in strict:
             verifier = _requiring_format(verifier)
-        found[name] = reward_from(_public_name(name), verifier, values.get(name, found[name].values))
+        found[name] = found[name].rebuilt(_public_name(name), verifier, values.get(name, found[name].values))
     return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in found.items()]
+
+
+def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
+    """Can these rewards, and the one that the task is measured with, be given on this machine?
+
+    Raises:
+        RecipeError: with the remedy, where one cannot: `code_reward` without bubblewrap.
+    """
+    own = _rewards_in(rewards) | _rewards_in(task_module)
+    asked = [*(("reward_funcs", reward) for reward in reward_funcs), ("task", own.get(task_module.REWARD))]
+    for key, reward in asked:
+        if hasattr(reward, "unavailable") and (why := reward.unavailable()):
+            raise RecipeError(f"{reward.__name__}: {why}", key=key)
 
 
 def _public_name(name: str) -> str:

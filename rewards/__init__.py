@@ -1,9 +1,12 @@
 """Rewards: text in, verdict out. Standard library only; no IO, no torch, no TRL.
 
+One exception to "no IO": `code_reward` starts processes, as it runs the answer's program (`rewards/sandbox.py`).
+
 To add one, write `my_verdict(text, <columns>)` in a new file here, name it with `reward_from("my_reward", my_verdict)`,
 and export it below. Every exported name that ends in `_reward` can be used in a recipe's `reward_funcs`.
 """
 
+from rewards.code import code_reward, code_verdict
 from rewards.control import random_reward
 from rewards.equation import equation_reward, equation_verdict
 from rewards.format import format_reward, format_verdict
@@ -17,6 +20,8 @@ __all__ = [
     "DEFAULT_VALUES",
     "Verdict",
     "answer_block",
+    "code_reward",
+    "code_verdict",
     "equation_reward",
     "equation_verdict",
     "format_reward",

@@ -1,7 +1,10 @@
 """Verdicts, and how a function that gives them becomes a reward for TRL."""
 
+import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from rewards.text import full_text
@@ -19,8 +22,19 @@ class Verdict(Enum):
 DEFAULT_VALUES = (1.0, 0.0, 0.0)
 
 
+def workers() -> int:
+    """How many verifiers run at once: one for each CPU that this process may use, shared with the others of its run."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def reward_from(
-    name: str, verifier: Callable[..., Verdict | None], values: Sequence[float] = DEFAULT_VALUES
+    name: str,
+    verifier: Callable[..., Verdict | None],
+    values: Sequence[float] = DEFAULT_VALUES,
+    *,
+    in_parallel: bool = False,
+    unavailable: Callable[[], str | None] = lambda: None,
 ) -> Callable[..., list[float | None]]:
     """Turn a verifier of one text into a reward with TRL's signature, `reward(completions, prefill, <columns>)`.
 
@@ -29,6 +43,9 @@ def reward_from(
         verifier: `verifier(text, <columns>) -> Verdict | None`. Its parameters after `text` name the dataset columns
             it needs; it gets one row's values. None means that the row's gold is unusable, so no reward is due.
         values: the numbers for correct, wrong and unparseable.
+        in_parallel: verify several texts at once, in `workers()` threads; for a verifier that waits for processes.
+        unavailable: says in one line why the verifier cannot work on this machine, with the remedy, or None where it
+            can; asked before a run, so that a recipe is refused early.
 
     Example:
         >>> def short_verdict(text, limit):
@@ -49,10 +66,15 @@ def reward_from(
         nothing = [None] * len(completions)
         gold = [nothing if columns[column] is None else columns[column] for column in needed]
         rows = zip(completions, nothing if prefill is None else prefill, *gold, strict=True)
-        return [numbers[verifier(full_text(start, completion), *row)] for completion, start, *row in rows]
+        calls = [(full_text(start, completion), *row) for completion, start, *row in rows]
+        if not in_parallel:
+            return [numbers[verifier(*call)] for call in calls]
+        with ThreadPoolExecutor(workers()) as pool:
+            return [numbers[verdict] for verdict in pool.map(lambda call: verifier(*call), calls)]
 
     reward.__name__ = reward.__qualname__ = name
     reward.__module__, reward.__doc__ = verifier.__module__, verifier.__doc__
-    # What the recipe's reward_values and require_format rebuild the reward from.
-    reward.verifier, reward.values = verifier, tuple(values)
+    # What the recipe's reward_values and require_format rebuild the reward from, and what a check asks.
+    reward.verifier, reward.values, reward.unavailable = verifier, tuple(values), unavailable
+    reward.rebuilt = functools.partial(reward_from, in_parallel=in_parallel, unavailable=unavailable)
     return reward

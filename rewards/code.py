@@ -1,0 +1,116 @@
+"""Programs: does the answer's Python program print, for each test's input, the output that is due?
+
+The one reward that does input and output: it starts processes. Nothing of the answer is run in this one, and the
+expected outputs never leave it; see `rewards/sandbox.py` for what is held, and what is not.
+"""
+
+import json
+from dataclasses import dataclass
+
+from rewards.sandbox import Limits, Outcome, run_program, unavailable
+from rewards.text import answer_block
+from rewards.verdict import Verdict, reward_from
+
+PROGRAM_CAP = 65_536  # characters of the program, never of the reasoning
+LIMITS = Limits()  # for each test
+FENCE = "```"
+_LANGUAGES = ("", "python", "python3", "py")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first test that a program fails: its number, counted from 1, the output that is due, and what came."""
+
+    test: int
+    expected: str
+    outcome: Outcome
+
+
+def program_in(block: str) -> str | None:
+    """The program in an answer block: its only fenced block, or all of it where there is no fence.
+
+    None where it is blank, or where more than one block, an unclosed one or one in another language leaves no telling.
+
+    Example: `program_in("It is\\n```python\\nprint(7)\\n```")` is `"print(7)"`.
+    """
+    lines = block.split("\n")
+    fences = [i for i, line in enumerate(lines) if line.lstrip().startswith(FENCE)]
+    if fences:
+        if len(fences) != 2 or lines[fences[1]].strip() != FENCE:
+            return None
+        if lines[fences[0]].strip().removeprefix(FENCE).strip().lower() not in _LANGUAGES:
+            return None
+        lines = lines[fences[0] + 1 : fences[1]]
+    program = "\n".join(lines)
+    return program if program.strip() else None
+
+
+def read_tests(tests: object) -> list[tuple[str, str]] | None:
+    """(input, output) of each test; None where there is none, or one is no pair of texts.
+
+    Args:
+        tests: a list of {"input": str, "output": str}, or that list as JSON.
+    """
+    if isinstance(tests, str):
+        try:
+            tests = json.loads(tests)
+        except json.JSONDecodeError:
+            return None
+    if not isinstance(tests, list | tuple) or not tests or not all(isinstance(test, dict) for test in tests):
+        return None
+    pairs = [(test.get("input"), test.get("output")) for test in tests]
+    return pairs if all(isinstance(text, str) for pair in pairs for text in pair) else None
+
+
+def normalised(output: str) -> str:
+    """Output without blanks at the end of its lines, and without empty lines at its end.
+
+    What judges of contests ignore, as it cannot be seen; all else counts: spaces within a line, case, empty lines
+    between others, 1.0 for 1.
+    """
+    return "\n".join(line.rstrip() for line in output.rstrip().split("\n"))
+
+
+def first_failure(program: str, tests: list[tuple[str, str]]) -> Failure | None:
+    """Run the program on one input after the other, until it fails. None where it passes all."""
+    for number, (given, expected) in enumerate(tests, 1):
+        outcome = run_program(program, given, LIMITS)
+        if outcome.ended != "ok" or normalised(outcome.stdout) != normalised(expected):
+            return Failure(number, expected, outcome)
+    return None
+
+
+def code_verdict(text: str, tests: list[dict] | str) -> Verdict | None:
+    """Correct where the program in the answer block ends with status 0 and prints the output due, on every test.
+
+    Each test is a process of its own in a sandbox, with the test's input as its stdin and the limits in `LIMITS`: 4 s
+    of CPU, 10 s in all, 1 GiB, 1 MiB of output. Outputs are compared without blanks at the end of lines and of the
+    text. Wrong, too, is a program of more than `PROGRAM_CAP` characters, which is not run.
+
+    Unparseable where there is no answer block, no one program in it (`program_in`), or it does not compile.
+    None where `tests` is unusable: no list of {"input": str, "output": str}, nor JSON of one, or empty.
+
+    Raises:
+        SandboxError: where no sandbox can be made on this machine (`sandbox.unavailable` says why).
+
+    Example, on a machine with bubblewrap:
+        >>> completions = ["</think><answer>print(int(input()) + 1)</answer>", "</think><answer>print(</answer>"]
+        >>> code_reward(completions, prefill=["<think>"] * 2, tests=[[{"input": "4", "output": "5"}]] * 2)
+        [1.0, 0.0]
+    """
+    pairs = read_tests(tests)
+    if pairs is None:
+        return None
+    block = answer_block(text)
+    program = None if block is None else program_in(block)
+    if program is None:
+        return Verdict.UNPARSEABLE
+    if len(program) > PROGRAM_CAP:
+        return Verdict.WRONG
+    failure = first_failure(program, pairs)
+    if failure is None:
+        return Verdict.CORRECT
+    return Verdict.UNPARSEABLE if failure.outcome.ended == "compile" else Verdict.WRONG
+
+
+code_reward = reward_from("code_reward", code_verdict, in_parallel=True, unavailable=unavailable)
