@@ -13,6 +13,7 @@ from mini_r1 import hub, prompts
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
+from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     recipe = check(recipe, types)
     with recipe.blame():
         task = tasks.get(recipe.values.get("task"))
+        check_available([], task)
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         values = recipe.values
         if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):

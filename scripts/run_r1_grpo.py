@@ -13,7 +13,7 @@ from mini_r1.batch import plan_batch
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import load_rewards
+from mini_r1.reward_loader import check_available, load_rewards
 from mini_r1.schedules import read_temperature_schedule
 from mini_r1.stages import dataclass_types, name_cpu, processes
 
@@ -35,6 +35,7 @@ def main() -> None:
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
         rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+        check_available(rewards, task)
 
         from mini_r1.guards import read_guards
 

@@ -10,6 +10,7 @@ from mini_r1 import hub, prompts
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
+from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     recipe = check(recipe, types)
     with recipe.blame():
         task = tasks.get(recipe.values.get("task"))
+        check_available([], task)
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)

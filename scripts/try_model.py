@@ -12,7 +12,7 @@ from mini_r1 import hub, prompts
 from mini_r1.data import load_rows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import load_rewards
+from mini_r1.reward_loader import check_available, load_rewards
 from mini_r1.stages import dataclass_types
 
 
@@ -26,13 +26,15 @@ def main() -> None:
     with recipe.blame():
         args, config, _ = build(recipe, types)
         task, template = tasks.get(args.task), prompts.get_template(args.prompt_template)
+        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+        check_available(rewards, task)
         folder = Path(config.output_dir)
         if not (folder / "summary.json").exists():
             raise RecipeError(f"{folder} holds no finished run; first run: make train-{recipe.name}", key="output_dir")
-        ask(folder, args, config, task, template, raw)
+        ask(folder, args, config, task, template, rewards, raw)
 
 
-def ask(folder: Path, args, config, task, template, raw: dict | None) -> None:
+def ask(folder: Path, args, config, task, template, rewards, raw: dict | None) -> None:
     from transformers import AutoModelForCausalLM, TextStreamer
 
     tokenizer = hub.load_tokenizer(str(folder))
@@ -60,7 +62,7 @@ def ask(folder: Path, args, config, task, template, raw: dict | None) -> None:
     completion = tokenizer.decode(ids, skip_special_tokens=True)
     columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
     columns["completion_ids"] = [ids]
-    for reward in load_rewards(args.reward_funcs, args.reward_values, args.require_format, task):
+    for reward in rewards:
         print(f"{reward.__name__}: {reward(completions=[completion], prompts=[prompt], **columns)[0]}")
 
 
