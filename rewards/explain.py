@@ -2,12 +2,14 @@
 
 import itertools
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from rewards import equation, number
+from rewards import code, equation, number
 from rewards.roles import ANSWER_CAP as ROLES_CAP
 from rewards.roles import _gold_roles, _read, roles_verdict
+from rewards.sandbox import SandboxError
 from rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, answer_block, has_right_format
 from rewards.verdict import Verdict
 from rewards.votes import first_number, read_number, read_roles
@@ -23,12 +25,13 @@ def explain(text: str, row: dict) -> str:
 
     Args:
         text: prefill and completion.
-        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, or `answer`. Without any of
-            these the sentence is about the format alone.
+        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `tests`, or `answer`. Without
+            any of these the sentence is about the format alone. With `tests` the answer's program is run (again).
 
     Returns:
         "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
-        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable. Never more than one line.
+        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable, or a program cannot be
+        run on this machine. Never more than one line.
 
     Example:
         >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
@@ -39,7 +42,10 @@ def explain(text: str, row: dict) -> str:
     if not columns:
         return f"wrong: {fault}" if fault else "right: the format is as asked for"
     gold = [row[column] for column in columns]
-    verdict = verdict_on(text, *gold)
+    try:
+        verdict = verdict_on(text, *gold)
+    except SandboxError as error:
+        return f"no verdict: {error}"
     if verdict is None:
         return "no verdict: the row's gold cannot be used"
     block = answer_block(text)
@@ -241,9 +247,35 @@ def _on_roles(block: str, text: str, names: list[str], roles: list[str]) -> str:
     return ", and ".join(faults) or _listed([f"{name} is a {role}" for name, role in right.items()])
 
 
+def _on_code(block: str, text: str, tests: list[dict] | str) -> str:
+    program, pairs = code.program_in(block), code.read_tests(tests)
+    if program is None:
+        return "it is not one Python program, bare or in one fenced block"
+    if too_long := _too_long(program, code.PROGRAM_CAP):
+        return too_long
+    failure = code.first_failure(program, pairs)
+    if failure is None:
+        return f"it passes all {len(pairs)} tests" if len(pairs) > 1 else "it passes the only test"
+    outcome, limits = failure.outcome, code.LIMITS
+    last = _short((outcome.stderr.strip().splitlines() or ["nothing on stderr"])[-1])
+    if outcome.ended == "compile":
+        return f"it is no Python program: {last}"
+    how = {
+        "ok": f"expected {_short(failure.expected)!r}, got {_short(outcome.stdout)!r}",
+        "exit": f"it ends with status {outcome.code}: {last}",
+        "cpu": f"it takes more than {limits.cpu_seconds} s of CPU",
+        "wall": f"it takes more than {limits.wall_seconds:g} s",
+        "output": f"it writes more than {limits.output_bytes:,} bytes",
+    }
+    if outcome.ended == "signal":
+        return f"test {failure.test}: it is killed by {signal.Signals(outcome.code).name}"
+    return f"test {failure.test}: {how[outcome.ended]}"
+
+
 # The columns by which a row's task is known, its verdict, and the reason for it: (block, text, *columns) -> str.
 _TASKS: list[tuple[tuple[str, ...], Callable, Callable]] = [
     (("nums", "target"), equation.equation_verdict, _on_equation),
     (("names", "roles"), roles_verdict, _on_roles),
+    (("tests",), code.code_verdict, _on_code),
     (("answer",), number.number_verdict, _on_number),
 ]

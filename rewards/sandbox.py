@@ -101,7 +101,7 @@ class Outcome:
     code: int = 0
 
 
-def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Outcome:  # noqa: B008 (frozen)
+def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Outcome:
     """Run a Python program on one input, alone. Threads may call this at the same time.
 
     Raises:
@@ -198,8 +198,9 @@ def _surroundings() -> tuple[str, ...]:
     prefix = os.path.realpath(sys.base_prefix)
     shown = ["/usr/lib", "/usr/lib64", *(f"{prefix}/{folder}" for folder in ("bin", "lib", "lib64"))]
     shown = [folder for folder in dict.fromkeys(shown) if os.path.isdir(folder)]
-    words = "--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --hostname sandbox".split()
-    words += "--new-session --die-with-parent --clearenv --setenv PYTHONHASHSEED 0 --chdir /".split()
+    words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-cgroup-try"]
+    words += ["--unshare-uts", "--hostname", "sandbox"]
+    words += ["--new-session", "--die-with-parent", "--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--chdir", "/"]
     parents = {parent for folder in shown for parent in _parents(folder)}
     for parent in sorted({*parents, "/dev"}):  # bwrap would make them for its own user alone
         words += ["--perms", "0755", "--dir", parent]
@@ -224,12 +225,18 @@ def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes,
     found = {process.stdout: bytearray(), process.stderr: bytearray()}
     stderr = found[process.stderr]
     deadline, started = time.monotonic() + START_SECONDS, False
-    with selectors.DefaultSelector() as selector:
-        for pipe in found:
-            selector.register(pipe, selectors.EVENT_READ)
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        ended = os.pidfd_open(process.pid)  # it may have closed its outputs, and go on
+        stack.callback(os.close, ended)
+        for source in (*found, ended):
+            selector.register(source, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             for key, _ in ready:
+                if key.fd == ended:
+                    selector.unregister(ended)
+                    continue
                 chunk = os.read(key.fd, 2**16)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -240,10 +247,6 @@ def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes,
                 deadline, started = time.monotonic() + limits.wall_seconds, True
             if time.monotonic() >= deadline:
                 return "wall", *map(bytes, found.values())
-    try:  # it may have closed its outputs, and go on
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return "wall", *map(bytes, found.values())
     return None, *map(bytes, found.values())
 
 
