@@ -265,10 +265,9 @@ def _on_code(block: str, text: str, tests: list[dict] | str) -> str:
         "exit": f"it ends with status {outcome.code}: {last}",
         "cpu": f"it takes more than {limits.cpu_seconds} s of CPU",
         "wall": f"it takes more than {limits.wall_seconds:g} s",
+        "signal": f"it is ended by signal {outcome.code} ({signal.strsignal(outcome.code)})",
         "output": f"it writes more than {limits.output_bytes:,} bytes",
     }
-    if outcome.ended == "signal":
-        return f"test {failure.test}: it is killed by {signal.Signals(outcome.code).name}"
     return f"test {failure.test}: {how[outcome.ended]}"
 
 

@@ -254,7 +254,7 @@ def _ending(hit: str | None, status: int) -> tuple[str, int]:
     """`Outcome.ended` and `code`, from the limit that was hit and the status of bwrap: 128 + the number of a signal."""
     if hit:
         return hit, 0
-    if status > 128:
+    if 128 < status <= 128 + 64:
         number = status - 128
         return ("cpu" if number == signal.SIGXCPU else "signal"), number
     return ("exit" if status else "ok"), status
