@@ -12,7 +12,7 @@ FLAGS_OF_EVAL = $(if $(wildcard recipes/$*-eval.yaml),--config recipes/$*-eval.y
 GPU := $(shell command -v nvidia-smi)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-distributed test-vllm test-browser test-kills lint bench clean
+.PHONY: help install test test-distributed test-vllm test-browser test-kills test-sandbox lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
@@ -58,7 +58,7 @@ compare-%: $(READY) ## the stages of a pipeline side by side, over the seeds in 
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
 	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
 
-test: $(READY) ## all tests but the next four, offline
+test: $(READY) ## all tests but the next five, offline
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-distributed: .venv/.distributed ## two CPU processes with real DeepSpeed ZeRO-3, and DDP
@@ -72,6 +72,9 @@ test-browser: .venv/.browser ## the report in a real Chromium (apt install chrom
 
 test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELINE=recipes/pipelines/... KILLS=20 KILL_SEED=0
 	@$(BIN)/python -m pytest -m kills -s
+
+test-sandbox: $(READY) ## all attacks on the sandbox of code_reward, as two users; fails where bubblewrap is missing
+	@NEED_SANDBOX=1 $(BIN)/python -m pytest -m "" tests/test_sandbox_attacks.py tests/test_code_reward.py
 
 .venv/.distributed: $(READY) requirements-distributed.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-distributed.txt

@@ -101,7 +101,7 @@ def preflight(
     findings, types = Findings(recipe), dataclass_types(kind)
     recipe = check_keys(recipe, types, findings)
     values = with_defaults(recipe, types)
-    asked = load_words(values, kind, assume_gpus, findings)
+    asked = load_words(values, kind, findings)
     if kind == "build_model":
         return Preflight(findings.sorted(), recipe)
 

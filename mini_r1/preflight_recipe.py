@@ -1,7 +1,7 @@
 """The part of a check that needs the recipe and the number of GPUs only: keys, hardware, batch, settings, rewards."""
 
 from dataclasses import MISSING, fields, replace
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import tasks
@@ -164,20 +164,18 @@ def check_settings(recipe: Recipe, types: tuple[type, ...], processes: int) -> N
     build(replace(recipe, values=recipe.values | {"use_cpu": True, "tf32": None}), types)
 
 
-def load_words(values: dict, kind: str, look_only: bool, findings: Findings) -> tuple:
-    """(task, template, rewards) of the recipe, None for what is wrong and has been reported.
-
-    Args:
-        look_only: nothing will be started, so a reward that cannot be given on this machine is no error.
-    """
+def load_words(values: dict, kind: str, findings: Findings) -> tuple:
+    """(task, template, rewards) of the recipe, None for what is wrong and has been reported."""
     task = template = rewards = None
     with findings.part():
         task = tasks.get(values.get("task"))
     with findings.part():
         template = prompts.get_template(values.get("prompt_template", "mini_r1"))
     if kind not in GROUPED:
-        given = kind == "build_model" or task is None or _are_available([], task, look_only, findings)
-        return task, template, [] if given else None
+        with findings.part():
+            if kind != "build_model" and task:
+                check_available([], task)  # a cold start is measured, too
+        return task, template, []
     with findings.part():
         check_algorithm(values)
     if values.get("guards"):
@@ -196,20 +194,10 @@ def load_words(values: dict, kind: str, look_only: bool, findings: Findings) -> 
                 f"{len(weights)} weights for {len(funcs)} rewards; give one for each of reward_funcs, or null",
                 key="reward_weights",
             )
-    if rewards is not None and not _are_available(rewards, task, look_only, findings):
-        rewards = None
-    return task, template, rewards
-
-
-def _are_available(rewards: list, task: ModuleType, look_only: bool, findings: Findings) -> bool:
-    """Whether the rewards can be given here; if not, a finding says why."""
-    try:
-        check_available(rewards, task)
-    except RecipeError as error:
-        say = findings.warning if look_only else findings.error
-        say(error.problem, error.key)
-        return False
-    return True
+    with findings.part():
+        check_available(rewards or [], task)
+        return task, template, rewards
+    return task, template, None
 
 
 def own_arguments(values: dict, types: tuple[type, ...]):

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -265,7 +264,7 @@ def _on_code(block: str, text: str, tests: list[dict] | str) -> str:
         "exit": f"it ends with status {outcome.code}: {last}",
         "cpu": f"it takes more than {limits.cpu_seconds} s of CPU",
         "wall": f"it takes more than {limits.wall_seconds:g} s",
-        "signal": f"it is ended by signal {outcome.code} ({signal.strsignal(outcome.code)})",
+        "signal": f"it is ended by signal {outcome.code}",
         "output": f"it writes more than {limits.output_bytes:,} bytes",
     }
     return f"test {failure.test}: {how[outcome.ended]}"

@@ -147,13 +147,16 @@ WORDS = Kind(
 
 
 def draw_problem(rng: random.Random, steps: int) -> dict | None:
-    """A raw row with `steps` steps before the printing; None where one of them is idle on its tests."""
+    """A raw row with `steps` steps before the printing; None where one of them is idle on its tests, or the
+    outputs are too much alike."""
     kind = rng.choice((NUMBERS, WORDS))
     chosen = [*rng.sample(kind.steps, min(steps, len(kind.steps))), rng.choice(kind.ends)]
     plan = [(step, rng.choice(step.constants)) for step in chosen]
     inputs = [[kind.draw(rng) for _ in range(size)] for size in (1, *(rng.randint(5, 12) for _ in range(TESTS - 1)))]
     outputs = _outputs(plan, inputs)
-    if any(_outputs(plan[:i] + plan[i + 1 :], inputs) == outputs for i in range(len(plan) - 1)):
+    if len(set(outputs)) < TESTS // 2 or any(
+        _outputs(plan[:i] + plan[i + 1 :], inputs) == outputs for i in range(len(plan) - 1)
+    ):
         return None
     *changes, last = [step.sentence.format(c=constant) for step, constant in plan]
     lines = [kind.read, *(step.line.format(c=constant) for step, constant in plan)]

@@ -186,7 +186,7 @@ def test_order_and_form_of_roles_do_not_matter(order, form):
         assert roles_vote(turn(answer), NAMES, ROLES) == plain
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", [name for name in tasks.names() if hasattr(tasks.get(name), "vote")])
 def test_each_task_votes_for_its_own_gold(name):
     task = tasks.get(name)
     first, second = (task.parse_row(raw) for raw in tasks.examples(task, 2))
