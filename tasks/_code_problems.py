@@ -154,9 +154,8 @@ def draw_problem(rng: random.Random, steps: int) -> dict | None:
     plan = [(step, rng.choice(step.constants)) for step in chosen]
     inputs = [[kind.draw(rng) for _ in range(size)] for size in (1, *(rng.randint(5, 12) for _ in range(TESTS - 1)))]
     outputs = _outputs(plan, inputs)
-    if len(set(outputs)) < TESTS // 2 or any(
-        _outputs(plan[:i] + plan[i + 1 :], inputs) == outputs for i in range(len(plan) - 1)
-    ):
+    idle = any(_outputs(plan[:i] + plan[i + 1 :], inputs) == outputs for i in range(len(plan) - 1))
+    if idle or len(set(outputs)) < TESTS // 2:
         return None
     *changes, last = [step.sentence.format(c=constant) for step, constant in plan]
     lines = [kind.read, *(step.line.format(c=constant) for step, constant in plan)]
