@@ -54,8 +54,8 @@ def main() -> None:
     code_reward(["<think>hm</think><answer>print(1)</answer>"], tests=[rows[0]["tests"]])
     table(
         "Honest programs",
-        f"{len(rows)} gold programs of the task code, {workers()} at once, one process for each test, all passed. Load "
-        f"average before the start: {load:.1f}. CPU time is all of it, the sandbox's own included: from it follows what "
+        f"{len(rows)} gold programs of the task code, {workers()} at once, one process a test, all passed. Load "
+        f"average before the start: {load:.1f}. CPU time is all of it, the sandbox's included: from it follows what "
         "a core with nothing else to do runs in a minute; what ran here, beside other work, is by the clock.",
         ["tests", "CPU ms/program", "programs/min of CPU", "programs/min here", "per core here"],
         [measure(rows, tests) for tests in (1, 3, 6)],

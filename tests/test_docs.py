@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from attacked import attacks
 
 import tasks
 from mini_r1.prompts import TEMPLATES
 from mini_r1.recipe_keys import check_values
 from mini_r1.reward_loader import load_rewards
 from mini_r1.stages import dataclass_types
+from rewards.code import LIMITS, PROGRAM_CAP
+from tasks._code_problems import NUMBERS, WORDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
-FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING = (
+FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 )
 
@@ -28,7 +31,7 @@ def scores(recipe: dict, task: str, texts: list[str], **gold) -> list[list[float
 
 
 def test_every_key_is_one():
-    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING):
+    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE):
         check_values(block, {}, dataclass_types("r1_grpo"))
 
 
@@ -76,6 +79,21 @@ def test_templates_and_corpus_are_on_the_page():
     assert all(f"`{name}`" in PAGE for name in TEMPLATES)
     cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "tests" / "corpus").glob("*.jsonl"))
     assert f"{cases} completions" in PAGE
+
+
+def test_running_programs():
+    """Limits, sizes and counts on the page are those in force."""
+    assert load_rewards(CODE["reward_funcs"], task_module=tasks.get(CODE["task"]))
+    limits = LIMITS
+    for text in (
+        f"{limits.cpu_seconds} s of CPU, {limits.wall_seconds:g} s in all",
+        f"{limits.threads} threads and {limits.files} open files",
+        f"{PROGRAM_CAP:,} characters",
+        f"{len(attacks())} attacks",
+        f"{len(NUMBERS.steps + WORDS.steps)} steps and {len(NUMBERS.ends + WORDS.ends)} ends",
+    ):
+        assert text in " ".join(PAGE.split()), text
+    assert (limits.memory_bytes, limits.output_bytes) == (2**30, 2**20)
 
 
 def test_the_launch_page():
