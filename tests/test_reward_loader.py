@@ -178,7 +178,12 @@ MISTAKES = [
     ({"reward_funcs": "format_reward"}, "reward_funcs", "list", "text for a list"),
     ({"reward_funcs": [1]}, "reward_funcs", "list of reward names", "not a name"),
     ({"reward_funcs": ["formt_reward"]}, "reward_funcs", "did you mean format_reward?", "misspelt"),
-    ({"reward_funcs": ["bleu"]}, "reward_funcs", "Known: equation_reward, format_reward, ", "unknown: the list"),
+    (
+        {"reward_funcs": ["bleu"]},
+        "reward_funcs",
+        "Known: code_reward, equation_reward, format_reward, ",
+        "unknown: the list",
+    ),
     ({"reward_funcs": ["bleu"]}, "reward_funcs", ", repetition_penalty, ", "unknown: TRL's are in the list, too"),
     ({"reward_funcs": ["soft_overlng"]}, "reward_funcs", "did you mean soft_overlong?", "misspelt, one of TRL's"),
     ({"reward_funcs": ["Verdict"]}, "reward_funcs", "no reward 'Verdict'", "exported, but no reward"),

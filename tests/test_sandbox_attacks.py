@@ -183,17 +183,27 @@ def test_the_server_can_be_reached_from_outside():
 
 
 def test_a_killed_caller_leaves_nothing():
-    before = in_other_namespaces()
-    text = (
-        "from rewards.sandbox import *; run_program('while True: pass', '', Limits(cpu_seconds=600, wall_seconds=600))"
-    )
-    caller = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    mark = str(2**30 + secrets.randbelow(2**20))  # a limit on memory, which stands on the command lines of this run
+
+    def alive() -> int:
+        return sum(mark in _command_line(entry) for entry in Path("/proc").glob("[0-9]*"))
+
+    text = f"run_program('while True: pass', '', Limits(cpu_seconds=600, wall_seconds=600, memory_bytes={mark}))"
+    words = [sys.executable, "-c", f"from rewards.sandbox import *; {text}"]
+    caller = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
-        assert ends_soon(lambda: len(in_other_namespaces() - before) >= 2), "the program does not start"
+        assert ends_soon(lambda: alive() == 4), "the caller, both processes of bwrap, and the program"
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    assert ends_soon(lambda: in_other_namespaces() <= before)
+    assert ends_soon(lambda: alive() == 0)
+
+
+def _command_line(entry: Path) -> str:
+    try:
+        return (entry / "cmdline").read_text(errors="replace")
+    except OSError:  # it has ended
+        return ""
 
 
 AS_NOBODY = """
