@@ -4,8 +4,10 @@ The one reward that does input and output: it starts processes. Nothing of the a
 expected outputs never leave it; see `rewards/sandbox.py` for what is held, and what is not.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 
 from rewards.sandbox import Limits, Outcome, run_program, unavailable
 from rewards.text import answer_block
@@ -13,13 +15,18 @@ from rewards.verdict import Verdict, reward_from
 
 PROGRAM_CAP = 65_536  # characters of the program, never of the reasoning
 LIMITS = Limits()  # for each test
+REMEMBERED = 4096  # programs
+SHOWN = 1000  # characters of an output that are kept to explain a verdict
 FENCE = "```"
 _LANGUAGES = ("", "python", "python3", "py")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The first test that a program fails: its number, counted from 1, the output that is due, and what came."""
+    """The first test that a program fails: its number, counted from 1, the output that is due, and what came.
+
+    Of outputs the first `SHOWN` characters, of stderr the last.
+    """
 
     test: int
     expected: str
@@ -72,11 +79,34 @@ def normalised(output: str) -> str:
 
 
 def first_failure(program: str, tests: list[tuple[str, str]]) -> Failure | None:
-    """Run the program on one input after the other, until it fails. None where it passes all."""
+    """Run the program on one input after the other, until it fails. None where it passes all.
+
+    The last `REMEMBERED` findings are remembered: a completion is graded for the reward, for the log and for the
+    reader, and the programs of a group are often the same. One close to its limits keeps its first verdict.
+    """
+    text = repr((program, tests, LIMITS)).encode("utf-8", "surrogatepass")
+    case = hashlib.sha256(text).digest()  # the texts themselves may take megabytes
+    with _lock:
+        if case in _found:
+            return _found[case]
+    found = _run_tests(program, tests)
+    with _lock:
+        _found[case] = found
+        if len(_found) > REMEMBERED:
+            del _found[next(iter(_found))]
+    return found
+
+
+_found: dict[bytes, Failure | None] = {}
+_lock = threading.Lock()
+
+
+def _run_tests(program: str, tests: list[tuple[str, str]]) -> Failure | None:
     for number, (given, expected) in enumerate(tests, 1):
         outcome = run_program(program, given, LIMITS)
         if outcome.ended != "ok" or normalised(outcome.stdout) != normalised(expected):
-            return Failure(number, expected, outcome)
+            shown = replace(outcome, stdout=outcome.stdout[:SHOWN], stderr=outcome.stderr[-SHOWN:])
+            return Failure(number, expected[:SHOWN], shown)
     return None
 
 

@@ -25,7 +25,8 @@ from rewards.sandbox import Limits
 pytestmark = needs_sandbox()
 ATTACKS = attacks()
 NAMES = [f"{case['group']}: {case['name']}" for case in ATTACKS]
-LIMITS = Limits(cpu_seconds=1, wall_seconds=20, memory_bytes=2**28)
+MARK = 2**28 + secrets.randbelow(2**20)  # a limit on memory, which stands on the command lines of what this test runs
+LIMITS = Limits(cpu_seconds=1, wall_seconds=20, memory_bytes=MARK)
 # what a program may do that solves the problem: threads, recursion, libraries
 HONEST = """
 import asyncio, collections, decimal, heapq, itertools, json, math, random, re, sys, threading
@@ -45,16 +46,16 @@ thread.join()
 """
 
 
-def in_other_namespaces() -> set[str]:
-    """Processes that live in another process namespace than this test, as far as they can be seen."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "ns" / "pid") != os.readlink("/proc/self/ns/pid"):
-                found.add(entry.name)
-        except OSError:  # it has ended, or belongs to somebody else
-            continue
-    return found
+def alive(mark: int) -> int:
+    """How many processes have this limit on memory on their command line."""
+    return sum(str(mark) in _command_line(entry) for entry in Path("/proc").glob("[0-9]*"))
+
+
+def _command_line(entry: Path) -> str:
+    try:
+        return (entry / "cmdline").read_text(errors="replace")
+    except OSError:  # it has ended
+        return ""
 
 
 def ends_soon(condition) -> bool:
@@ -87,7 +88,7 @@ def tried(tmp_path_factory):
             reached.append(address)
             connection.close()
 
-    before = SimpleNamespace(files=files_below(home), processes=in_other_namespaces())
+    before = SimpleNamespace(files=files_below(home))
     before.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before.stdlib = os.stat(Path(os.__file__).parent).st_mtime_ns
     outcomes, rewards = {}, {}
@@ -120,12 +121,15 @@ def tried(tmp_path_factory):
         honest = range(-len(ATTACKS) // 4, 0)
         order = sorted([*honest, *range(len(ATTACKS))], key=lambda number: number % 7)
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(run, order))
+            under_way = [pool.submit(run, number) for number in order]
+            seen = ends_soon(lambda: alive(MARK) > 0)
+            for one in under_way:
+                one.result()
         server.shutdown(socket.SHUT_RDWR)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return SimpleNamespace(
         before=before, outcomes=outcomes, rewards=rewards, honest=honest, home=home, secret=secret, reached=reached,
-        memory=memory,
+        memory=memory, seen=seen,
     )  # fmt: skip
 
 
@@ -168,7 +172,8 @@ def test_nobody_was_reached(tried):
 
 
 def test_no_process_is_left(tried):
-    assert ends_soon(lambda: in_other_namespaces() <= tried.before.processes)
+    assert tried.seen, "while they ran, their processes could be told by their mark"
+    assert ends_soon(lambda: alive(MARK) == 0)
 
 
 def test_the_memory_of_the_caller_is_bounded(tried):
@@ -183,27 +188,16 @@ def test_the_server_can_be_reached_from_outside():
 
 
 def test_a_killed_caller_leaves_nothing():
-    mark = str(2**30 + secrets.randbelow(2**20))  # a limit on memory, which stands on the command lines of this run
-
-    def alive() -> int:
-        return sum(mark in _command_line(entry) for entry in Path("/proc").glob("[0-9]*"))
-
+    mark = 2**30 + secrets.randbelow(2**20)
     text = f"run_program('while True: pass', '', Limits(cpu_seconds=600, wall_seconds=600, memory_bytes={mark}))"
     words = [sys.executable, "-c", f"from rewards.sandbox import *; {text}"]
     caller = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
-        assert ends_soon(lambda: alive() == 4), "the caller, both processes of bwrap, and the program"
+        assert ends_soon(lambda: alive(mark) == 4), "the caller, both processes of bwrap, and the program"
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    assert ends_soon(lambda: alive() == 0)
-
-
-def _command_line(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_text(errors="replace")
-    except OSError:  # it has ended
-        return ""
+    assert ends_soon(lambda: alive(mark) == 0)
 
 
 AS_NOBODY = """
