@@ -1,6 +1,5 @@
 """The part of a check that looks at this machine: packages, ports, room on the disk, and the run directory."""
 
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -15,6 +14,7 @@ from mini_r1 import run_dir
 from mini_r1.checkpoints import PREFIX, find_checkpoint, read_mark
 from mini_r1.hardware import Gpu
 from mini_r1.launch_plan import LaunchPlan
+from mini_r1.packages import find_distribution
 from mini_r1.preflight_findings import Findings
 from mini_r1.recipe import Recipe
 from mini_r1.vllm_server import LOOPBACK, port_is_free
@@ -49,22 +49,21 @@ def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: boo
         "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if values.get(key)), None),
         "peft": "use_peft" if values.get("use_peft") else None,
     }
-    there = {}
+    there, wants = {}, {}
     for name in SUPPORTED:
         if needed[name] is None:
             continue
         say = findings.error if gpus_are_here or name not in ON_GPUS else findings.warning
         file = "requirements-gpu.txt" if name in ON_GPUS else "requirements.txt"
-        try:
-            there[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+        found = find_distribution(name)
+        if found is None:
             say(f"needs the package {name}, which is not installed; run: pip install -r {file}", needed[name])
             continue
+        there[name], wants[name] = found.version, found.requires or []
         if not SpecifierSet(SUPPORTED[name]).contains(there[name], prereleases=True):
             say(f"{there[name]} is installed, supported is {SUPPORTED[name]}; run: pip install -r {file}", name, file)
-    for name in there:
-        for text in importlib.metadata.requires(name) or []:
-            wanted = Requirement(text)
+    for name, requirements in wants.items():
+        for wanted in map(Requirement, requirements):
             version = there.get(wanted.name)
             applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
             if version and applies and not wanted.specifier.contains(version, prereleases=True):

@@ -1,7 +1,6 @@
 """The run directory: start, resume, skip or refuse a run; record what it was made with and what came out."""
 
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from mini_r1.checkpoints import find_checkpoint, fingerprint
 from mini_r1.errors import RecipeError
+from mini_r1.packages import find_distribution
 from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
 MEASURED = "measured.json"
@@ -104,12 +104,7 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
     import torch
 
     cuda = torch.cuda.is_available()
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
+    found = {name: find_distribution(name) for name in PACKAGES}
     return {
         "recipe": recipe.path,
         "command": shlex.join(sys.argv),
@@ -117,7 +112,7 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changed_files": (_git("status", "--porcelain") or "").splitlines(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: one.version if one else None for name, one in found.items()},
         "hardware": {
             "machine": platform.machine(),
             "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
