@@ -4,12 +4,14 @@ This module imports no torch, so that a recipe is checked before anything large 
 """
 
 from dataclasses import dataclass, field
-from typing import Union
+from typing import ClassVar, Union
 
 
 @dataclass
 class RecipeArguments:
     """What is asked, how it is asked, and what is rewarded. One flat key each, shared by every script."""
+
+    needs_training_rows: ClassVar[bool] = True
 
     task: str | None = field(default=None, metadata={"help": "Name of a module in tasks/, such as countdown."})
     task_args: dict | None = field(
@@ -135,6 +137,8 @@ class GRPOArguments(RecipeArguments):
 class EvaluateArguments(GRPOArguments):
     """What an evaluation needs beyond the keys of the training that it measures, which all may stand in its recipe."""
 
+    needs_training_rows: ClassVar[bool] = False
+
     measure_greedy: bool = field(
         default=True, metadata={"help": "Measure one greedy completion of each problem, too, where sampling is not."}
     )
@@ -153,9 +157,32 @@ class EvaluateArguments(GRPOArguments):
 
 
 @dataclass
+class GenerateArguments(EvaluateArguments):
+    """What rejection sampling needs beyond an evaluation: `num_generations` samples of each training problem."""
+
+    needs_training_rows: ClassVar[bool] = True
+
+    keep_per_problem: int = field(default=4, metadata={"help": "Right completions kept of each problem, at most."})
+    balance_difficulty: bool = field(
+        default=False, metadata={"help": "Keep as many of each difficulty as there are of the scarcest one."}
+    )
+    filters: dict | None = field(
+        default=None,
+        metadata={"help": "Which completions are left out, beside wrong ones: names are in mini_r1/rejection.py."},
+    )
+
+
+@dataclass
 class SFTArguments(RecipeArguments):
     """What supervised fine-tuning needs beyond `SFTConfig`."""
 
+    sft_datasets: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Conversations to learn from, in place of the task's own traces: [{path: ..., split: train, "
+            "share: 0.8}, ...]; see mini_r1/conversations.py."
+        },
+    )
     num_traces: int | None = field(
         default=None, metadata={"help": "How many traces the task writes; left out: one for each training row."}
     )

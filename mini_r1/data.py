@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mini_r1.arguments import EvaluateArguments, RecipeArguments
+from mini_r1.arguments import RecipeArguments
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
@@ -78,7 +78,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)
-    if not rows.train and not isinstance(args, EvaluateArguments):
+    if not rows.train and args.needs_training_rows:
         why = f"; all {len(rows.test)} are held out" if rows.test else ""
         key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
         raise RecipeError(f"no training rows are left of {source}{why}", key=key)

@@ -20,11 +20,11 @@ from typing import Any
 import yaml
 
 from mini_r1.errors import RecipeError
+from mini_r1.placeholders import PLACEHOLDER_KEYS, fill_placeholders
 from mini_r1.recipe_keys import COSMETIC, check_values, did_you_mean
 
 COMMAND_LINE = "command line"
 USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
-PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path")
 _SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
@@ -101,9 +101,7 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None) ->
     for source, layer in [*reversed(layers), (COMMAND_LINE, overrides or {})]:
         values = _merge(values, layer)
         origin |= dict.fromkeys(layer, source)
-    for key in PLACEHOLDER_KEYS:
-        if isinstance(values.get(key), str):
-            values[key] = _fill(key, values[key], Path(path).stem, values.get("seed"), origin[key])
+    fill_placeholders(values, Path(path).stem, origin)
     return Recipe(str(path), values, origin)
 
 
@@ -257,15 +255,6 @@ def _merge(base: dict, over: dict) -> dict:
         both_maps = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both_maps else value
     return merged
-
-
-def _fill(key: str, text: str, name: str, seed: Any, source: str) -> str:
-    for placeholder in re.findall(r"\{\w*\}", text):
-        if placeholder not in ("{recipe}", "{seed}"):
-            raise RecipeError(f"unknown placeholder {placeholder}; use {{recipe}} or {{seed}}", key=key, file=source)
-        if placeholder == "{seed}" and seed is None:
-            raise RecipeError("{seed} needs the key seed, such as seed: 42", key=key, file=source)
-    return text.replace("{recipe}", name).replace("{seed}", str(seed))
 
 
 def _flag_value(key: str, text: str) -> Any:

@@ -59,7 +59,7 @@ def trace_dataset(
     order, start = [], 0
     for phase in phases:
         count = round(phase["share"] * total)
-        order += [start + i for i in _like_lengths_together(lengths[start : start + count], batch_size, rng)]
+        order += [start + i for i in like_lengths_together(lengths[start : start + count], batch_size, rng)]
         start += count
     for i in order:
         prompt, trace = prompts[chosen[i]], traces[i]
@@ -72,7 +72,7 @@ def trace_dataset(
     return Dataset.from_dict(columns)
 
 
-def _like_lengths_together(lengths: list[int], batch_size: int, rng: random.Random) -> list[int]:
+def like_lengths_together(lengths: list[int], batch_size: int, rng: random.Random) -> list[int]:
     """An order of the traces: windows stay where they are, batches inside a window are of like length and shuffled."""
     order, window = [], 16 * batch_size
     for start in range(0, len(lengths), window):

@@ -1,4 +1,4 @@
-"""Cold start: supervised fine-tuning on think/answer traces, loss on the completion only.
+"""Supervised fine-tuning on think/answer traces of the task's own, or on conversations; loss on the completion only.
 
 accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key value]
 """
@@ -7,11 +7,13 @@ import sys
 
 import tasks
 from mini_r1 import hub, prompts
+from mini_r1.conversations import check_sources, conversation_dataset
 from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
+from mini_r1.traces import trace_dataset
 
 
 def main() -> None:
@@ -24,6 +26,8 @@ def main() -> None:
         task = tasks.get(recipe.values.get("task"))
         check_available([], task)
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        if recipe.values.get("sft_datasets") is not None:
+            check_sources(recipe.values["sft_datasets"])
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
         if args.muon_learning_rate is not None and training.deepspeed_plugin is not None:
@@ -45,13 +49,17 @@ def train(recipe, args, training, model_args, task, template) -> None:
     rows = load_rows(args, task)
     run.say(rows.describe())
 
-    from mini_r1.traces import trace_dataset
-
-    # of a whole step: the same traces in the same steps on any number of processes
+    # of a whole step: the same examples in the same steps on any number of processes
     batch = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    train_set = trace_dataset(rows.train, args, task, template, tokenizer, training.seed, batch, training.max_length)
+    how = (args, task, template, tokenizer, training.seed, batch, training.max_length)
+    if args.sft_datasets is not None:
+        train_set, left_out = conversation_dataset(*how, held_out=rows.test)
+        said = f"conversations, {left_out} left out"
+    else:
+        train_set, said = trace_dataset(rows.train, *how), "traces"
     training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}
-    run.say(f"{len(train_set)} traces, {sum(map(len, train_set['input_ids'])) / len(train_set):.0f} tokens on average")
+    mean = sum(map(len, train_set["input_ids"])) / len(train_set)
+    run.say(f"{len(train_set)} {said}; {mean:.0f} tokens on average")
     if args.dry_run:
         run.say(tokenizer.decode(train_set[0]["input_ids"]))
         return

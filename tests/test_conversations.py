@@ -1,0 +1,141 @@
+"""Supervised data from files: every form of row, the mixture, what is learned of it, and what is refused."""
+
+import json
+
+import pytest
+
+import tasks
+from mini_r1.arguments import SFTArguments
+from mini_r1.conversations import check_sources, conversation_dataset, load_conversations, to_texts
+from mini_r1.errors import RecipeError
+from mini_r1.prompts import get_template, messages, prompt_ids, render
+from mini_r1.traces import IGNORED
+
+COUNTDOWN, MINI_R1, R1_ZERO = tasks.get("countdown"), get_template("mini_r1"), get_template("r1_zero")
+ASKED = [{"role": "user", "content": "Combine 1 and 2."}]
+ANSWER = {"role": "assistant", "content": "<think>hm</think><answer>1</answer>"}
+
+
+def sources(tmp_path, *rows_of_each: list[dict], shares=()) -> list[dict]:
+    entries = []
+    for number, rows in enumerate(rows_of_each):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        entries.append({"path": str(path)} | ({"share": shares[number]} if shares else {}))
+    return entries
+
+
+def arguments(entries, **more) -> SFTArguments:
+    return SFTArguments(task="countdown", sft_datasets=entries, **more)
+
+
+def sampled(row: dict, template, tries: int = 0) -> dict:
+    """A row as scripts/generate.py leaves it."""
+    *asked, prefill = messages(template, COUNTDOWN, row)
+    answer = {**prefill, "content": prefill["content"] + "3 + 4 " * tries + "1 + 2</think><answer>1 + 2</answer>"}
+    return {"messages": [*asked, answer], "task": "countdown", "row": json.dumps(row)}
+
+
+@pytest.mark.parametrize("asked_with", [MINI_R1, R1_ZERO])
+@pytest.mark.parametrize("learned_with", [MINI_R1, R1_ZERO, get_template("reinforce_lite")])
+def test_a_row_of_the_task_is_put_as_the_student_is_asked(tiny_rows, tiny_tokenizer, asked_with, learned_with):
+    """The context is the rollout's own, token by token, whatever template the teacher had."""
+    row = COUNTDOWN.parse_row(tiny_rows[0])
+    args = arguments(None)
+    prompt, completion = to_texts(sampled(row, asked_with), args, COUNTDOWN, learned_with, tiny_tokenizer)
+    assert prompt == render(learned_with, COUNTDOWN, row, tiny_tokenizer)
+    assert completion == learned_with.opening + "1 + 2</think><answer>1 + 2</answer>"
+
+
+def test_other_forms(tiny_tokenizer):
+    args = arguments(None)
+    rendered = tiny_tokenizer.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True)
+    for row, expected in (
+        ({"messages": [*ASKED, ANSWER]}, (rendered, ANSWER["content"])),
+        ({"messages": [*ASKED, ANSWER], "task": "gsm8k", "row": "{}"}, (rendered, ANSWER["content"])),
+        ({"prompt": ASKED, "completion": [ANSWER]}, (rendered, ANSWER["content"])),
+        ({"prompt": "Q: ", "completion": "A"}, ("Q: ", "A")),
+    ):
+        assert to_texts(row, args, COUNTDOWN, MINI_R1, tiny_tokenizer) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"text": "x"}, "row 0 of the mixture needs a column messages"),
+        ({"messages": [ANSWER]}, "needs a column messages"),
+        ({"messages": "x"}, "needs a column messages"),
+        ({"messages": [ANSWER, *ASKED]}, "its last message must be the assistant's"),
+        ({"messages": [*ASKED, {**ANSWER, "content": " "}]}, "a text that is not blank"),
+        ({"messages": [*ASKED, {**ANSWER, "content": None}]}, "a text that is not blank"),
+    ],
+)
+def test_bad_rows(tmp_path, tiny_tokenizer, row, said):
+    entries = sources(tmp_path, [row])
+    made = (COUNTDOWN, MINI_R1, tiny_tokenizer, 0, 4, None)
+    with pytest.raises(RecipeError, match=said) as error:
+        conversation_dataset(arguments(entries), *made, held_out=[])
+    assert error.value.key == "sft_datasets"
+    (tmp_path / "more").mkdir()
+    good = sources(tmp_path / "more", [{"prompt": "Q", "completion": "A"}])
+    dataset, left_out = conversation_dataset(arguments([*entries, *good], skip_bad_rows=True), *made, held_out=[])
+    assert (len(dataset), left_out) == (1, 1)
+
+
+def test_only_the_completion_and_the_end_are_learned(tmp_path, tiny_rows, tiny_tokenizer):
+    rows = [COUNTDOWN.parse_row(row) for row in tiny_rows[:20]]
+    entries = sources(tmp_path, [sampled(row, MINI_R1, tries=i) for i, row in enumerate(rows)])
+    made = (COUNTDOWN, MINI_R1, tiny_tokenizer, 0, 4)
+    dataset, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[])
+    assert (len(dataset), left_out) == (20, 0)
+    prompts = {render(MINI_R1, COUNTDOWN, row, tiny_tokenizer) for row in rows}
+    for example in dataset:
+        start = sum(label == IGNORED for label in example["labels"])
+        assert example["labels"][:start] == [IGNORED] * start
+        assert example["labels"][start:] == example["input_ids"][start:]
+        assert example["input_ids"][:start] in [prompt_ids(prompt, tiny_tokenizer) for prompt in prompts]
+        assert example["input_ids"][-1] == tiny_tokenizer.eos_token_id
+    lengths = sorted(map(len, dataset["input_ids"]))
+    shorter, left_out = conversation_dataset(arguments(entries), *made, lengths[10] - 1, held_out=[])
+    assert len(shorter) + left_out == 20 and max(map(len, shorter["input_ids"])) < lengths[10]
+    _, left_out = conversation_dataset(arguments(entries), *made, None, held_out=rows[:3])
+    assert left_out == 3, "what is held out is not learned from"
+    with pytest.raises(RecipeError, match="none of the 20 rows can be used"):
+        conversation_dataset(arguments(entries), *made, 3, held_out=[])
+
+
+def test_mixture(tmp_path):
+    """Shares of what is learned from; the smallest data set for its share sets the size; nothing is taken twice."""
+    kinds = [[{"prompt": f"{kind}{i}", "completion": "x"} for i in range(n)] for kind, n in (("a", 100), ("b", 30))]
+    entries = sources(tmp_path, *kinds, shares=(0.75, 0.25))
+    rows = load_conversations(arguments(entries), seed=1)
+    named = [row["prompt"] for row in rows]
+    assert len(set(named)) == len(named) == 120
+    assert sum(name.startswith("a") for name in named) == 90
+    assert load_conversations(arguments(entries), seed=1) == rows != load_conversations(arguments(entries), seed=2)
+    assert len(load_conversations(arguments(sources(tmp_path, *kinds)), seed=1)) == 130
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("x", "must be a list"),
+        ([], "must be a list"),
+        (["x"], "must be a list"),
+        ([{"paths": "x"}], "'paths' is no key of an entry; did you mean path?"),
+        ([{"split": "train"}], "each entry needs a path"),
+        ([{"path": "x", "share": 0.5}, {"path": "y"}], "the shares must all be given"),
+        ([{"path": "x", "share": 0.5}, {"path": "y", "share": 0.6}], "add up to 1"),
+        ([{"path": "x", "share": 2}, {"path": "y", "share": -1}], "above 0"),
+    ],
+)
+def test_wrong_entries(given, said):
+    with pytest.raises(RecipeError, match=".*" + said.replace("?", r"\?")) as error:
+        check_sources(given)
+    assert error.value.key == "sft_datasets"
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(RecipeError, match=r"no/such\.jsonl") as error:
+        load_conversations(arguments([{"path": "no/such.jsonl"}]), 0)
+    assert error.value.key == "sft_datasets"
