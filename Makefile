@@ -49,6 +49,9 @@ try-%: $(READY) ## ask the trained model a held-out question and watch it think
 eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--top_k 0 --num_generations_eval 64"
 	@$(BIN)/python scripts/launch.py --run evaluate $(FLAGS_OF_EVAL) $(FLAGS)
 
+generate-%: $(READY) ## rejection sampling from a recipe's trained model: recipes/NAME-generate.yaml; a data set for SFT
+	@$(BIN)/python scripts/launch.py --run generate --config recipes/$*-generate.yaml $(FLAGS)
+
 report-%: $(READY) ## report.html: did it learn? all seeds in runs/, and controls; ARGS="--beside recipes/OTHER.yaml"
 	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
 

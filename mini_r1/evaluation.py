@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +13,30 @@ from mini_r1.sampling import Sampler
 
 
 def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> dict | None:
-    """Sample and grade `Sampling.samples` completions of every problem; go on where an earlier attempt was cut off.
+    """Sample and grade `Sampling.samples` completions of every problem; see `sample_all`.
 
-    Every finished problem is kept at once; at the end all is in `evaluation/<name>.parquet`.
+    Returns:
+        What `records.summarise` says, once all is in `evaluation/<name>.parquet`; on processes but the main one None.
+    """
+    kept = sample_all(run, name, rows, sampler, grader)
+    if kept is None:
+        return None
+    records = [record for drawn in to_records(rows, kept.read(), grader) for record in drawn]
+    write_records(run, name, records)
+    return summarise(records)
+
+
+def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> Kept | None:
+    """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was cut off.
+
+    Every finished problem is kept at once, and never asked again.
 
     Args:
         run: the run directory.
         rows: the problems, with `prompt`, `prefill` and `difficulty`. A problem's number is its place.
 
     Returns:
-        What `records.summarise` says; on processes but the main one None.
+        All completions; on processes but the main one None.
     """
     from accelerate import PartialState
     from tqdm import tqdm
@@ -49,25 +64,21 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
             bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
             bar.update(len(finished) * process.num_processes)  # the others are about as far
     process.wait_for_everyone()
-    if not process.is_main_process:
-        return None
-    records = to_records(rows, kept.read(), grader)
-    write_records(run, name, records)
-    return summarise(records)
+    return kept if process.is_main_process else None
 
 
-def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> list[dict]:
-    """A row of `records.SCHEMA` for each completion."""
-    records = []
+def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> Iterator[list[dict]]:
+    """For each problem in order a row of `records.SCHEMA` for each of its completions."""
     for number, row in enumerate(rows):
         drawn = completions[number]
         texts, repeated = [one.text for one in drawn], [row] * len(drawn)
         columns = {**grader.grade(repeated, texts), "vote": grader.votes(repeated, texts)}
+        records = []
         for sample, one in enumerate(drawn):
             record = {"problem": number, "sample": sample, "prompt": row["prompt"], "completion": one.text}
             record |= {"tokens": one.tokens, "cut_off": one.cut_off}
             records.append(record | {column: values[sample] for column, values in columns.items()})
-    return records
+        yield records
 
 
 def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> list[float]:

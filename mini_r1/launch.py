@@ -10,7 +10,7 @@ from mini_r1 import run_dir
 from mini_r1.launch_plan import ON_CPU, ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.memory_terms import COMPLETION
 from mini_r1.recipe import Recipe, parse_command_line, resolve
-from mini_r1.stages import KINDS, SCRIPTS, dataclass_types
+from mini_r1.stages import KINDS, ONLY_SAMPLE, SCRIPTS, dataclass_types
 from mini_r1.supervisor import Process, supervise
 from mini_r1.vllm_server import HEALTH, LOOPBACK, free_ports, server_environment, server_words, trainer_environment
 
@@ -61,7 +61,7 @@ def launch(words: list[str], options: Options) -> int:
     if recipe.values.get("overwrite_output_dir"):
         words = [*words, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
-        if plan.kind == "evaluate":
+        if plan.kind in ONLY_SAMPLE:
             run_dir.refuse_other_model(folder, recipe, recipe.values.get("model_name_or_path", ""))
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0

@@ -12,6 +12,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu
 from mini_r1.recipe import COMMAND_LINE, Recipe, load_yaml
 from mini_r1.recipe_keys import did_you_mean
+from mini_r1.stages import ONLY_SAMPLE
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ON_CPU = {  # what --gpus 0 sets
@@ -22,7 +23,7 @@ ON_CPU = {  # what --gpus 0 sets
     "use_vllm": False,
     "accelerate_config": None,
 }
-GROUPED = ("r1_grpo", "evaluate")  # kinds whose batch holds whole groups
+GROUPED = ("r1_grpo", *ONLY_SAMPLE)  # kinds whose batch holds whole groups
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LaunchPlan:
     """What runs where.
 
     Attributes:
-        kind: r1_grpo, sft, evaluate or build_model.
+        kind: a key of `stages.KINDS`.
         backend: what generates: "server" (`vllm serve` on GPUs of its own), "colocate" (vLLM in the training
             processes), "hf" (transformers), or "external" (a server that somebody else started).
         processes: training processes over all machines.
@@ -99,15 +100,15 @@ def plan_launch(
             return LaunchPlan(kind, "hf", 1, (), (), None, 1, (), (), None)
         backend = _backend(values, kind)
         on_cpu = bool(values.get("use_cpu"))
-        asks = kind == "evaluate" and backend == "external"
+        asks = kind in ONLY_SAMPLE and backend == "external"
         if not gpus and not on_cpu and not asks:
             raise RecipeError(
                 "no GPU is visible here, and the recipe does not say use_cpu: true; run it where there are GPUs, try "
                 "a recipe whose name ends in -tiny, or give --gpus 8 to check it for 8 that are not here",
                 key="use_cpu",
             )
-        if kind == "evaluate" and backend != "hf":
-            return _ask_from_one_process(values, backend, gpus)
+        if kind in ONLY_SAMPLE and backend != "hf":
+            return _ask_from_one_process(values, kind, backend, gpus)
         trainers, servers = ([], []) if on_cpu else _share_out(values, backend, gpus, machines.part)
         plan = LaunchPlan(
             kind,
@@ -143,7 +144,7 @@ def server_size(values: dict) -> int:
 
 
 def _backend(values: dict, kind: str) -> str:
-    if kind == "evaluate" and values.get("server"):
+    if kind in ONLY_SAMPLE and values.get("server"):
         return "external"
     if kind not in GROUPED or not values.get("use_vllm"):
         return "hf"
@@ -156,15 +157,15 @@ def _backend(values: dict, kind: str) -> str:
     return "external" if mode == "server" and values.get("vllm_server_base_url") else mode
 
 
-def _ask_from_one_process(values: dict, backend: str, gpus: list[Gpu]) -> LaunchPlan:
-    """An evaluation with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
+def _ask_from_one_process(values: dict, kind: str, backend: str, gpus: list[Gpu]) -> LaunchPlan:
+    """Sampling with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
     wanted = {"server": server_size(values), "external": 0}.get(backend, values.get("vllm_tensor_parallel_size", 1))
     if len(gpus) < wanted:
         raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
     used = tuple(gpu.index for gpu in gpus[:wanted])
     ours, theirs = ((), used) if backend == "server" else (used, ())
     gib = min((gpu.total_gib for gpu in gpus[:wanted] if gpu.total_gib), default=None)
-    return LaunchPlan("evaluate", backend, 1, ours, theirs, None, 1, (), (), gib)
+    return LaunchPlan(kind, backend, 1, ours, theirs, None, 1, (), (), gib)
 
 
 def _share_out(values: dict, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:
@@ -289,6 +290,6 @@ def _config_file(values: dict, processes: int, kind: str) -> Path | None:
             key="accelerate_config",
         )
     plain = load_yaml(path).get("distributed_type") == "MULTI_GPU"  # accelerate refuses it for one process
-    if kind == "evaluate" and not plain:
+    if kind in ONLY_SAMPLE and not plain:
         path, plain = CONFIGS / ("cpu2.yaml" if values.get("use_cpu") else "ddp.yaml"), True
     return None if processes == 1 and plain else path

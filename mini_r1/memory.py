@@ -14,6 +14,7 @@ from typing import Any
 
 from mini_r1.memory_terms import GIB, Run, micro_batches, with_defaults
 from mini_r1.model_shapes import ModelShape, kv_cache_bytes, quantized_bytes
+from mini_r1.stages import ONLY_SAMPLE
 
 VLLM_UTILIZATION = 0.9  # of a server, as vllm_server.py starts it
 VLLM_WORK = 1.0  # GiB, an allowance: what vLLM needs at the least beside weights and cache
@@ -97,20 +98,20 @@ def estimate_memory(
         backend: what generates: "hf", "colocate", "server", or "external" (a server that is not ours).
         prompt_tokens: length of the longest prompt.
         gpu_gib: memory of the smallest GPU. Whether there is a GPU at all says the recipe's `use_cpu`.
-        kind: r1_grpo, sft or evaluate.
+        kind: a key of `stages.KINDS`.
 
     Raises:
         RecipeError: for LoRA targets that are none, an unknown dtype, or an accelerate file that is missing.
     """
     run = Run(values, shape, processes, backend, prompt_tokens, gpu_gib, kind)
-    if kind == "evaluate" and backend != "hf":  # this process has no model of its own
+    if kind in ONLY_SAMPLE and backend != "hf":  # this process has no model of its own
         return MemoryEstimate({"evaluation": {}}, *_vllm(run), gpu_gib)
     phases = {}
     if kind == "r1_grpo" or run.evaluates:
         phases["generation"] = run.generation()
     if run.evaluates:
         phases["evaluation"] = run.evaluation()
-    if kind != "evaluate":
+    if kind not in ONLY_SAMPLE:
         phases |= {"loss": run.loss(), "backward": run.backward(), "step": run.step()}
     return MemoryEstimate({name: run.in_gib(terms) for name, terms in phases.items()}, *_vllm(run), gpu_gib)
 

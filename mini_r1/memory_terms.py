@@ -8,6 +8,7 @@ import yaml
 
 from mini_r1.errors import RecipeError
 from mini_r1.model_shapes import ModelShape, kv_cache_bytes, layer_bytes, lora_layers, quantized_bytes
+from mini_r1.stages import ONLY_SAMPLE
 
 GIB = 2**30
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -31,8 +32,8 @@ DEFAULTS: dict[str, Any] = {
     "vllm_enable_sleep_mode": False,
     "vllm_tensor_parallel_size": 1,
 }
-COMPLETION = {"r1_grpo": 512, "evaluate": 512, "sft": 1024}  # max_completion_length where a recipe says nothing
-SFT_LENGTH = 1024  # max_length, likewise
+COMPLETION = {"r1_grpo": 512, "evaluate": 512, "generate": 512, "sft": 1024}  # max_completion_length, likewise
+SFT_LENGTH = 1024  # max_length
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 # TRL's LM head makes logits one tile at a time; its torch version, for CPUs, adds so many bytes for each element.
@@ -102,7 +103,7 @@ class Run:
         self._count_bytes()
         self.batch, self.accumulation, rollout = micro_batches(s, processes)
         self.mid_step = self.accumulation > rollout  # a rollout begins while gradients are being summed
-        self.evaluates = kind == "evaluate" or s.get("test_fraction", 0.1) > 0 or "dataset_test_split" in s
+        self.evaluates = kind in ONLY_SAMPLE or s.get("test_fraction", 0.1) > 0 or "dataset_test_split" in s
         completion = s.get("max_completion_length", COMPLETION[kind])
         self.prompt, self.length = prompt_tokens, prompt_tokens + completion
         self.trained_length = (kind == "sft" and values.get("max_length", SFT_LENGTH)) or self.length
@@ -138,7 +139,7 @@ class Run:
         """Weights, optimizer, vLLM; `gradients`: inside of a step; `awake`: vLLM is at work, or has no sleep mode."""
         s = self.s
         terms = {"weights": self.weights()}
-        if self.kind != "evaluate":
+        if self.kind not in ONLY_SAMPLE:
             terms |= {"gradients": self.gradients(gradients), "optimizer": self.optimizer()}
         if self.kind == "r1_grpo" and s["beta"] and self.lora is None and not self.share.weights_on_cpu:
             terms["reference"] = self.shape.parameters * self.frozen / self.split

@@ -1,4 +1,4 @@
-"""The README.md of a run directory, which is the model card when the model is pushed to the hub."""
+"""README.md of a run directory, which is the model card when the model is pushed to the hub, and of a data set."""
 
 import json
 from pathlib import Path
@@ -40,6 +40,52 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict) -> None:
+    """Write `dataset/README.md`: what was sampled from, what was kept, and how to do it again.
+
+    Args:
+        measured: the model, see `run_dir.refuse_other_model`.
+        found: see `generated.write_generated`.
+    """
+    values, filters = recipe.values, found["filters"]
+    base = measured["served"] or measured["model"]
+    sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
+    drawn = ", ".join(f"{key} {values[key]}" for key in sampling if values.get(key) is not None)
+    switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in filters.items())
+    lines = [
+        "---",
+        "task_categories: [text-generation]",
+        "tags: [reasoning, rejection-sampling]",
+        "---",
+        f"# {folder.name}",
+        "",
+        f"{found['kept']} conversations for supervised fine-tuning, each with a right answer: rejection sampling "
+        f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from `{base}`, on the training "
+        f"problems of the task `{values.get('task')}` ({values.get('dataset_id_or_path') or 'generated problems'}), "
+        f"seed {values.get('seed')}.",
+        "",
+        f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "
+        f"right; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
+        "",
+        "| left out because | samples |",
+        "|---|--:|",
+        *(f"| {reason.replace('_', ' ')} | {count} |" for reason, count in found["left_out"].items()),
+        "",
+        "| difficulty | problems | right | kept |",
+        "|--:|--:|--:|--:|",
+        *(
+            f"| {level} | {part['problems']} | {part['right']:.3f} | {part['kept']} |"
+            for level, part in found["by_difficulty"].items()
+        ),
+        "",
+        "`messages` is the conversation, `row` the problem in the task's own columns, `tokens` the completion's length "
+        "under the tokenizer of the model that was sampled from. Problems that the recipe holds out are not in it. A "
+        "right answer is no proof of right reasoning.",
+        "",
+    ]
+    (folder / "dataset" / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _table(before: dict | None, after: dict | None) -> list[str]:

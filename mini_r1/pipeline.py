@@ -4,6 +4,8 @@ stages:
   - {name: cold-start, run: sft,     recipe: ../countdown-tiny-sft.yaml}
   - {name: rl,         run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start}
   - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
+  - {name: samples,    run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl}
+  - {name: again,      run: sft,     recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples}
 
 Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline_state.py.
 """
@@ -22,12 +24,11 @@ from mini_r1.errors import RecipeError
 from mini_r1.prompts import get_template
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
 from mini_r1.recipe_keys import check_values, did_you_mean
-from mini_r1.stages import KINDS, dataclass_types
+from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
 
 NEEDED_KEYS = ("name", "run", "recipe")
-STAGE_KEYS = (*NEEDED_KEYS, "init_from", "set")
+STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "set")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
-NO_MODEL = ("evaluate",)  # kinds that leave no model to begin with
 REFUSED = {
     "extends": "name the recipe that extends it as the stage's recipe",
     "overwrite_output_dir": "it would start the stage anew each time; give --overwrite_output_dir true on the command "
@@ -46,6 +47,7 @@ class Stage:
         resolved: the recipe with those flags.
         init_from: the model folder it begins with, where that is another stage's.
         parent: that stage's name.
+        data_from: the name of the stage whose data set it learns from, where there is one.
         changes: the entry's `set`.
     """
 
@@ -57,6 +59,7 @@ class Stage:
     resolved: Recipe
     init_from: Path | None
     parent: str | None
+    data_from: str | None
     changes: dict[str, Any]
 
     @property
@@ -181,10 +184,19 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
     name, kind, changes = entry["name"], entry["run"], entry.get("set") or {}
     where, types = f"{pipeline.path}: stage {name}", dataclass_types(kind)
     parent = _parent(entry, pipeline)
+    data = _earlier(entry, "data_from", pipeline)
     given, own_run = dict(chosen), bool(changes)
     if parent:
         given["model_name_or_path"] = str(parent.folder)
         own_run |= str(parent.folder) != alone.values.get("model_name_or_path")
+    if data:
+        if data.kind != "generate" or kind != "sft":
+            problem = (
+                f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
+            )
+            raise RecipeError(problem, key="data_from", file=pipeline.path)
+        given["sft_datasets"] = [{"path": str(data.folder / "dataset")}]
+        own_run |= given["sft_datasets"] != alone.values.get("sft_datasets")
     if own_run:
         given["output_dir"] = str(pipeline.folder / name)
     with _blame(changes, where):
@@ -193,6 +205,9 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
                 raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
             if key == "model_name_or_path" and parent:
                 problem = f"init_from: {parent.name} says what the stage begins with; leave one of the two out"
+                raise RecipeError(problem, key=key, file=where)
+            if key == "sft_datasets" and data:
+                problem = f"data_from: {data.name} says what the stage learns from; leave one of the two out"
                 raise RecipeError(problem, key=key, file=where)
         check_values(changes, dict.fromkeys(changes, where), types)
         flags = []
@@ -205,28 +220,43 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])
-    model_folder = parent.folder if parent else None
-    parent_name = parent.name if parent else None
-    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, model_folder, parent_name, changes)
+    return Stage(
+        name,
+        kind,
+        alone.path,
+        folder,
+        tuple(flags),
+        recipe,
+        init_from=parent.folder if parent else None,
+        parent=parent.name if parent else None,
+        data_from=data.name if data else None,
+        changes=changes,
+    )
 
 
 def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
     """The earlier stage that `init_from` names."""
-    wanted, path = entry.get("init_from"), pipeline.path
-    if wanted is None:
-        return None
-    parent = next((stage for stage in pipeline.stages if stage.name == wanted), None)
+    parent, path = _earlier(entry, "init_from", pipeline), pipeline.path
     if parent is None:
-        names = [stage.name for stage in pipeline.stages]
-        problem = f"no earlier stage {wanted!r}; there is {', '.join(names) or 'none'}"
-        raise RecipeError(f"{problem}{did_you_mean(str(wanted), names)}", key="init_from", file=path)
-    if parent.kind in NO_MODEL:
-        problem = f"stage {entry['name']} cannot begin with {wanted}: {parent.kind} leaves no model"
-        raise RecipeError(f"{problem}; name the stage that {wanted} measures", key="init_from", file=path)
+        return None
+    if parent.kind in ONLY_SAMPLE:
+        problem = f"stage {entry['name']} cannot begin with {parent.name}: {parent.kind} leaves no model"
+        raise RecipeError(f"{problem}; name the stage that {parent.name} asks", key="init_from", file=path)
     if entry["run"] == "build_model":
         problem = f"stage {entry['name']} makes a model from nothing (run: build_model); leave init_from out"
         raise RecipeError(problem, key="init_from", file=path)
     return parent
+
+
+def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
+    """The earlier stage that `init_from` or `data_from` names."""
+    wanted = entry.get(key)
+    found = next((stage for stage in pipeline.stages if stage.name == wanted), None)
+    if wanted is not None and found is None:
+        names = [stage.name for stage in pipeline.stages]
+        problem = f"no earlier stage {wanted!r}; there is {', '.join(names) or 'none'}"
+        raise RecipeError(f"{problem}{did_you_mean(str(wanted), names)}", key=key, file=pipeline.path)
+    return found
 
 
 def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:

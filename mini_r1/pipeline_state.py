@@ -53,8 +53,9 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
         stages = stages[stages.index(pipeline.stage(start, flag)) :]
     needed = []
     for stage in stages:
-        parent = _parent(stage, pipeline)
-        if parent and parent not in stages and parent not in needed:
+        for parent in _parents(stage, pipeline):
+            if parent in stages or parent in needed:
+                continue
             needed.append(parent)
             if summary(parent) is None:
                 raise RecipeError(
@@ -98,8 +99,8 @@ def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | N
                 "moved aside, not deleted)",
                 file=f"{pipeline.path}: stage {stage.name}",
             )
-    parent = _parent(stage, pipeline)
-    return _stale(stage, parent, pipeline) if parent and stage in choice.stages else None
+    found = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline) if stage in choice.stages)
+    return next(filter(None, found), None)
 
 
 def changes_since(stage: Stage) -> list[str]:
@@ -206,7 +207,7 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
         return None
     file, trained = (
         f"{pipeline.path}: stage {stage.name}",
-        "measured with" if stage.kind == "evaluate" else "begun with",
+        {"evaluate": "measured with", "generate": "sampled with"}.get(stage.kind, "begun with"),
     )
     if summary(parent) is None:
         return RecipeError(
@@ -239,8 +240,9 @@ def _told_by_launcher(stage: Stage) -> dict:
     return told
 
 
-def _parent(stage: Stage, pipeline: Pipeline) -> Stage | None:
-    return next((each for each in pipeline.stages if each.name == stage.parent), None)
+def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
+    """The stages whose model it begins with, and whose data it learns from."""
+    return [each for each in pipeline.stages if each.name in (stage.parent, stage.data_from)]
 
 
 def _read(path: Path) -> dict | None:

@@ -42,7 +42,7 @@ from mini_r1.preflight_recipe import (
     with_defaults,
 )
 from mini_r1.recipe import Recipe, load_yaml, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
+from mini_r1.stages import ONLY_SAMPLE, dataclass_types
 
 # What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
@@ -56,7 +56,7 @@ class Preflight:
         findings: errors first, then warnings, notes, and what is right.
         recipe: resolved and checked, with what the plan changes; None where it cannot be read.
         plan: what would run where; None where nothing can.
-        batch: of an r1_grpo or evaluate run.
+        batch: of a run that samples groups.
         longest_prompt: in tokens; where none could be counted, `max_prompt_tokens`, as longer ones are dropped.
         example: one prompt and what its rewards give, as text; empty where there is none.
     """
@@ -198,7 +198,7 @@ def _look_at_machine(
     steps, syncs = count_steps(found.batch, prompts.train) if found.batch else (None, None)
     with findings.part():
         check_vllm(values, plan, found.longest_prompt, findings)
-    asked_only = plan.kind == "evaluate" and plan.backend == "external"
+    asked_only = plan.kind in ONLY_SAMPLE and plan.backend == "external"
     check_packages(values, plan.backend != "hf" and not asked_only, sharing.stage > 0, here, findings)
     if sharing.stage > 0:
         check_compiler_locks(findings)
@@ -209,13 +209,13 @@ def _look_at_machine(
             check_ports(found.recipe, plan, config, findings)
     if not plan.processes:
         return
-    if plan.kind != "evaluate":
+    if plan.kind not in ONLY_SAMPLE:
         check_precision(values, plan, sharing, syncs, findings)
     with findings.part():
         if shape:
             check_memory(values, plan, shape, found.longest_prompt, gpus, findings)
     with findings.part():
-        if shape and plan.kind != "evaluate":
+        if shape and plan.kind not in ONLY_SAMPLE:
             check_disk(values, shape, sharing, steps, here, findings)
     with findings.part():
         check_run_folder(found.recipe, plan, findings)

@@ -74,7 +74,7 @@ def measure_prompts(
     Raises:
         RecipeError: where the tokenizer cannot render the template, or no prompt is short enough.
     """
-    train = rows.train if kind != "evaluate" else []
+    train = rows.train if args.needs_training_rows else []
     lengths = [
         [len(ids) for ids in prompt_ids([render(template, task, row, tokenizer) for row in split], tokenizer)]
         if split

@@ -13,6 +13,7 @@ from mini_r1.memory_terms import BYTES
 from mini_r1.model_shapes import ModelShape, lora_parameters
 from mini_r1.preflight_findings import Findings
 from mini_r1.preflight_model import Sharing
+from mini_r1.stages import ONLY_SAMPLE
 
 GIB = 2**30
 TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
@@ -30,7 +31,7 @@ def check_memory(
     Raises:
         RecipeError: as `estimate_memory`.
     """
-    if values.get("use_cpu") or (plan.kind == "evaluate" and plan.backend == "external"):
+    if values.get("use_cpu") or (plan.kind in ONLY_SAMPLE and plan.backend == "external"):
         return
     run = {
         "processes": plan.processes,
@@ -45,7 +46,7 @@ def check_memory(
     if plan.gpu_gib is None:
         findings.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
         return
-    if plan.kind == "evaluate" and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
+    if plan.kind in ONLY_SAMPLE and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
         wanted = f"{sum(estimate.server.values()):.1f} GiB for weights and one sequence"
         findings.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
         return

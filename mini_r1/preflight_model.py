@@ -13,6 +13,7 @@ from mini_r1.preflight_data import out_of_reach
 from mini_r1.preflight_findings import Findings
 from mini_r1.preflight_shapes import find_shape
 from mini_r1.recipe import Recipe
+from mini_r1.stages import ONLY_SAMPLE
 from mini_r1.vllm_server import LOOPBACK, server_words
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
@@ -162,7 +163,7 @@ def check_vllm(values: dict, plan: LaunchPlan, longest_prompt: int, findings: Fi
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
     """
-    beside_training = plan.backend == "colocate" and plan.kind != "evaluate"
+    beside_training = plan.backend == "colocate" and plan.kind not in ONLY_SAMPLE
     if beside_training and not values.get("vllm_enable_sleep_mode"):
         share = values.get("vllm_gpu_memory_utilization")
         findings.note(

@@ -8,11 +8,13 @@ import tasks
 from mini_r1 import prompts
 from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import BatchPlan, plan_batch
+from mini_r1.conversations import check_sources
 from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu, usable_gpus
 from mini_r1.launch_plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
 from mini_r1.preflight_findings import Findings
 from mini_r1.recipe import Recipe, build, check, parse_command_line
+from mini_r1.rejection import read_filters
 from mini_r1.reward_loader import check_available, load_rewards
 
 # After an error, what to go on with to find others: key at fault -> values that are right for themselves.
@@ -175,9 +177,14 @@ def load_words(values: dict, kind: str, findings: Findings) -> tuple:
         with findings.part():
             if kind != "build_model" and task:
                 check_available([], task)  # a cold start is measured, too
+        with findings.part():
+            if values.get("sft_datasets") is not None:
+                check_sources(values["sft_datasets"])
         return task, template, []
     with findings.part():
         check_algorithm(values)
+    with findings.part():
+        read_filters(values.get("filters"))
     if values.get("guards"):
         from mini_r1.guards import read_guards  # imports transformers
 

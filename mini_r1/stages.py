@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mini_r1.arguments import BuildArguments, EvaluateArguments, GRPOArguments, SFTArguments
+from mini_r1.arguments import BuildArguments, EvaluateArguments, GenerateArguments, GRPOArguments, SFTArguments
 from mini_r1.errors import RecipeError
 from mini_r1.recipe_keys import did_you_mean
 
@@ -13,7 +13,9 @@ KINDS = {
     "sft": "run_sft.py",
     "r1_grpo": "run_r1_grpo.py",
     "evaluate": "evaluate.py",
+    "generate": "generate.py",
 }
+ONLY_SAMPLE = ("evaluate", "generate")  # kinds that train nothing
 
 
 def dataclass_types(kind: str) -> tuple[type, ...]:
@@ -31,7 +33,15 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
 
     if kind == "sft":
         return (SFTArguments, SFTConfig, ModelConfig)
-    return (EvaluateArguments if kind == "evaluate" else GRPOArguments, GRPOConfig, ModelConfig)
+    own = {"r1_grpo": GRPOArguments, "evaluate": EvaluateArguments, "generate": GenerateArguments}[kind]
+    return (own, GRPOConfig, ModelConfig)
+
+
+def asks_elsewhere(values: dict) -> dict:
+    """The values of a recipe that only samples, on a CPU where a server holds the model."""
+    if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
+        return values | {"use_cpu": True, "bf16": False, "fp16": False}
+    return values
 
 
 def name_cpu(values: dict) -> None:

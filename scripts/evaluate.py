@@ -14,7 +14,7 @@ from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.reward_loader import check_available
-from mini_r1.stages import dataclass_types, name_cpu
+from mini_r1.stages import asks_elsewhere, dataclass_types, name_cpu
 
 
 def main() -> None:
@@ -31,9 +31,7 @@ def main() -> None:
         task = tasks.get(recipe.values.get("task"))
         check_available([], task)
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
-        values = recipe.values
-        if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
-            values = values | {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
+        values = asks_elsewhere(recipe.values)
         name_cpu(values)
         args, config, model_args = build(replace(recipe, values=values), types)
         evaluate(recipe, args, config, model_args, task, template)

@@ -7,6 +7,7 @@ import pytest
 
 import tasks
 from mini_r1.batch import plan_batch
+from mini_r1.launch_plan import GROUPED
 from mini_r1.pipeline import read_pipeline
 from mini_r1.prompts import get_template
 from mini_r1.recipe import Recipe, build, check, resolve
@@ -16,7 +17,7 @@ from mini_r1.stages import KINDS, dataclass_types
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 PIPELINES = sorted(ROOT.glob("recipes/pipelines/*.yaml"))
-TAILS = {"-sft": "sft", "-sft-control": "sft", "-base": "build_model", "-eval": "evaluate"}
+TAILS = {"-sft": "sft", "-sft-control": "sft", "-base": "build_model", "-eval": "evaluate", "-generate": "generate"}
 ON_CPU = {"use_cpu": True, "bf16": False}
 
 
@@ -47,7 +48,7 @@ def test_recipe_builds(path, monkeypatch):
         get_template(args.prompt_template)
         output_dir = (args if kind == "build_model" else configs[0]).output_dir
         assert output_dir == f"runs/{path.stem}-s{recipe.values['seed']}"
-        if kind in ("r1_grpo", "evaluate"):
+        if kind in GROUPED:
             assert load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
             plan_batch(recipe.values, args.num_processes or 1)
 

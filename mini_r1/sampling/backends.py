@@ -7,10 +7,10 @@ from mini_r1.prompts import PromptTemplate, messages
 from mini_r1.sampling import Sampler, Sampling
 
 
-def sampling_of(config) -> Sampling:
-    """How completions are drawn, from a `GRPOConfig`."""
+def sampling_of(config, samples: int | None = None) -> Sampling:
+    """How completions are drawn, from a `GRPOConfig`; `samples` of each problem, or as many as evaluations draw."""
     return Sampling(
-        samples=config.num_generations_eval or config.num_generations,
+        samples=samples or config.num_generations_eval or config.num_generations,
         max_completion_length=config.max_completion_length,
         temperature=config.temperature,
         top_p=config.top_p,
@@ -34,25 +34,28 @@ def server_address(args, config) -> str | None:
     return base.rstrip("/") + "/v1"
 
 
-def make_sampler(args, config, model_args, task, template: PromptTemplate, tokenizer, rows, longest: int) -> Sampler:
-    """The backend of an evaluation.
+def make_sampler(
+    args, config, model_args, task, template: PromptTemplate, tokenizer, rows, longest: int, samples: int | None = None
+) -> Sampler:
+    """The backend of an evaluation, or of rejection sampling.
 
     Args:
         args, config, model_args: `EvaluateArguments`, `GRPOConfig`, `ModelConfig`.
-        rows: the held-out problems, by number.
+        rows: the problems, by number.
         longest: tokens of the longest prompt.
+        samples: see `sampling_of`.
 
     Raises:
         RecipeError: where the backend cannot be had, or asks for one process and there are more.
     """
     from accelerate import PartialState
 
-    sampling, process = sampling_of(config), PartialState()
+    sampling, process = sampling_of(config, samples), PartialState()
     if sampling.greedy and sampling.samples > 1:
         raise RecipeError(
             f"{sampling.samples} greedy completions of a problem are all the same; use 1, or top_k: 0 and a "
             "temperature above 0 to sample",
-            key="num_generations_eval",
+            key="num_generations" if samples else "num_generations_eval",
         )
     server = server_address(args, config)
     if process.num_processes > 1 and (server or config.use_vllm):

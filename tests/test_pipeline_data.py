@@ -1,0 +1,58 @@
+"""Stages that learn from the data set of another stage: `data_from`."""
+
+import pytest
+from test_pipeline import BASE, LATE, RL, SFT, finish, home, read  # noqa: F401 (home is a fixture)
+
+from mini_r1.errors import RecipeError
+from mini_r1.pipeline_state import choose, refusal
+
+SAMPLES = "  - {name: samples, run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl%s}\n"
+AGAIN = (
+    "  - {name: again, run: sft, recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples%s}\n"
+)
+
+
+def test_a_stage_learns_from_what_another_has_sampled(home):  # noqa: F811
+    pipeline = read(BASE, SFT, RL % "", SAMPLES % "", AGAIN % "", seed=3)
+    samples, again = pipeline.stages[3:]
+    assert str(samples.folder) == "runs/countdown-tiny-generate-s3"
+    assert samples.resolved.values["model_name_or_path"] == "runs/countdown-tiny-s3"
+    assert again.resolved.values["sft_datasets"] == [{"path": "runs/countdown-tiny-generate-s3/dataset"}]
+    assert again.resolved.values["model_name_or_path"] == "runs/countdown-tiny-base-s3"
+    assert str(again.folder) == "runs/countdown-tiny-samples-sft-s3", "as it runs alone"
+    other = read(BASE, SFT, RL % "", SAMPLES % ", set: {keep_per_problem: 1}", AGAIN % "", seed=3).stages[-1]
+    assert other.resolved.values["sft_datasets"] == [{"path": "runs/mine-s3/samples/dataset"}]
+    assert str(other.folder) == "runs/mine-s3/again"
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ((BASE, AGAIN % ""), "data_from: no earlier stage 'samples'; there is base"),
+        ((BASE, SFT, AGAIN.replace("from: samples", "from: cold-start") % ""), "not sft from sft"),
+        ((BASE, SFT, RL % "", SAMPLES % "", RL.replace("name: rl", "name: two") % ", data_from: samples"),
+         "not r1_grpo from generate"),
+        ((BASE, SFT, RL % "", SAMPLES % "", AGAIN % ", set: {sft_datasets: [{path: x}]}"),
+         "sft_datasets: data_from: samples says what the stage learns from"),
+        ((BASE, SFT, RL % "", SAMPLES % "", AGAIN.replace("init_from: base", "init_from: samples") % ""),
+         "generate leaves no model"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together(home, stages, said):  # noqa: F811
+    with pytest.raises(RecipeError) as error:
+        read(*stages)
+    assert said in str(error.value)
+
+
+def test_data_made_anew_since_is_refused(home):  # noqa: F811
+    pipeline = read(BASE, SFT, RL % "", SAMPLES % "", AGAIN % "")
+    samples, again = pipeline.stages[3:]
+    choice = choose(pipeline, None, None, False)
+    for stage in pipeline.stages:
+        finish(stage)
+    assert refusal(again, pipeline, choice) is None
+    finish(samples, finished=LATE)
+    assert "an older samples" in str(refusal(again, pipeline, choice))
+    (samples.folder / "summary.json").unlink()
+    with pytest.raises(RecipeError, match="again begins with samples, which is not finished"):
+        choose(pipeline, "again", None, False)
