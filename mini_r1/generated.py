@@ -103,11 +103,12 @@ def write_generated(
 
 
 def conversation_of(template: PromptTemplate, task: ModuleType, problems: list[dict]) -> Callable[[dict], list[dict]]:
-    """A function from a record to its messages: what was asked, and the whole answer, the prefill and all."""
+    """A function from a record to its messages: what was asked, and the whole answer, with the prefill that began it."""
 
     def conversation(record: dict) -> list[dict]:
         *asked, prefill = messages(template, task, problems[record["problem"]])
-        return [*asked, {**prefill, "content": prefill["content"] + record["completion"]}]
+        begun = prefill["content"] if record["prefill"] == template.answer_prefill else ""  # a chat begins by itself
+        return [*asked, {**prefill, "content": begun + record["completion"]}]
 
     return conversation
 

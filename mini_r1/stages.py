@@ -37,13 +37,6 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
     return (own, GRPOConfig, ModelConfig)
 
 
-def asks_elsewhere(values: dict) -> dict:
-    """The values of a recipe that only samples, on a CPU where a server holds the model."""
-    if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
-        return values | {"use_cpu": True, "bf16": False, "fp16": False}
-    return values
-
-
 def name_cpu(values: dict) -> None:
     """Call the device of every CPU process `cpu`; accelerate's cpu:0 and cpu:1 are nothing that `torch.load` knows when
     a run resumes. To be called before TRL's arguments are built."""

@@ -5,16 +5,10 @@ python scripts/evaluate.py --compare RUN RUN      two runs on the same problems,
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import tasks
-from mini_r1 import hub, prompts
-from mini_r1.data import load_rows, to_dataset
-from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available
-from mini_r1.stages import asks_elsewhere, dataclass_types, name_cpu
+from mini_r1.asking import begin, with_recipe
+from mini_r1.errors import exit_on_recipe_error
 
 
 def main() -> None:
@@ -23,54 +17,25 @@ def main() -> None:
 
         print(compare([Path(name) for name in sys.argv[2:]]))
         return
-    recipe = resolve(*parse_command_line(sys.argv[1:]))
-    hub.offline_if_unreachable(recipe.values)
-    types = dataclass_types("evaluate")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        task = tasks.get(recipe.values.get("task"))
-        check_available([], task)
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
-        values = asks_elsewhere(recipe.values)
-        name_cpu(values)
-        args, config, model_args = build(replace(recipe, values=values), types)
-        evaluate(recipe, args, config, model_args, task, template)
+    with_recipe("evaluate", sys.argv[1:], evaluate)
 
 
 def evaluate(recipe, args, config, model_args, task, template) -> None:
-    from mini_r1 import run_dir
-
-    run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
-    model = model_args.model_name_or_path
-    measured = run_dir.refuse_other_model(run.folder, recipe, model)
-    if run.finished:
-        run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
+    asking = begin(recipe, args, config, model_args, task, template, held_out=True)
+    if asking is None:
         return
-    tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
-    rows = load_rows(args, task)
-    if not rows.test:
-        raise RecipeError("no held-out problems are left to measure", key="test_fraction")
-    test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
-    problems = test_set.to_list()
-    if args.server and args.server_chat:  # the whole answer is the server's then
-        problems = [{**problem, "prefill": ""} for problem in problems]
-    run.say(f"{len(problems)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
 
     from mini_r1.evaluation import measure
     from mini_r1.finish import end_processes, results_table
-    from mini_r1.grading import Grader
     from mini_r1.kept import Kept
-    from mini_r1.sampling.backends import greedy, make_sampler, server_address
+    from mini_r1.sampling.backends import greedy
 
-    sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest)
-    if server := server_address(args, config):
-        measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
-    run.write(run_dir.MEASURED, measured)
-    drawn, grader = sampler.sampling, Grader(task)
-    result = measure(run.folder, "after", problems, sampler, grader)
+    run, sampler = asking.run, asking.sampler
+    drawn = sampler.sampling
+    result = measure(run.folder, "after", asking.problems, sampler, asking.grader)
     if args.measure_greedy and not drawn.greedy:
         sampler.sampling = greedy(drawn)
-        most_likely = measure(run.folder, "greedy", problems, sampler, grader)
+        most_likely = measure(run.folder, "greedy", asking.problems, sampler, asking.grader)
         if run.main_process:
             result["greedy"] = most_likely["pass@1"]
             result["intervals"]["greedy"] = most_likely["intervals"]["pass@1"]
@@ -79,7 +44,7 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
         print("\n".join(filter(None, [results_table(None, result), note])))
         found = {
             "stage": "evaluate",
-            "measured": measured,
+            "measured": asking.measured,
             "after": result,
             "seconds": {"total": round(run.seconds(), 1)},
         }

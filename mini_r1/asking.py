@@ -1,0 +1,91 @@
+"""What scripts that only sample share: from a command line to a sampler and the problems it is asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import tasks
+from mini_r1 import hub, prompts
+from mini_r1.data import load_rows, to_dataset
+from mini_r1.errors import RecipeError
+from mini_r1.recipe import Recipe, build, check, parse_command_line, resolve
+from mini_r1.reward_loader import check_available
+from mini_r1.stages import dataclass_types, name_cpu
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A run that samples.
+
+    Attributes:
+        problems: rows with `prompt` and `prefill`, in order; a problem's number is its place.
+        measured: which model, see `run_dir.refuse_other_model`.
+    """
+
+    run: "Run"  # noqa: F821 (importing it takes a second)
+    problems: list[dict]
+    sampler: "Sampler"  # noqa: F821
+    grader: "Grader"  # noqa: F821
+    measured: dict
+
+
+def with_recipe(kind: str, words: list[str], function: Callable) -> None:
+    """Call `function(recipe, args, config, model_args, task, template)` of a checked recipe.
+
+    Args:
+        kind: "evaluate" or "generate".
+
+    Raises:
+        RecipeError: for anything wrong in it, before anything large is loaded.
+    """
+    recipe = resolve(*parse_command_line(words))
+    hub.offline_if_unreachable(recipe.values)
+    types = dataclass_types(kind)
+    recipe = check(recipe, types)
+    with recipe.blame():
+        task = tasks.get(recipe.values.get("task"))
+        check_available([], task)
+        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        values = recipe.values
+        if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
+            values = values | {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
+        name_cpu(values)
+        function(recipe, *build(replace(recipe, values=values), types), task, template)
+
+
+def begin(
+    recipe: Recipe, args, config, model_args, task, template, *, held_out: bool, samples: int | None = None
+) -> Asking | None:
+    """Start or go on with the run, load its problems and the model; None where it is finished.
+
+    Args:
+        held_out: ask the held-out problems, else those of training.
+        samples: of each problem; None: as many as evaluations draw.
+    """
+    from mini_r1 import run_dir
+
+    run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
+    model = model_args.model_name_or_path
+    measured = run_dir.refuse_other_model(run.folder, recipe, model)
+    if run.finished:
+        run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
+        return None
+    tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
+    rows = load_rows(args, task)
+    if held_out and not rows.test:
+        raise RecipeError("no held-out problems are left to measure", key="test_fraction")
+    asked = rows.test if held_out else rows.train
+    data, dropped, longest = to_dataset(asked, args, task, template, tokenizer)
+    problems = data.to_list()
+    if args.server and args.server_chat:  # the whole answer is the server's then
+        problems = [{**problem, "prefill": ""} for problem in problems]
+    which = "held-out" if held_out else "training"
+    run.say(f"{len(problems)} {which} problems from {rows.source}; {dropped} over-long ones dropped")
+
+    from mini_r1.grading import Grader
+    from mini_r1.sampling.backends import make_sampler, server_address
+
+    sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest, samples)
+    if server := server_address(args, config):
+        measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
+    run.write(run_dir.MEASURED, measured)
+    return Asking(run, problems, sampler, Grader(task), measured)
