@@ -13,11 +13,13 @@ from rewards.format import format_reward, format_verdict
 from rewards.language import language_consistency_reward
 from rewards.number import number_reward, number_verdict
 from rewards.roles import roles_reward, roles_verdict
+from rewards.summary_format import summary_format_reward, summary_format_verdict
 from rewards.text import answer_block, full_text, has_right_format
 from rewards.verdict import DEFAULT_VALUES, Verdict, reward_from
 
 __all__ = [
     "DEFAULT_VALUES",
+    "FORMAT_REWARDS",
     "Verdict",
     "answer_block",
     "code_reward",
@@ -35,4 +37,9 @@ __all__ = [
     "reward_from",
     "roles_reward",
     "roles_verdict",
+    "summary_format_reward",
+    "summary_format_verdict",
 ]
+
+# The rewards that ask for a form, whatever the answer says. A prompt template names the one that its prompts ask for.
+FORMAT_REWARDS = ("format_reward", "summary_format_reward")

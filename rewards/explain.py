@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rewards import code, equation, number
+from rewards.format_fault import format_fault, times
 from rewards.roles import ANSWER_CAP as ROLES_CAP
 from rewards.roles import _gold_roles, _read, roles_verdict
 from rewards.sandbox import SandboxError
-from rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, answer_block, has_right_format
+from rewards.text import answer_block
 from rewards.verdict import Verdict
 from rewards.votes import first_number, read_number, read_roles
 
 _MOST = 3  # reasons, people or numbers named in one sentence
 _LONG = 60  # characters of an answer, and of a number, that are quoted
 _WORD = re.compile(r"[^\W\d_]+|\S")
-_TWICE = {2: "twice", 3: "three times"}
 
 
 def explain(text: str, row: dict) -> str:
@@ -26,6 +26,7 @@ def explain(text: str, row: dict) -> str:
         text: prefill and completion.
         row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `tests`, or `answer`. Without
             any of these the sentence is about the format alone. With `tests` the answer's program is run (again).
+            `format_reward`, where there, names the reward for the format that was asked for.
 
     Returns:
         "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
@@ -36,7 +37,7 @@ def explain(text: str, row: dict) -> str:
         >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
         'wrong: 2 + 3 makes 5, not 8'
     """
-    fault = format_fault(text)
+    fault = format_fault(text, row.get("format_reward", "format_reward"))
     columns, verdict_on, reason_for = _task_of(row)
     if not columns:
         return f"wrong: {fault}" if fault else "right: the format is as asked for"
@@ -63,57 +64,6 @@ def _task_of(row: dict) -> tuple:
     there = [task for task in _TASKS if all(column in row for column in task[0])]
     filled = [task for task in there if any(row[column] is not None for column in task[0])]
     return next(iter([*filled, *there]), ((), None, None))
-
-
-def format_fault(text: str) -> str | None:
-    """The first thing that is wrong with the tags, or None where the format is right.
-
-    Example: `format_fault("<think>hm</think><answer>1</answer> Bye!")` is "there is text after the answer".
-    """
-    if has_right_format(text):
-        return None
-    text = text.strip()
-    counts = {tag: text.count(tag) for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)}
-    if not text:
-        return "there is no text at all"
-    for tag in (THINK_OPEN, THINK_CLOSE):
-        if counts[tag] > 1:
-            return f"{tag} stands there {_times(counts[tag])}"
-    if not counts[THINK_OPEN]:
-        return "<think> is missing"
-    if not counts[ANSWER_OPEN]:
-        if not counts[THINK_CLOSE]:
-            return "it ends inside the thinking, before any answer"
-        return "<answer> is missing" if counts[ANSWER_CLOSE] else "the answer block is missing"
-    if counts[ANSWER_OPEN] > 1 or counts[ANSWER_CLOSE] > 1:
-        return f"there are {max(counts[ANSWER_OPEN], counts[ANSWER_CLOSE])} answer tags, where one is due"
-    if not counts[THINK_CLOSE]:
-        return "</think> is missing before the answer"
-    if not counts[ANSWER_CLOSE]:
-        return "the answer block is never closed"
-    return _misplaced(text)
-
-
-def _misplaced(text: str) -> str:
-    """The fault of a text that has each tag once."""
-    before, _, rest = text.partition(THINK_OPEN)
-    thought, closed, rest = rest.partition(THINK_CLOSE)
-    between, opened, rest = rest.partition(ANSWER_OPEN)
-    answer, ended, after = rest.partition(ANSWER_CLOSE)
-    if not (closed and opened and ended):
-        return "the tags are in the wrong order"
-    parts = (
-        (before.strip(), "there is text before <think>"),
-        (not thought.strip(), "the thinking is blank"),
-        (between.strip(), "there is text between </think> and the answer"),
-        (not answer.strip(), "the answer block is blank"),
-        (after.strip(), "there is text after the answer"),
-    )
-    return next(fault for found, fault in parts if found)
-
-
-def _times(count: int) -> str:
-    return _TWICE.get(count, f"{count} times")
 
 
 def _listed(parts: Sequence[str], word: str = "and") -> str:
@@ -174,11 +124,11 @@ def _wrong_numbers(tokens: Sequence[str], given: list[str]) -> list[str]:
             zero = literal[0] == "0" and literal != "0"
             faults.append(f"{_short(literal)} {'begins with a zero' if zero else 'is not one of the numbers'}")
         elif count > due[literal]:
-            available = "" if due[literal] == 1 else f", but given {_times(due[literal])}"
-            faults.append(f"{_short(literal)} is used {_times(count)}{available}")
+            available = "" if due[literal] == 1 else f", but given {times(due[literal])}"
+            faults.append(f"{_short(literal)} is used {times(count)}{available}")
     for literal, count in due.items():
         if used[literal] < count:
-            only = f"only {'once' if used[literal] == 1 else _times(used[literal])}"
+            only = f"only {'once' if used[literal] == 1 else times(used[literal])}"
             faults.append(f"{_short(literal)} is {'used ' + only if used[literal] else 'not used'}")
     return faults
 
@@ -236,7 +186,7 @@ def _on_roles(block: str, text: str, names: list[str], roles: list[str]) -> str:
         return f"it cannot be read as a list of roles{f': {_short(unknown)!r}' if unknown else ''}"
     faults = [f"two roles for {name}" for name, said in claims.items() if len(set(said)) > 1]
     named = {name: len(said) for name, said in claims.items() if len(set(said)) == 1}
-    faults += [f"{name} is named {_times(count)}" for name, count in named.items() if count > 1]
+    faults += [f"{name} is named {times(count)}" for name, count in named.items() if count > 1]
     right = dict(zip(names, roles, strict=True))
     wrong = [f"{name} is a {right[name]}, not a {claims[name][0]}" for name in named if claims[name][0] != right[name]]
     if wrong:

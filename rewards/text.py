@@ -22,21 +22,35 @@ def full_text(prefill: str | None, completion: str | list[dict[str, str]]) -> st
     return (prefill or "") + completion
 
 
+def turn_parts(text: str) -> tuple[str, str, str, str] | None:
+    """(reasoning, what is between the blocks, answer, what follows) of a text that has each tag once and in order.
+
+    None where a tag is missing, misplaced or there twice, or where the text, stripped, does not begin with `<think>`.
+
+    Example: `turn_parts("<think>1+2</think>So: <answer>3</answer>.")` is `("1+2", "So: ", "3", ".")`.
+    """
+    text = text.strip()
+    if not text.startswith(THINK_OPEN):
+        return None
+    if any(text.count(tag) != 1 for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)):
+        return None
+    reasoning, _, rest = text[len(THINK_OPEN) :].partition(THINK_CLOSE)
+    between, _, rest = rest.partition(ANSWER_OPEN)
+    # Where a tag came too early, the one after it is not found, and nothing closes the answer.
+    answer, closed, after = rest.partition(ANSWER_CLOSE)
+    return (reasoning, between, answer, after) if closed else None
+
+
 def has_right_format(text: str) -> bool:
     """Whether the text is `<think>R</think>`, whitespace, `<answer>A</answer>`: no more, each tag once, R, A not blank.
 
     Example: `has_right_format("<think>1+2 it is</think>\\n<answer>1+2</answer>")` is True.
     """
-    text = text.strip()
-    if not (text.startswith(THINK_OPEN) and text.endswith(ANSWER_CLOSE)):
+    parts = turn_parts(text)
+    if parts is None:
         return False
-    if any(text.count(tag) != 1 for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)):
-        return False
-    inside = text[len(THINK_OPEN) : -len(ANSWER_CLOSE)]
-    reasoning, _, rest = inside.partition(THINK_CLOSE)
-    # Where <answer> comes before </think>, `rest` has no <answer> left, and the answer is blank.
-    between, _, answer = rest.partition(ANSWER_OPEN)
-    return bool(reasoning.strip() and not between.strip() and answer.strip())
+    reasoning, between, answer, after = parts
+    return bool(reasoning.strip() and not between.strip() and answer.strip() and not after)
 
 
 def answer_block(text: str) -> str | None:

@@ -14,7 +14,8 @@ from rewards import DEFAULT_VALUES, Verdict
 
 FOLDER = Path(__file__).parent / "corpus"
 ALL = {"correct", "wrong", "unparseable", None}
-VERDICTS = {"format": {"correct", "wrong"}, "equation": ALL, "number": ALL, "roles": ALL}
+VERDICTS = {"equation": ALL, "number": ALL, "roles": ALL}
+VERDICTS |= {"format": {"correct", "wrong"}, "summary_format": {"correct", "wrong"}}
 VALUES = {None: None} | {verdict.value: value for verdict, value in zip(Verdict, DEFAULT_VALUES, strict=True)}
 
 

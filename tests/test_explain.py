@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 from test_corpus import FILES
 
-from rewards import equation_verdict, format_verdict, number_verdict, roles_verdict
+from rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
 from rewards.explain import explain, format_fault
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +19,13 @@ SUM = {"nums": [2, 3], "target": 8}
 FOUR = {"nums": [12, 7, 4, 4], "target": 27}
 CLIPS = {"answer": "72"}
 PEOPLE = {"names": ["Zoey", "Oliver"], "roles": ["knight", "knave"]}
+READABLE = {"format_reward": "summary_format_reward"}
+
+
+def said(summary: str) -> str:
+    """A turn with a summary around the answer 72."""
+    return "<think>hm</think>" + summary.format("<answer>72</answer>")
+
 
 # (text, row, what it says, reason)
 SENTENCES = [
@@ -80,6 +87,17 @@ SENTENCES = [
     ("Sure! " + turn("72"), CLIPS, "right, but there is text before <think>", "chat in front"),
     ("<think> </think><answer>72</answer>", CLIPS, "right, but the thinking is blank", "blank thinking"),
     ("<think>hm</think>: <answer>72</answer>", CLIPS, "right, but there is text between </think> and the answer", ":"),
+    # The readable form
+    (said("It is {}."), CLIPS | READABLE, "right: the answer is 72", "a summary"),
+    (said("{}."), CLIPS | READABLE, "right, but there is no summary beside the answer", "no summary"),
+    (said("Answer: {}"), CLIPS | READABLE, "right, but there is one word beside the answer, and no summary", "a label"),
+    (said("It is {}" + "!" * 999), CLIPS | READABLE,
+     "right, but the summary has 1,004 characters beside the answer, more than 1,000", "too much beside the answer"),
+    (said("It is {}").replace("hm", " "), CLIPS | READABLE, "right, but the thinking is blank", "blank thinking"),
+    (said("It is {}").replace("72", " "), CLIPS | READABLE, "no answer: the answer block is blank", "a blank answer"),
+    ("It is " + turn("7"), CLIPS | READABLE, "wrong: there is text before <think>, and it says 7, the answer is 72",
+     "words in front"),
+    (said("It is {}"), READABLE, "right: the format is as asked for", "the form alone"),
     (turn("anything"), {"question": "?"}, "right: the format is as asked for", "a task that is not known"),
     (turn("72"), CLIPS | {"nums": None, "target": None}, "right: the answer is 72", "another task's columns are null"),
 ]  # fmt: skip
@@ -100,6 +118,7 @@ def agrees(text: str, row: dict, verdict) -> None:
 def test_corpus_is_not_contradicted(name):
     for case in FILES[name]:
         row = {column: value for column, value in case.items() if column not in ("text", "verdict", "reason")}
+        row |= {"format_reward": f"{name}_reward"} if name.endswith("format") else {}
         verdict = next((known for known in (RIGHT, WRONG, UNPARSEABLE) if known.value == case["verdict"]), None)
         agrees(case["text"], row, verdict)
 
@@ -119,7 +138,9 @@ def test_verdicts_are_not_contradicted(text):
     agrees(text, CLIPS, number_verdict(text, **CLIPS))
     agrees(text, PEOPLE, roles_verdict(text, **PEOPLE))
     agrees(text, {}, format_verdict(text))
+    agrees(text, READABLE, summary_format_verdict(text))
     assert (format_fault(text) is None) is (format_verdict(text) is RIGHT)
+    assert (format_fault(text, **READABLE) is None) is (summary_format_verdict(text) is RIGHT)
 
 
 @given(st.lists(st.sampled_from(["2", "3", "+", "-", "*", "/", "(", ")"]), max_size=9).map("".join))
