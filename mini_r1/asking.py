@@ -88,4 +88,4 @@ def begin(
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    return Asking(run, problems, sampler, Grader(task), measured)
+    return Asking(run, problems, sampler, Grader(task, template), measured)

@@ -3,8 +3,9 @@
 import json
 from types import ModuleType
 
+import rewards
+from mini_r1.prompts import PromptTemplate
 from mini_r1.reward_loader import load_rewards
-from rewards import format_reward
 
 NOT_THE_TASKS = ("prompt", "prefill", "difficulty", "rewards")  # columns of a row that are not the task's own
 
@@ -14,10 +15,12 @@ class Grader:
 
     Args:
         task: a module of `tasks/`.
+        template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
     """
 
-    def __init__(self, task: ModuleType):
+    def __init__(self, task: ModuleType, template: PromptTemplate | None = None):
         self.task = task
+        self.format_reward = template.format_reward if template else "format_reward"
         self.correct = load_rewards([task.REWARD], None, None, task)[0]
 
     def grade(self, rows: list[dict], completions: list[str]) -> dict[str, list]:
@@ -28,17 +31,19 @@ class Grader:
 
         Returns:
             {"right": True, False, or None where the gold is unusable; "well_formed": bool; "difficulty": int;
-            "prefill": str; "row": the task's columns as JSON}.
+            "prefill": str; "row": the task's columns as JSON}, and in them `format_reward` where it is another one, so
+            that whoever explains a completion later knows what was asked for.
         """
         columns = {name: [row.get(name) for row in rows] for name in rows[0] if name != "prompt"}
         right = self.correct(completions=completions, **columns)
-        well_formed = format_reward(completions=completions, **columns)
+        well_formed = getattr(rewards, self.format_reward)(completions=completions, **columns)
+        own = {} if self.format_reward == "format_reward" else {"format_reward": self.format_reward}
         return {
             "right": [None if value is None else value == 1 for value in right],
             "well_formed": [value == 1 for value in well_formed],
             "difficulty": columns["difficulty"],
             "prefill": columns["prefill"],
-            "row": [task_columns(row) for row in rows],
+            "row": [task_columns(row | own) for row in rows],
         }
 
     def votes(self, rows: list[dict], completions: list[str]) -> list[str | None]:

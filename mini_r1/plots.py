@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from rewards import FORMAT_REWARDS
+
 LENGTH = "completions/mean_length"
 LEGEND_LETTERS = 80  # in one line below a panel
 
@@ -34,7 +36,7 @@ def plot_runs(folders: list[Path], title: str, output: Path) -> None:
     histories = [read_history(folder) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     means = [name for name in histories[0] if name.startswith("rewards/") and name.endswith("/mean")]
-    means.sort(key=lambda name: (name == "rewards/format_reward/mean", name))  # the same colours for every task
+    means.sort(key=lambda name: (name.split("/")[1] in FORMAT_REWARDS, name))  # the same colours for every task
     rewards = {name: name.split("/")[1] for name in means}
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
     for name, label in rewards.items():

@@ -110,9 +110,9 @@ def example_row(rows: Rows | None, task: ModuleType) -> dict:
 
 
 def gold_completion(task: ModuleType, template: PromptTemplate, row: dict) -> str:
-    """A right completion of the row's prompt, in the right format."""
-    opening = "" if template.answer_prefill else "<think>"
-    return f"{opening} the gold answer is known </think>\n<answer>{task.gold_answer(row)}</answer>"
+    """A right completion of the row's prompt, in the format that the template asks for."""
+    summary = "This is the gold answer: " if template.asks_for_summary else ""
+    return f"{template.opening} the gold answer is known </think>\n{summary}<answer>{task.gold_answer(row)}</answer>"
 
 
 def example(row: dict, task: ModuleType, template: PromptTemplate, tokenizer, rewards: list) -> str:

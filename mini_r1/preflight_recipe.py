@@ -194,7 +194,8 @@ def load_words(values: dict, kind: str, findings: Findings) -> tuple:
         return task, template, rewards
     with findings.part():
         funcs = values["reward_funcs"]
-        rewards = load_rewards(funcs, values.get("reward_values"), values.get("require_format"), task)
+        asked = template if kind == "r1_grpo" else None  # an evaluation takes no notice of reward_funcs
+        rewards = load_rewards(funcs, values.get("reward_values"), values.get("require_format"), task, asked)
         weights = values.get("reward_weights")
         if weights is not None and len(weights) != len(funcs):
             raise RecipeError(

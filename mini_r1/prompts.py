@@ -24,12 +24,14 @@ class PromptTemplate:
         prefill: how the answer begins, already in the prompt. What rewards see of it starts at `<think>`. Empty where
             the model opens the tag itself.
         chat: whether the tokenizer's chat template is applied (instruction-tuned models) or not (base models).
+        format_reward: the one of `rewards.FORMAT_REWARDS` that says whether a completion has the form asked for.
     """
 
     user: str
     system: str | None
     prefill: str
     chat: bool
+    format_reward: str = "format_reward"
 
     @property
     def answer_prefill(self) -> str:
@@ -41,6 +43,11 @@ class PromptTemplate:
     def opening(self) -> str:
         """What a completion has to begin with: the tag, where the prefill has not opened it."""
         return "" if self.answer_prefill else "<think>"
+
+    @property
+    def asks_for_summary(self) -> bool:
+        """Whether the answer is to stand in a summary of the reasoning."""
+        return self.format_reward == "summary_format_reward"
 
 
 TEMPLATES = {
@@ -87,6 +94,18 @@ TEMPLATES = {
         user="{question}\nAn answer block looks like this: <answer>{example}</answer>",
         prefill="",
         chat=True,
+    ),
+    # DeepSeek-R1's cold start (arXiv:2501.12948, 2.3.1): reasoning, then a summary of it for a reader.
+    "readable": PromptTemplate(
+        system="You are a careful assistant. You think a problem through first and then tell the reader what came out.",
+        user=(
+            "{question} Think it through in <think> </think> tags. Then sum up in one to three plain sentences, for "
+            "somebody who does not read your thoughts, and put the final answer there once in <answer> </answer> tags, "
+            "for example <answer>{example}</answer>."
+        ),
+        prefill="<think>",
+        chat=True,
+        format_reward="summary_format_reward",
     ),
 }
 

@@ -15,8 +15,9 @@ from types import ModuleType
 import rewards
 import tasks
 from mini_r1.errors import RecipeError
+from mini_r1.prompts import PromptTemplate
 from mini_r1.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
-from rewards import Verdict, format_verdict
+from rewards import Verdict
 
 Reward = Callable[..., list[float | None]]
 
@@ -26,6 +27,7 @@ def load_rewards(
     reward_values: dict[str, list[float]] | None = None,
     require_format: list[str] | None = None,
     task_module: ModuleType | None = None,
+    template: PromptTemplate | None = None,
 ) -> list[Reward]:
     """The rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
 
@@ -34,6 +36,7 @@ def load_rewards(
         reward_values: per name the numbers for correct, wrong and unparseable.
         require_format: names of the rewards that count as unparseable wherever the format is wrong.
         task_module: the task's module; its rewards go before those of the same name in `rewards`.
+        template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
 
     Each reward keeps its public `__name__` (of a dotted path the last part), and gives None for a row whose `rewards`
     column lists only others. Whatever the recipe gets wrong is a `RecipeError`.
@@ -47,6 +50,10 @@ def load_rewards(
     public = [_public_name(name) for name, _ in entries]
     if twice := sorted({name for name in public if public.count(name) > 1}):
         raise RecipeError(f"names {', '.join(twice)} twice; name each reward once", key="reward_funcs")
+    form = template.format_reward if template else "format_reward"
+    for name in public:
+        if template and name in rewards.FORMAT_REWARDS and name != form:
+            raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
     found, arguments = {}, {}
     for name, given in entries:
         if name in TRL_SHAPING:
@@ -62,7 +69,7 @@ def load_rewards(
     for name in {*values, *strict}:
         verifier = found[name].verifier
         if name in strict:
-            verifier = _requiring_format(verifier)
+            verifier = _requiring_format(verifier, getattr(rewards, form).verifier)
         found[name] = found[name].rebuilt(_public_name(name), verifier, values.get(name, found[name].values))
     return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in found.items()]
 
@@ -172,7 +179,9 @@ def _import(module_name: str) -> ModuleType:
         ) from error
 
 
-def _requiring_format(verifier: Callable[..., Verdict | None]) -> Callable[..., Verdict | None]:
+def _requiring_format(
+    verifier: Callable[..., Verdict | None], format_verdict: Callable[[str], Verdict]
+) -> Callable[..., Verdict | None]:
     @functools.wraps(verifier)
     def strict(text, *gold):
         verdict = verifier(text, *gold)

@@ -34,7 +34,7 @@ def main() -> None:
         template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
-        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task, template)
         check_available(rewards, task)
 
         from mini_r1.guards import read_guards
@@ -99,7 +99,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         quantization_config=get_quantization_config(model_args),
-        grader=Grader(task),
+        grader=Grader(task, template),
         sample_steps=args.sample_steps,
         advantage=args.advantage,
         trained_completions=args.trained_completions,

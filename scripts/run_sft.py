@@ -94,7 +94,7 @@ def train(recipe, args, training, model_args, task, template) -> None:
     after = None
     if rows.test:
         test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
-        after = measure_trained(trainer, tokenizer, test_set, task, config_like(training, args), "after")
+        after = measure_trained(trainer, tokenizer, test_set, task, config_like(training, args), "after", template)
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)

@@ -26,7 +26,7 @@ def main() -> None:
     with recipe.blame():
         args, config, _ = build(recipe, types)
         task, template = tasks.get(args.task), prompts.get_template(args.prompt_template)
-        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task, template)
         check_available(rewards, task)
         folder = Path(config.output_dir)
         if not (folder / "summary.json").exists():

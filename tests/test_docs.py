@@ -13,11 +13,12 @@ from mini_r1.recipe_keys import check_values
 from mini_r1.reward_loader import load_rewards
 from mini_r1.stages import dataclass_types
 from rewards.code import LIMITS, PROGRAM_CAP
+from rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
 from tasks._code_problems import NUMBERS, WORDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
-FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE = (
+FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE, READABLE = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 )
 
@@ -31,7 +32,7 @@ def scores(recipe: dict, task: str, texts: list[str], **gold) -> list[list[float
 
 
 def test_every_key_is_one():
-    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE):
+    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE, READABLE):
         check_values(block, {}, dataclass_types("r1_grpo"))
 
 
@@ -79,6 +80,16 @@ def test_templates_and_corpus_are_on_the_page():
     assert all(f"`{name}`" in PAGE for name in TEMPLATES)
     cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "tests" / "corpus").glob("*.jsonl"))
     assert f"{cases} completions" in PAGE
+
+
+def test_the_readable_form():
+    made = load_rewards(
+        READABLE["reward_funcs"], task_module=tasks.get("countdown"), template=TEMPLATES[READABLE["prompt_template"]]
+    )
+    example = PAGE[PAGE.index("<think>4 + 9") :].partition("\n```")[0]
+    row = {"completions": [example], "nums": [[4, 9, 8, 2]], "target": [19]}
+    assert [reward(**row) for reward in made] == [[1.0], [1.0], [1.0]]
+    assert f"it has {SUMMARY_WORDS} words or more" in PAGE and f"{SUMMARY_CAP:,}\ncharacters" in PAGE
 
 
 def test_running_programs():

@@ -9,6 +9,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.preflight_data import gold_completion
 from mini_r1.prompts import TEMPLATES, PromptTemplate, get_template, messages, prompt_ids, render
 from mini_r1.reward_loader import check_available, load_rewards
+from rewards import FORMAT_REWARDS
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]
 PLAIN = [name for name in TEMPLATES if name not in CHAT]
@@ -131,6 +132,11 @@ def test_every_prefill_begins_the_thinking(name):
     assert template.answer_prefill == ("<think>" if template.prefill else "")
 
 
+def test_one_template_asks_for_a_summary():
+    assert [name for name, template in TEMPLATES.items() if template.asks_for_summary] == ["readable"]
+    assert {template.format_reward for template in TEMPLATES.values()} == set(FORMAT_REWARDS)
+
+
 def test_one_template_leaves_the_thinking_to_the_model():
     assert [name for name, template in TEMPLATES.items() if not template.prefill] == ["reinforce_lite"]
 
@@ -141,7 +147,8 @@ def test_one_template_leaves_the_thinking_to_the_model():
         ("mini_r", "prompt_template: there is no template 'mini_r'; did you mean mini_r1?"),
         (
             "qwen",
-            "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero, logic_rl, reinforce_lite",
+            "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero, logic_rl, reinforce_lite, "
+            "readable",
         ),
     ],
 )
@@ -158,7 +165,7 @@ def graded(task, template, row, tokenizer, completion: str) -> dict[str, float |
     decoded = tokenizer.decode(ids, skip_special_tokens=True)
     assert prompt.endswith(template.answer_prefill)
     columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
-    rewards = load_rewards(["format_reward", task.REWARD], task_module=task)
+    rewards = load_rewards([template.format_reward, task.REWARD], task_module=task, template=template)
     return {r.__name__: r(completions=[decoded], prompts=[prompt], **columns)[0] for r in rewards}
 
 
@@ -174,8 +181,9 @@ def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_nam
         row = task.parse_row(raw)
         gold = gold_completion(task, template, row)
         for name in ("tiny", "both write BOS"):
-            assert graded(task, template, row, tokenizers[name], gold) == {"format_reward": 1.0, task.REWARD: 1.0}
-            assert graded(task, template, row, tokenizers[name], "") == {"format_reward": 0.0, task.REWARD: 0.0}
+            form = template.format_reward
+            assert graded(task, template, row, tokenizers[name], gold) == {form: 1.0, task.REWARD: 1.0}
+            assert graded(task, template, row, tokenizers[name], "") == {form: 0.0, task.REWARD: 0.0}
 
 
 def test_unknown_task():

@@ -7,6 +7,7 @@ import numpy as np
 from mini_r1.report import curves, gains
 from mini_r1.report.figures import BLUE, GREY, ORANGE, RED, Figure, Panel, Series, colour, dash
 from mini_r1.report.runs import Group, ReportedRun
+from rewards import FORMAT_REWARDS
 
 STEP = "training step"
 SHARE = "share of completions"
@@ -32,14 +33,14 @@ OUTCOMES = (
 def reward_names(group: Group) -> list[str]:
     """The reward functions of a group, the format's last."""
     found = {m[1] for run in group.runs for name in run.metrics if (m := re.fullmatch(r"rewards/(.+)/mean", name))}
-    return sorted(found, key=lambda name: (name == "format_reward", name))
+    return sorted(found, key=lambda name: (name in FORMAT_REWARDS, name))
 
 
 def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
     """(metric, what it is) that tells how often the answers are right: older runs have only the reward's mean."""
     if groups[0].has("outcome/right"):
         return "outcome/right", "share right (answer and format)"
-    answers = [name for name in reward_names(groups[0]) if name != "format_reward"]
+    answers = [name for name in reward_names(groups[0]) if name not in FORMAT_REWARDS]
     return (
         (f"rewards/{answers[0]}/mean", f"mean {answers[0].replace('_', ' ')}")
         if answers

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rewards import FORMAT_REWARDS
+
 TEXTS = ("prompt", "completion")
 NOT_REWARDS = frozenset(
     {"step", "prompt", "completion", "advantage", "difficulty", "right", "well_formed", "tokens", "cut_off", "prefill"}
@@ -146,7 +148,7 @@ def outcomes(frame: pd.DataFrame) -> pd.Series:
     From the columns `right` and `well_formed`. Files of older runs have neither: there the rewards say it, positive
     being right.
     """
-    answers = [name for name in frame.columns if name not in NOT_REWARDS and name != "format_reward"]
+    answers = [name for name in frame.columns if name not in NOT_REWARDS and name not in FORMAT_REWARDS]
     right = frame["right"] if "right" in frame else (frame[answers[0]] > 0 if answers else None)
     formed = frame.get("well_formed", frame["format_reward"] > 0 if "format_reward" in frame else None)
     found = pd.Series("unknown", index=frame.index)
