@@ -6,6 +6,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mini_r1.errors import RecipeError
+from rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+
+
+class LostTagsError(RecipeError):
+    """A tokenizer with which no completion could ever be rewarded."""
 
 
 def offline_if_unreachable(values: dict) -> None:
@@ -39,6 +44,7 @@ def load_tokenizer(name: str | None, **kwargs):
 
     Raises:
         RecipeError: where there is none.
+        LostTagsError: where the tags that rewards read do not survive it.
     """
     from transformers import AutoTokenizer
 
@@ -47,12 +53,36 @@ def load_tokenizer(name: str | None, **kwargs):
     if looks_local(name) and not Path(name).is_dir():
         raise RecipeError(f"there is no folder {name}{_first(name)}", key="model_name_or_path")
     try:
-        return AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:
         where = (
             "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
         )
         raise RecipeError(f"{name} {where}", key="model_name_or_path") from error
+    if lost := lost_tags(tokenizer):
+        raise LostTagsError(
+            f"{name}: completions are decoded without special tokens, and then {' '.join(lost)} vanish with its "
+            "tokenizer, so that every reward would be 0; choose a model whose tokenizer has them as plain text, or "
+            'write "special": false beside them in its tokenizer files',
+            key="model_name_or_path",
+        )
+    return tokenizer
+
+
+def lost_tags(tokenizer) -> list[str]:
+    """Those of the think and answer tags that are not in a decoded completion, or only sometimes.
+
+    A tag is lost where it is a special token, or where it is a part of one (`<think>\\n`).
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    special = [*tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
+
+    def survives(tag: str) -> bool:
+        ids = tokenizer(tag, add_special_tokens=False)["input_ids"]
+        whole = tag in tokenizer.decode(ids, skip_special_tokens=True)
+        return whole and not any(tag in token for token in special)
+
+    return [tag for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE) if not survives(tag)]
 
 
 def _first(folder: str) -> str:

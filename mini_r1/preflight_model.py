@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mini_r1.errors import RecipeError
-from mini_r1.hub import load_tokenizer
+from mini_r1.hub import LostTagsError, load_tokenizer
 from mini_r1.launch_plan import GROUPED, LaunchPlan
 from mini_r1.model_shapes import ModelShape
 from mini_r1.preflight_data import out_of_reach
@@ -31,6 +31,9 @@ def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings
     say = findings.warning if look_only else findings.error
     try:
         tokenizer = load_tokenizer(name, revision=values.get("model_revision"))
+    except LostTagsError as error:
+        findings.error(error.problem, error.key)
+        return None, None
     except RecipeError as error:
         maker = _maker(recipe, name)
         if name and out_of_reach(name):
