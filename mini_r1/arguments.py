@@ -190,7 +190,8 @@ class SFTArguments(RecipeArguments):
         default=None,
         metadata={
             "help": "Phases of the trace writer, in order: [{share: 0.7, give_up: 0.0}, {share: 0.3, ...}]; all keys "
-            "but `share` go to the task's `trace`. Needs train_sampling_strategy: sequential."
+            "but `share` go to the task's `trace`, whose form follows prompt_template. Needs "
+            "train_sampling_strategy: sequential."
         },
     )
     muon_learning_rate: float | None = field(

@@ -49,6 +49,11 @@ class PromptTemplate:
         """Whether the answer is to stand in a summary of the reasoning."""
         return self.format_reward == "summary_format_reward"
 
+    @property
+    def trace_settings(self) -> dict:
+        """What a task's `trace` is told, so that a cold start writes the form that the prompts ask for."""
+        return {"summary": True} if self.asks_for_summary else {}
+
 
 TEMPLATES = {
     # Mini-R1 (the Countdown tutorial): a chat prompt whose answer is begun for the model.

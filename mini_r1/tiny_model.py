@@ -43,6 +43,7 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
         additional_special_tokens=SPECIAL_TOKENS[1:2], chat_template=CHAT_TEMPLATE,
     )  # fmt: skip
     rng = random.Random(seed)
+    trace_args = {**trace_args, **template.trace_settings}
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)
     traces = (

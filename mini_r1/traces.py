@@ -39,6 +39,8 @@ def trace_dataset(
     total = args.num_traces or len(rows)
     if any("share" not in phase for phase in phases) or abs(sum(phase["share"] for phase in phases) - 1) > 1e-6:
         raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
+    if any("summary" in phase for phase in phases):
+        raise RecipeError("`summary` is not for phases; prompt_template: readable asks for it", key="trace_phases")
     opening = [(template.opening, True)] if template.opening else []
     rng = random.Random(seed)
     chosen, traces = [], []
@@ -48,7 +50,7 @@ def trace_dataset(
             row = rng.randrange(len(rows))
             chosen.append(row)
             try:
-                traces.append([*opening, *task.trace(rows[row], rng, **settings)])
+                traces.append([*opening, *task.trace(rows[row], rng, **settings, **template.trace_settings)])
             except (TypeError, ValueError) as error:
                 raise RecipeError(str(error), key="trace_phases") from error
     prompts = [prompt_ids(render(template, task, row, tokenizer), tokenizer) for row in rows]

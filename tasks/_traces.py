@@ -1,6 +1,7 @@
 """What the traces of all tasks have in common: going on or giving up after each line, and the end."""
 
 import random
+import re
 from collections.abc import Sequence
 
 Pieces = list[tuple[str, bool]]  # text, and whether it is to be learned
@@ -39,9 +40,34 @@ def attempts(
     return pieces, last
 
 
-def closing(answer: str, rng: random.Random, break_format: float) -> tuple[str, bool]:
-    """The end of the reasoning and the answer block, to be learned; with probability `break_format` without one tag."""
-    end = f"</think>\n<answer>{answer}</answer>"
+def in_two_languages(pieces: Pieces, rng: random.Random, mixed: float, words: dict[str, str]) -> Pieces:
+    """The same reasoning, with probability `mixed` with some of its words, from one to all, in another language.
+
+    By trace, not by word: a policy then knows both, the one language and the mixture, and a reward for one language can
+    choose. Nothing is drawn where `mixed` is 0, so that all else stays as it was.
+
+    Args:
+        words: what is replaced -> by what; whole words, of which the reasoning has one or more.
+    """
+    if not mixed or rng.random() >= mixed:
+        return pieces
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b")
+    places = range(sum(len(pattern.findall(text)) for text, _ in pieces))
+    chosen = set(rng.sample(places, rng.randint(1, len(places))))
+    place = iter(places)
+    return [
+        (pattern.sub(lambda word: words[word[0]] if next(place) in chosen else word[0], text), learned)
+        for text, learned in pieces
+    ]
+
+
+def closing(answer: str, rng: random.Random, break_format: float, summary: str = "") -> tuple[str, bool]:
+    """The end of the reasoning and the answer block, to be learned; with probability `break_format` without one tag.
+
+    Args:
+        summary: words to stand around the answer block, with {} for it; "" for none.
+    """
+    end = f"</think>\n{(summary or '{}').format(f'<answer>{answer}</answer>')}"
     if rng.random() < break_format:
         end = end.replace(rng.choice(["</think>", "<answer>", "</answer>"]), "")
     return end, True

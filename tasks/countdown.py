@@ -13,13 +13,16 @@ from math import isqrt
 
 from rewards.votes import equation_vote
 from tasks._countdown_solver import solve
-from tasks._traces import attempts, closing
+from tasks._traces import attempts, closing, in_two_languages
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
 _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 OPERATORS = "".join(_APPLY)
+# A trace's words in Chinese, where it mixes languages; none that mini_r1/signals.py takes for a behaviour.
+_CHINESE = {"Next": "下一个", "want": "要得到", "no": "不是", "yes": "对了", "fails": "失败"}
+_CHINESE |= {"I give up and guess": "我不找了就猜一个"}
 
 
 def parse_row(raw: dict) -> dict:
@@ -169,6 +172,8 @@ def trace(
     give_up: float = 0.0,
     pushed: bool = False,
     break_format: float = 0.0,
+    mixed: float = 0.0,
+    summary: bool = False,
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: tries operators in a fixed order, checks each result, then answers.
 
@@ -179,6 +184,9 @@ def trace(
         give_up: probability, after each try that was wrong, to stop and answer an untried guess.
         pushed: see `tasks/_traces.py`; for practising late tries without learning patience.
         break_format: probability to leave out one of the tags.
+        mixed: probability that some of the reasoning's words are Chinese, so that a reward for one language has
+            something to mend.
+        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -198,9 +206,12 @@ def trace(
     stop = "I give up and guess.\n"
     pieces, ended = attempts(lines, rng, go_on="Next: ", stop=stop, give_up=give_up, pushed=pushed)
     _, answer, untried = tries[ended]
+    words = f"Going through the signs in order, I find {target} with {{}}."
     if ended + 1 < len(tries):
         answer = rng.choice(untried)
-    return [*pieces, closing(_chain_text(nums, answer), rng, break_format)]
+        words = f"I have not found how to make {target}, and guess that it is {{}}."
+    pieces = in_two_languages(pieces, rng, mixed, _CHINESE)
+    return [*pieces, closing(_chain_text(nums, answer), rng, break_format, words if summary else "")]
 
 
 def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from rewards.number import parse_gold
 from rewards.votes import number_vote
 from tasks._gsm8k_problems import TEMPLATES, fill
-from tasks._traces import attempts, closing
+from tasks._traces import attempts, closing, in_two_languages
 
 HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"
@@ -25,6 +25,8 @@ ANSWER_EXAMPLE = "72"
 # The calculation steps that golds are annotated with, and one of two numbers, as generated golds have them.
 _STEP = re.compile(r"<<([^<>]*)>>")
 _TWO_NUMBERS = re.compile(r"([0-9.]+)([-+*/])([0-9.]+)=([0-9.]+)")
+# A trace's phrases in Chinese, where it mixes languages.
+_CHINESE = {"Next": "下一步", "Done": "算完了", "I stop here": "我就停在这里"}
 # What tells questions apart: numbers with their sign and decimals, words with their combining marks (which `\w` lacks;
 # nearly all of them are in the first two planes), and the signs that change what a number means.
 _MARKS = "".join(mark for mark in map(chr, range(0x300, 0x20000)) if unicodedata.category(mark).startswith("M"))
@@ -175,7 +177,14 @@ def _choose(templates: str | Sequence[str]) -> list:
 
 
 def trace(
-    row: dict, rng: random.Random, *, give_up: float = 0.0, pushed: bool = False, break_format: float = 0.0
+    row: dict,
+    rng: random.Random,
+    *,
+    give_up: float = 0.0,
+    pushed: bool = False,
+    break_format: float = 0.0,
+    mixed: float = 0.0,
+    summary: bool = False,
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: the gold's calculations one after the other, then the answer.
 
@@ -186,6 +195,9 @@ def trace(
             it happens to equal the gold, the trace goes on.
         pushed: see `tasks/_traces.py`; for practising late calculations without learning patience.
         break_format: probability to leave out one of the tags.
+        mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
+            something to mend.
+        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -202,4 +214,8 @@ def trace(
     pieces, ended = attempts(lines, rng, go_on="Next: ", stop=stop, give_up=give_up, pushed=pushed, may_stop=wrong)
     if ended + 1 == len(steps):
         pieces.append(("Done.\n", True))
-    return [*pieces, closing(steps[ended][4], rng, break_format)]
+        words = "All the steps are done, and the last of them gives {}."
+    else:
+        words = "I stopped before all the steps were done, at {}."
+    pieces = in_two_languages(pieces, rng, mixed, _CHINESE)
+    return [*pieces, closing(steps[ended][4], rng, break_format, words if summary else "")]

@@ -198,7 +198,13 @@ def generate(
 
 
 def trace(
-    row: dict, rng: random.Random, *, give_up: float = 0.0, pushed: bool = False, break_format: float = 0.0
+    row: dict,
+    rng: random.Random,
+    *,
+    give_up: float = 0.0,
+    pushed: bool = False,
+    break_format: float = 0.0,
+    summary: bool = False,
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: supposes one world after the other, checks each statement, answers.
 
@@ -207,7 +213,7 @@ def trace(
     speaker's role; a world is left at the first that fails.
 
     Args:
-        give_up, pushed, break_format: as in `tasks/countdown.py`; who gives up answers an untried world.
+        give_up, pushed, break_format, summary: as in `tasks/countdown.py`; who gives up answers an untried world.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -223,9 +229,12 @@ def trace(
     lines, stop = [text for _, text in tries], "I give up and guess.\n"
     pieces, ended = attempts(lines, rng, go_on="Next:", stop=stop, give_up=give_up, pushed=pushed)
     answer, _ = tries[ended]
+    words = "These roles fit all that was said:\n{}"
     if ended + 1 < len(tries):
         answer = rng.choice(_worlds(len(names))[ended + 1 :])
-    return [*pieces, closing(_written(names, [ROLES[knight] for knight in answer]), rng, break_format)]
+        words = "I have not found the roles, and guess them:\n{}"
+    written = _written(names, [ROLES[knight] for knight in answer])
+    return [*pieces, closing(written, rng, break_format, words if summary else "")]
 
 
 def _worlds(n: int) -> list[tuple[bool, ...]]:

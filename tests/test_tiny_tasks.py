@@ -1,5 +1,7 @@
 """The tiny recipes of all tasks: their tokenizer suits the task, and what it writes has room."""
 
+import hashlib
+import json
 import random
 from pathlib import Path
 
@@ -16,6 +18,12 @@ ONE_TOKEN = {
     "countdown-tiny": [" + ", " = ", "Next: ", "9", "I give up and guess.\n"],
     "gsm8k-tiny": [" * ", "Next: ", "40", " apples", " How", "I stop here.\n"],
     "knights-knaves-tiny": [" Leo is not a knave", " Mia says that", " Ava knight,", " no;", " together yes;", "Next:"],
+}
+# SHA-256, the first 16 digits, of traces and of the vocabulary, as they were when the README's numbers were measured.
+AS_PUBLISHED = {
+    "countdown-tiny": ("a4316ccc17507bb1", "106f4921956c3d1e"),
+    "gsm8k-tiny": ("82e027d46d7f03b7", "17e383193e11b1fa"),
+    "knights-knaves-tiny": ("a184b2246aea68cf", "1afcdb231068b576"),
 }
 
 
@@ -51,3 +59,14 @@ def test_text_survives_the_tokenizer(tiny):
     for row in rows[:50]:
         for text in (task.question(row), joined(task.trace(row, random.Random(0), give_up=0.5)), "Zoë: 7·8 ≠ 55\n"):
             assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_traces_and_vocabulary_are_those_of_the_published_numbers(tiny):
+    family, _, task, rows, _, tokenizer = tiny
+    phases = resolve(RECIPES / f"{family}-sft.yaml").values["trace_phases"]
+    settings = [{name: value for name, value in phase.items() if name != "share"} for phase in phases]
+    rng = random.Random(7)
+    traces = [task.trace(row, rng, **how) for how in settings for row in rows[:200]]
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    made = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (repr(traces), vocabulary))
+    assert tuple(made) == AS_PUBLISHED[family]
