@@ -2,6 +2,7 @@
 
 import random
 import re
+from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -36,8 +37,8 @@ def problems(name: str, n: int = 300) -> tuple:
     return task, [task.parse_row(raw) for raw in task.generate(n, 0, **generator)], settings
 
 
-def texts(name: str, seed: int = 3, **how) -> list[str]:
-    task, rows, settings = problems(name)
+def texts(name: str, seed: int = 3, n: int = 300, **how) -> list[str]:
+    task, rows, settings = problems(name, n)
     rng = random.Random(seed)
     return ["<think>" + joined(task.trace(row, rng, **settings, **how)) for row in rows]
 
@@ -93,6 +94,18 @@ def test_signals_see_mixed_traces_that_are_long_enough(name):
     assert flagged[0.0, False] == flagged[0.0, True] == 0
     assert flagged[1.0, True] > 0.4
     assert (flagged[1.0, False] > 0.05) is (name == "countdown")
+
+
+def test_figures_on_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
+    rewards, seen = [], []
+    for name in MIXING:
+        given = (fmean(language_consistency_reward(texts(name, n=800, mixed=mixed))) for mixed in (0.0, 0.3, 1.0))
+        rewards.append(", ".join(f"{value:.2f}" for value in given))
+        mixed = (texts(name, n=800, mixed=1.0, summary=summary) for summary in (False, True))
+        seen.append(", ".join(f"{fmean(read_signals(text).mixed_languages for text in all_):.2f}" for all_ in mixed))
+    assert f"| {rewards[0]} | {rewards[1]} |" in page, rewards
+    assert f"| {seen[0]} | {seen[1]} |" in page, seen
 
 
 @pytest.mark.parametrize("name", MIXING)
