@@ -12,7 +12,8 @@ A task module offers:
                                         makes none has EXAMPLES instead, some raw rows
     held_out(row)       optional: True where a problem is always for testing, None where its key decides
     trace(row, rng, **trace_args)       optional: a worked completion for a cold start, from after `<think>`, as a list
-                                        of (text, whether to learn it)
+                                        of (text, whether to learn it); with summary=True, which a template that
+                                        asks for a summary passes, it ends in one that holds the answer
     vote(text, row)     optional: what a completion, prefill and all, votes for where the majority decides: a text that
                         all right answers share and no wrong one, None without an answer; see rewards/votes.py
     PHRASES             optional: a regular expression of what a tiny tokenizer should make one token each
