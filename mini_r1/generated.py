@@ -103,7 +103,7 @@ def write_generated(
 
 
 def conversation_of(template: PromptTemplate, task: ModuleType, problems: list[dict]) -> Callable[[dict], list[dict]]:
-    """A function from a record to its messages: what was asked, and the whole answer, with the prefill that began it."""
+    """A function from a record to its messages: what was asked, and the answer, with the prefill that began it."""
 
     def conversation(record: dict) -> list[dict]:
         *asked, prefill = messages(template, task, problems[record["problem"]])
