@@ -103,6 +103,7 @@ trained_completions: one
 }
 
 
+SIGNALS = ("outcome/", "length/", "behaviour/", "text/")  # of all processes' completions together
 EVALUATE = ("--config", "recipes/mini-eval.yaml", "--model_name_or_path", "runs/mini-sft-s42", "--output_dir")
 
 
@@ -273,6 +274,8 @@ def test_same_completions_same_loss_and_weights(home, alone, name, recipe):
         for place in ("temperature/sampling", "temperature/loss"):
             assert ours_at[place] == theirs_at[place] == expected, step
         assert ours_at["grad_norm"] == pytest.approx(theirs_at["grad_norm"], rel=1e-5), step
+        seen = {key: value for key, value in theirs_at.items() if key.startswith(SIGNALS)}
+        assert len(seen) > 10 and {key: ours_at[key] for key in seen} == pytest.approx(seen, abs=1e-6), step
         after = alone / f"checkpoint-{step}"
         assert farthest(folder / after.name, after) < 1e-6 < 1e-2 < farthest(after, before), step
         before = after
