@@ -167,6 +167,7 @@ num_generations: 4
 @pytest.fixture
 def no_bubblewrap(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, *args, **kwargs: None)
+    monkeypatch.setattr(code, "_found", {})  # what other tests have run
     unavailable.cache_clear()
     yield
     unavailable.cache_clear()
