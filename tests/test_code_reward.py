@@ -180,6 +180,7 @@ def test_without_bubblewrap_nothing_is_run(no_bubblewrap):
     assert load_rewards(["code_reward"], task_module=task), "a recipe can be read all the same"
 
 
+@runs_programs
 def test_where_namespaces_are_off(monkeypatch):
     words = sandbox._command
     monkeypatch.setattr(sandbox, "_command", lambda *args: [*words(*args)[:1], "--no-such-option"])
