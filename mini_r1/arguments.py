@@ -92,6 +92,13 @@ class RecipeArguments:
 class GRPOArguments(RecipeArguments):
     """What GRPO and its relatives need beyond `GRPOConfig`."""
 
+    tasks: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
+            "see mini_r1/mixture.py."
+        },
+    )
     advantage: str = field(
         default="group",
         metadata={

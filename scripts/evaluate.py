@@ -8,12 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import tasks
-from mini_r1 import hub, prompts
-from mini_r1.data import load_rows, to_dataset
+from mini_r1 import hub
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.mixed_data import load_parts, to_datasets
+from mini_r1.mixture import chat_of, check_parts, read_parts
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
 
 
@@ -28,18 +27,17 @@ def main() -> None:
     types = dataclass_types("evaluate")
     recipe = check(recipe, types)
     with recipe.blame():
-        task = tasks.get(recipe.values.get("task"))
-        check_available([], task)
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        parts = read_parts(recipe.values, types[0])
+        check_parts(parts, [])
         values = recipe.values
         if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
             values = values | {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
         name_cpu(values)
         args, config, model_args = build(replace(recipe, values=values), types)
-        evaluate(recipe, args, config, model_args, task, template)
+        evaluate(recipe, args, config, model_args, parts)
 
 
-def evaluate(recipe, args, config, model_args, task, template) -> None:
+def evaluate(recipe, args, config, model_args, parts) -> None:
     from mini_r1 import run_dir
 
     run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
@@ -49,14 +47,15 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
     tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
-    rows = load_rows(args, task)
-    if not rows.test:
+    rows = load_parts(parts)
+    if not any(own.test for own in rows):
         raise RecipeError("no held-out problems are left to measure", key="test_fraction")
-    test_set, dropped, longest = to_dataset(rows.test, args, task, template, tokenizer)
+    test_set, dropped, longest = to_datasets(parts, [own.test for own in rows], tokenizer)
     problems = test_set.to_list()
     if args.server and args.server_chat:  # the whole answer is the server's then
         problems = [{**problem, "prefill": ""} for problem in problems]
-    run.say(f"{len(problems)} held-out problems from {rows.source}; {dropped} over-long ones dropped")
+    sources = " and ".join(own.source for own in rows)
+    run.say(f"{len(problems)} held-out problems from {sources}; {dropped} over-long ones dropped")
 
     from mini_r1.evaluation import measure
     from mini_r1.finish import end_processes, results_table
@@ -64,11 +63,14 @@ def evaluate(recipe, args, config, model_args, task, template) -> None:
     from mini_r1.kept import Kept
     from mini_r1.sampling.backends import greedy, make_sampler, server_address
 
-    sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest)
+    first = parts[0]
+    sampler = make_sampler(
+        args, config, model_args, first.task, first.template, tokenizer, problems, longest, chat=chat_of(parts)
+    )
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    drawn, grader = sampler.sampling, Grader(task)
+    drawn, grader = sampler.sampling, Grader(*(part.task for part in parts))
     result = measure(run.folder, "after", problems, sampler, grader)
     if args.measure_greedy and not drawn.greedy:
         sampler.sampling = greedy(drawn)

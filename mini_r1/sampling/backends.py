@@ -1,6 +1,8 @@
 """Which backend samples in an evaluation: a server, vLLM in this process, or transformers."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate, messages
@@ -34,13 +36,24 @@ def server_address(args, config) -> str | None:
     return base.rstrip("/") + "/v1"
 
 
-def make_sampler(args, config, model_args, task, template: PromptTemplate, tokenizer, rows, longest: int) -> Sampler:
+def make_sampler(
+    args,
+    config,
+    model_args,
+    task,
+    template: PromptTemplate,
+    tokenizer,
+    rows,
+    longest: int,
+    chat: Callable[[dict], list[dict]] | None = None,
+) -> Sampler:
     """The backend of an evaluation.
 
     Args:
         args, config, model_args: `EvaluateArguments`, `GRPOConfig`, `ModelConfig`.
         rows: the held-out problems, by number.
         longest: tokens of the longest prompt.
+        chat: the conversation of a row (`prompts.messages`), where rows are not all of this task.
 
     Raises:
         RecipeError: where the backend cannot be had, or asks for one process and there are more.
@@ -64,13 +77,14 @@ def make_sampler(args, config, model_args, task, template: PromptTemplate, token
     if server:
         from mini_r1.sampling.server import ServerSampler
 
+        chat = chat or partial(messages, template, task)
         return ServerSampler(
             server,
             sampling,
             tokenizer,
             model=args.server_model,
             concurrency=args.server_concurrency,
-            conversation=(lambda number: messages(template, task, rows[number])[:-1]) if args.server_chat else None,
+            conversation=(lambda number: chat(rows[number])[:-1]) if args.server_chat else None,
         )
     if config.use_vllm:
         from mini_r1.sampling.vllm import VLLMSampler
