@@ -28,17 +28,13 @@ from mini_r1.reward_loader import Reward, check_available, load_rewards
 
 OF_ONE_TASK = (
     "task_args", "dataset_id_or_path", "dataset_config", "dataset_train_split", "dataset_test_split",
-    "dataset_test_config", "difficulty",
+    "dataset_test_config", "difficulty", "trace_args",
 )  # fmt: skip
 SHARED = (
     "test_fraction", "max_train_rows", "max_eval_rows", "max_prompt_tokens", "prompt_template", "reward_funcs",
     "reward_values", "require_format", "skip_bad_rows",
 )  # fmt: skip
 EXAMPLE = "[{task: countdown, weight: 2}, {task: gsm8k}]"
-_HINTS = get_type_hints(RecipeArguments)
-_Entry = make_dataclass(
-    "_Entry", [("task", str), ("weight", float), *((name, _HINTS[name]) for name in (*OF_ONE_TASK, *SHARED))]
-)
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,7 @@ class Part:
         args: the keys of a run of this task alone.
         weight: its share of the training prompts, relative to those of the other parts.
         mixed: whether the recipe has `tasks`, so that rows say which is theirs.
+        given: the keys of its entry; the others are the recipe's own.
     """
 
     name: str
@@ -58,6 +55,7 @@ class Part:
     args: RecipeArguments
     weight: float = 1.0
     mixed: bool = False
+    given: frozenset[str] = frozenset()
 
     @property
     def rewards(self) -> list[str]:
@@ -72,7 +70,8 @@ class Part:
 
     @contextmanager
     def blame(self):
-        """Inside, of a mixed run, a `RecipeError` about a key of this part names `tasks`, then part and key."""
+        """Inside, of a mixed run, a `RecipeError` about a key of this part names `tasks`, then part and key; about one
+        that it has of the recipe's top level, that key."""
         try:
             yield
         except RecipeError as error:
@@ -82,6 +81,8 @@ class Part:
         """The error, as `blame` raises it."""
         if not self.mixed or error.key == "tasks":
             return error
+        if error.key in SHARED and error.key not in self.given and error.key != "reward_funcs":
+            return RecipeError(f"{self.name}: {error.problem}", key=error.key, file=error.file)
         problem = ": ".join(filter(None, [self.name, error.key, error.problem]))
         return RecipeError(problem, key="tasks", file=error.file)
 
@@ -104,8 +105,9 @@ def read_parts(values: dict[str, Any], kind: type[RecipeArguments]) -> list[Part
     if args.task is not None:
         raise RecipeError("given together with tasks; leave one of the two out (task: null)", key="task")
     defaults = kind()
+    own = [each.name for each in fields(kind)]
     for key in OF_ONE_TASK:
-        if getattr(args, key) != getattr(defaults, key):
+        if key in own and getattr(args, key) != getattr(defaults, key):
             raise RecipeError("is about one task; put it into an entry of tasks", key=key)
     if not entries:
         raise RecipeError(f"is empty; name tasks, such as {EXAMPLE}", key="tasks")
@@ -123,11 +125,13 @@ def read_parts(values: dict[str, Any], kind: type[RecipeArguments]) -> list[Part
 
 def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
     """One entry of `tasks`, filled up from the recipe's top level."""
+    hints = get_type_hints(type(args))
+    keys = [(key, hints[key]) for key in (*OF_ONE_TASK, *SHARED) if key in hints]
     name = entry.get("task")
     if not isinstance(name, str):
         raise RecipeError(f"entry {number} names no task; an example: {EXAMPLE}", key="tasks")
     try:
-        own = check_values(entry, {}, (_Entry,))
+        own = check_values(entry, {}, (make_dataclass("Entry", [("task", str), ("weight", float), *keys]),))
         weight = own.pop("weight", 1.0)
         if not (math.isfinite(weight) and weight > 0):
             raise RecipeError(f"got {weight:g}, expected a number above 0", key="weight")
@@ -138,10 +142,12 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
             "require_format": [key for key in args.require_format or [] if key in names],
         } | own
         template = prompts.get_template(filled.get("prompt_template", args.prompt_template))
-        return Part(name, tasks.get(name), template, replace(args, **filled), float(weight), mixed=True)
+        return Part(name, tasks.get(name), template, replace(args, **filled), float(weight), True, frozenset(own))
     except RecipeError as error:
-        problem = ": ".join(filter(None, [name if error.key != "task" else None, error.key, error.problem]))
-        raise RecipeError(problem, key="tasks") from error
+        if error.key == "prompt_template" and error.key not in entry:
+            raise  # the recipe's own
+        where = [] if error.key == "task" else [name, error.key]
+        raise RecipeError(": ".join(filter(None, [*where, error.problem])), key="tasks") from error
 
 
 def weights(parts: list[Part]) -> dict[str, float] | None:

@@ -195,6 +195,8 @@ def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findi
 
 def _find_parts(values: dict, kind: type, findings: Findings) -> list[Part] | None:
     """The tasks of the recipe. Where its template does not exist, all else is right for itself: it has none then."""
+    if "tasks" in findings.broken:  # what is left names no task
+        return None
     with findings.part():
         return read_parts(values, kind)
     with findings.part():
