@@ -134,6 +134,9 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
     for reward in rewards:
         if reward.__name__ not in part.rewards:
             continue
+        if hasattr(reward, "judge"):
+            lines.append(f"{reward.__name__}: {reward.judge} is not asked in a check")
+            continue
         values = []
         for text in (gold, ""):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
