@@ -170,22 +170,24 @@ def _look_at_data(
     if not counted:
         tokenizer = stand_in_tokenizer(values.get("model_name_or_path") or "", maker is not None)
         note = " (rendered with a chat template of this family, tokens uncounted)"
-    measured = []
+    measured, examples = [], []
     for part, own in zip(parts, rows, strict=True):
         its, prompts = findings.of(part), Prompts()
+        if kind == "evaluate" and own and not own.test and any(each and each.test for each in rows):
+            continue  # only the others are measured
         with its.part():
             if own and part.template and counted:
                 prompts = measure_prompts(own, part.args, kind, part.task, part.template, tokenizer, its)
         with its.part():
             if part.template and tokenizer and rewards is not None:
-                found.example += f"{note}\n{example(example_row(own, part.task), part, tokenizer, rewards)}"
+                examples.append(f"{note}\n{example(example_row(own, part.task), part, tokenizer, rewards)}")
         if own and not prompts.train:
             prompts = replace(prompts, train=len(own.train))
         measured.append(prompts)
     with findings.part():
         if len(rows) > 1 and all(rows):
             check_types([(part.name, own.train + own.test) for part, own in zip(parts, rows, strict=True)])
-    prompts = together(measured)
+    found.example, prompts = "\n\n--- one prompt".join(examples), together(measured)
     with findings.part():
         if kind == "r1_grpo" and found.batch and prompts.train and (given := weights(parts)):
             shares(given, found.batch.total_rollouts(prompts.train) * found.batch.prompts_per_generation)
@@ -193,7 +195,8 @@ def _look_at_data(
         with findings.part():
             for line in found.batch.describe(prompts.train).splitlines():
                 findings.ok(f"batch: {line}")
-    found.longest_prompt = prompts.longest or args.max_prompt_tokens
+    limits = [part.args.max_prompt_tokens for part in parts] or [args.max_prompt_tokens]
+    found.longest_prompt = prompts.longest or max(limits)
     return prompts, shape
 
 

@@ -70,6 +70,21 @@ def test_check_says_it_of_each_task(place):
     assert any(line.endswith(f"({sum(rows)} rows)") for line in said), "the batch is planned for all rows"
 
 
+def test_check_asks_no_reward_model(place):
+    judge = {"name": "kind", "reward_model": "./judge", "part": "summary"}
+    (place.folder / "judge").mkdir()
+    (place.folder / "judge" / "config.json").write_text('{"model_type": "qwen2", "id2label": {"0": "score"}}')
+    status, errors, said = place.check(mine(trained(reward_funcs=["number_reward", judge])))
+    assert (status, errors) == (0, []) and "kind: ./judge is not asked in a check" in said
+
+
+def test_check_of_an_evaluation_leaves_out_a_task_without_held_out_problems(place):
+    entries = trained(test_fraction=0, task_args={**SETTINGS["gsm8k"], "templates": "train"})
+    status, errors, said = place.check(mine(entries), "--run", "evaluate")
+    assert (status, errors) == (0, [])
+    assert [line.split(":")[2] for line in said if line.startswith("ok: prompts")] == [" countdown"]
+
+
 BROKEN = {  # entries, what else, how the line begins: file and key, the remedy that it must hold
     "unknown task": (trained(task="gsm"), "", MINE + "tasks: there is no task 'gsm'", "did you mean gsm8k?"),
     "unknown key": (trained(wieght=2), "", MINE + "tasks: gsm8k: wieght: unknown key", "did you mean weight?"),
@@ -85,6 +100,9 @@ BROKEN = {  # entries, what else, how the line begins: file and key, the remedy 
     "bad row": (
         trained(task="countdown", task_args=None, dataset_id_or_path="data/rows.jsonl", reward_funcs=None)[1:], "",
         MINE + "tasks: countdown: dataset_id_or_path: row 1 of data/rows.jsonl", "set skip_bad_rows: true"),
+    "no reward model": (
+        trained(reward_funcs=[{"name": "kind", "reward_model": "./nowhere"}]), "",
+        MINE + "tasks: gsm8k: reward_funcs: kind: ./nowhere is no model folder", "name one, or a hub id"),
     "its prompts": (trained(max_prompt_tokens=9), "", MINE + "tasks: gsm8k: max_prompt_tokens: all ", "raise it to "),
     "no share": (trained(weight=0.001), "", MINE + "tasks: gsm8k: a weight of 0.001 is not one of", "raise it"),
 }  # fmt: skip

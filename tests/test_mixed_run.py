@@ -124,6 +124,17 @@ def test_the_log_has_each_tasks_outcomes(trained):
     assert "nums" not in (folder / "samples" / "step-00002.txt").read_text()
 
 
+def test_a_rollout_of_one_task_says_nothing_of_the_other(train):
+    trainer, _ = train("alone", per_device_train_batch_size=GROUP, max_steps=3)
+    assert [entry["mixture/gsm8k"] for entry in logs(trainer)] == [0.0, 1.0, 0.0]
+    for entry in logs(trainer):
+        here, other, absent = ("gsm8k", "countdown", "letters")
+        if entry["mixture/gsm8k"] == 0:
+            here, other, absent = ("countdown", "gsm8k", "length")
+        assert f"outcome/{here}/right" in entry and f"outcome/{other}/right" not in entry
+        assert entry[f"rewards/{absent}/mean"] is None and entry["rewards/both/mean"] is not None
+
+
 def test_held_out_problems_are_measured_by_task(trained):
     trainer, folder, _ = trained
     found, table = trainer.found, pq.read_table(folder / "evaluation" / "after.parquet")
