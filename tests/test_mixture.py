@@ -1,6 +1,5 @@
 """Several tasks in one run: the entries of `tasks`, whose rewards are due where, and how rows are mixed."""
 
-import os
 from collections import Counter
 
 import pytest
@@ -9,7 +8,6 @@ from mixed import SETTINGS, parts_of, recipe, sets_of
 from mini_r1.arguments import GRPOArguments
 from mini_r1.curriculum import mixed_order
 from mini_r1.errors import RecipeError
-from mini_r1.hub import offline_if_unreachable
 from mini_r1.mixed_data import check_types, describe_mix, load_parts, to_datasets
 from mini_r1.mixture import chat_of, load_part_rewards, read_parts, shares
 from tasks import countdown, gsm8k
@@ -101,29 +99,6 @@ def test_what_is_wrong_with_tasks_is_one_line(changes, number, own, expected, mi
         load_part_rewards(parts)
         to_datasets(parts, [rows.train for rows in load_parts(parts)], mixed_tokenizer)
     assert str(caught.value).startswith(expected) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "own, asked",
-    [
-        ({}, False),
-        ({"dataset_id_or_path": "owner/rows"}, True),
-        ({"reward_funcs": [{"name": "judge", "reward_model": "owner/judge"}]}, True),
-        ({"reward_funcs": "broken"}, False),
-    ],
-)
-def test_what_an_entry_wants_of_the_hub_is_looked_for(monkeypatch, own, asked):
-    def nowhere(*args, **kwargs):
-        raise OSError
-
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HTTPS_PROXY", raising=False)
-    monkeypatch.delenv("https_proxy", raising=False)
-    monkeypatch.setattr("socket.create_connection", nowhere)
-    values = recipe(model_name_or_path="runs/tiny")
-    values["tasks"][1] |= own
-    offline_if_unreachable(values)
-    assert ("HF_HUB_OFFLINE" in os.environ) == asked
 
 
 # Rewards
