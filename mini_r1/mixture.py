@@ -220,7 +220,7 @@ def check_parts(parts: list[Part], loaded: list[Reward]) -> None:
     """`check_available` for the rewards of a run, and for those that its tasks are measured with."""
     for part in parts:
         with part.blame():
-            check_available(loaded, part.task)
+            check_available([reward for reward in loaded if reward.__name__ in part.rewards], part.task)
 
 
 def chat_of(parts: list[Part]) -> Callable[[dict], list[dict]]:
