@@ -94,6 +94,13 @@ class RecipeArguments:
 class GRPOArguments(RecipeArguments):
     """What GRPO and its relatives need beyond `GRPOConfig`."""
 
+    tasks: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
+            "see mini_r1/mixture.py."
+        },
+    )
     advantage: str = field(
         default="group",
         metadata={
@@ -209,4 +216,11 @@ class BuildArguments(RecipeArguments):
     seed: int = field(default=42, metadata={"help": "Of the random weights."})
     output_dir: str = field(default="runs/{recipe}-s{seed}", metadata={"help": "Where the model folder goes."})
     model_sizes: dict | None = field(default=None, metadata={"help": "Fields of Qwen2Config."})
+    tasks: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
+            "see mini_r1/mixture.py."
+        },
+    )
     trace_args: dict | None = field(default=None, metadata={"help": "Settings of the task's `trace`."})

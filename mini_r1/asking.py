@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import tasks
-from mini_r1 import hub, prompts
-from mini_r1.data import load_rows, to_dataset
+from mini_r1 import hub
 from mini_r1.errors import RecipeError
+from mini_r1.mixed_data import load_parts, to_datasets
+from mini_r1.mixture import Part, chat_of, check_parts, read_parts
 from mini_r1.recipe import Recipe, build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
 
 
@@ -29,7 +28,7 @@ class Asking:
 
 
 def with_recipe(kind: str, words: list[str], function: Callable) -> None:
-    """Call `function(recipe, args, config, model_args, task, template)` of a checked recipe.
+    """Call `function(recipe, args, config, model_args, parts)` of a checked recipe.
 
     Args:
         kind: "evaluate" or "generate".
@@ -42,18 +41,17 @@ def with_recipe(kind: str, words: list[str], function: Callable) -> None:
     types = dataclass_types(kind)
     recipe = check(recipe, types)
     with recipe.blame():
-        task = tasks.get(recipe.values.get("task"))
-        check_available([], task)
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        parts = read_parts(recipe.values, types[0])
+        check_parts(parts, [])
         values = recipe.values
         if values.get("server") or (values.get("use_vllm") and values.get("vllm_mode") == "server"):
             values = values | {"use_cpu": True, "bf16": False, "fp16": False}  # the model is elsewhere
         name_cpu(values)
-        function(recipe, *build(replace(recipe, values=values), types), task, template)
+        function(recipe, *build(replace(recipe, values=values), types), parts)
 
 
 def begin(
-    recipe: Recipe, args, config, model_args, task, template, *, held_out: bool, samples: int | None = None
+    recipe: Recipe, args, config, model_args, parts: list[Part], *, held_out: bool, samples: int | None = None
 ) -> Asking | None:
     """Start or go on with the run, load its problems and the model; None where it is finished.
 
@@ -70,22 +68,23 @@ def begin(
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return None
     tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
-    rows = load_rows(args, task)
-    if held_out and not rows.test:
+    rows = load_parts(parts)
+    asked = [own.test if held_out else own.train for own in rows]
+    if held_out and not any(asked):
         raise RecipeError("no held-out problems are left to measure", key="test_fraction")
-    asked = rows.test if held_out else rows.train
-    data, dropped, longest = to_dataset(asked, args, task, template, tokenizer)
+    data, dropped, longest = to_datasets(parts, asked, tokenizer)
     problems = data.to_list()
     if args.server and args.server_chat:  # the whole answer is the server's then
         problems = [{**problem, "prefill": ""} for problem in problems]
-    which = "held-out" if held_out else "training"
-    run.say(f"{len(problems)} {which} problems from {rows.source}; {dropped} over-long ones dropped")
+    which, sources = "held-out" if held_out else "training", " and ".join(own.source for own in rows)
+    run.say(f"{len(problems)} {which} problems from {sources}; {dropped} over-long ones dropped")
 
-    from mini_r1.grading import Grader
+    from mini_r1.grading import grader_of
     from mini_r1.sampling.backends import make_sampler, server_address
 
-    sampler = make_sampler(args, config, model_args, task, template, tokenizer, problems, longest, samples)
+    chat = chat_of(parts)
+    sampler = make_sampler(args, config, model_args, tokenizer, problems, longest, chat, samples)
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    return Asking(run, problems, sampler, Grader(task, template), measured)
+    return Asking(run, problems, sampler, grader_of(parts), measured)

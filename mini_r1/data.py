@@ -190,6 +190,16 @@ def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, templa
     """
     from datasets import Dataset
 
+    kept, dropped, longest = render_rows(rows, args, task, template, tokenizer)
+    return Dataset.from_list(kept), dropped, longest
+
+
+def render_rows(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):
+    """`to_dataset`, but for a list of rows in the dataset's place.
+
+    Raises:
+        RecipeError: where no prompt is short enough.
+    """
     prompts = [render(template, task, row, tokenizer) for row in rows]
     lengths = [len(ids) for ids in prompt_ids(prompts, tokenizer)] if prompts else []
     kept, longest = [], 0
@@ -202,7 +212,7 @@ def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, templa
         raise RecipeError(
             f"all {dropped} prompts are longer than {args.max_prompt_tokens} tokens; raise it", key="max_prompt_tokens"
         )
-    return Dataset.from_list(kept), dropped, longest
+    return kept, dropped, longest
 
 
 def _uniform(key: str, purpose: str) -> float:

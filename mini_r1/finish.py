@@ -88,16 +88,17 @@ def end_processes(accelerator=None) -> None:
 
 def results_table(before: dict | None, after: dict) -> str:
     """What was measured, as a table for the terminal: after alone, or before and after."""
-    groups = ["all"]
-    if len(after["by_difficulty"]) > 1:
-        groups += list(after["by_difficulty"])
-    lines = [f"{'difficulty':<12}{'n':>6}   {'pass@1':<34}{'right format':<18}{'mean length':<18}"]
+    groups, by = ["all"], "by_task" if "by_task" in after else "by_difficulty"
+    if len(after[by]) > 1:
+        groups += list(after[by])
+    width = max(12, *(len(group) + 2 for group in groups))
+    lines = [f"{by.removeprefix('by_'):<{width}}{'n':>6}   {'pass@1':<34}{'right format':<18}{'mean length':<18}"]
     for group in groups:
-        old, new = ((m if group == "all" else m["by_difficulty"][group]) if m else {} for m in (before, after))
+        old, new = ((m if group == "all" else m[by][group]) if m else {} for m in (before, after))
         bounds = new["intervals"]["pass@1"] if group == "all" else new["interval"]
         cells = [f"{_change(old, new, 'pass@1') + ' (' + _between(bounds) + ')':<34}"]
         cells += [f"{_change(old, new, 'format'):<18}", f"{_change(old, new, 'mean_length', 1):<18}"]
-        lines.append(f"{group:<12}{new['n']:>6}   {''.join(cells)}".rstrip())
+        lines.append(f"{group:<{width}}{new['n']:>6}   {''.join(cells)}".rstrip())
     names = [name for name in after if name.startswith(("pass@", "maj@")) and name != "pass@1"]
     for name in [*names, "greedy", "right_given_format", "cut_off"]:
         if after.get(name) is not None:

@@ -8,13 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import PromptTemplate, messages
+from mini_r1.mixture import Part, chat_of
 from mini_r1.records import SCHEMA
 from mini_r1.rejection import REASONS, Filters, balance, reasons
 
@@ -37,8 +36,7 @@ ROWS_AT_ONCE = 5000  # of the table of samples
 def write_generated(
     run: Path,
     problems: Iterator[list[dict]],
-    task: str,
-    conversation: Callable[[dict], list[dict]],
+    conversation: Callable[[dict], tuple[str, list[dict]]],
     filters: Filters,
     most: int,
     balanced: bool,
@@ -47,8 +45,7 @@ def write_generated(
 
     Args:
         problems: for each problem its graded completions, see `evaluation.to_records`.
-        task: the task's name.
-        conversation: a record -> its messages, the assistant's last and whole.
+        conversation: a record -> the name of its task, and its messages, the assistant's last and whole.
         most: of each problem.
         balanced: as many of each difficulty as of the scarcest one.
 
@@ -86,7 +83,9 @@ def write_generated(
             key="filters",
         )
     with _Table(run / DATASET, CONVERSATIONS) as table:
-        table.add([{**record, "messages": conversation(record), "task": task} for record in kept])
+        for record in kept:
+            task, turns = conversation(record)
+            table.add([{**record, "messages": turns, "task": task}])
     count = Counter(record["difficulty"] for record in kept)
     return {
         "problems": seen.total(),
@@ -102,13 +101,16 @@ def write_generated(
     }
 
 
-def conversation_of(template: PromptTemplate, task: ModuleType, problems: list[dict]) -> Callable[[dict], list[dict]]:
-    """A function from a record to its messages: what was asked, and the answer, with the prefill that began it."""
+def conversation_of(parts: list[Part], problems: list[dict]) -> Callable[[dict], tuple[str, list[dict]]]:
+    """A function from a record to its task's name and its messages: what was asked, and the answer with its prefill."""
+    chat, by_name = chat_of(parts), {part.name: part for part in parts}
 
-    def conversation(record: dict) -> list[dict]:
-        *asked, prefill = messages(template, task, problems[record["problem"]])
-        begun = prefill["content"] if record["prefill"] == template.answer_prefill else ""  # a chat begins by itself
-        return [*asked, {**prefill, "content": begun + record["completion"]}]
+    def conversation(record: dict) -> tuple[str, list[dict]]:
+        problem = problems[record["problem"]]
+        part = by_name[problem["task"]] if parts[0].mixed else parts[0]
+        *asked, prefill = chat(problem)
+        begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""  # a chat begins itself
+        return part.name, [*asked, {**prefill, "content": begun + record["completion"]}]
 
     return conversation
 

@@ -19,7 +19,10 @@ def offline_if_unreachable(values: dict) -> None:
     Must be called before transformers or datasets are imported: they read HF_HUB_OFFLINE once. Without this, every file
     is asked for five times, for about a minute.
     """
-    names = [values.get("model_name_or_path"), values.get("dataset_id_or_path")]
+    given = [values, *(entry for entry in _list(values.get("tasks")) if isinstance(entry, dict))]
+    rewards = [entry for each in given for entry in _list(each.get("reward_funcs")) if isinstance(entry, dict)]
+    names = [values.get("model_name_or_path"), *(each.get("dataset_id_or_path") for each in given)]
+    names += [entry.get("reward_model") for entry in rewards]
     wanted = [name for name in names if isinstance(name, str) and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if not wanted or behind_proxy or "HF_HUB_OFFLINE" in os.environ:
@@ -31,6 +34,11 @@ def offline_if_unreachable(values: dict) -> None:
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
         print(f"note: {endpoint.hostname} cannot be reached from here; only what is in the local cache can be used")
+
+
+def _list(value) -> list:
+    """The value, where it is a list: a recipe that has not been checked may have anything there."""
+    return value if isinstance(value, list) else []
 
 
 def looks_local(name: str) -> bool:

@@ -50,6 +50,7 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         found: see `generated.write_generated`.
     """
     values, filters = recipe.values, found["filters"]
+    asked = values.get("task") or ", ".join(entry["task"] for entry in values["tasks"])
     base = measured["served"] or measured["model"]
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
     drawn = ", ".join(f"{key} {values[key]}" for key in sampling if values.get(key) is not None)
@@ -63,7 +64,7 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         "",
         f"{found['kept']} conversations for supervised fine-tuning, each with a right answer: rejection sampling "
         f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from `{base}`, on the training "
-        f"problems of the task `{values.get('task')}` ({values.get('dataset_id_or_path') or 'generated problems'}), "
+        f"problems of `{asked}` ({values.get('dataset_id_or_path') or 'generated problems'}), "
         f"seed {values.get('seed')}.",
         "",
         f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "

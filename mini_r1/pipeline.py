@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tasks
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import get_template
+from mini_r1.mixture import read_parts
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
 from mini_r1.recipe_keys import check_values, did_you_mean
 from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
@@ -215,8 +214,7 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             flags += [f"--{key}", flag_text(key, value)]
         recipe = check(resolve(*parse_command_line(["--config", alone.path, *flags])), types)
         with recipe.blame():
-            tasks.get(recipe.values.get("task"))
-            get_template(recipe.values.get("prompt_template", "mini_r1"))
+            read_parts(recipe.values, types[0])
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])

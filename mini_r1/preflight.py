@@ -16,8 +16,18 @@ from mini_r1.batch import BatchPlan
 from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu
 from mini_r1.launch_plan import ONE_MACHINE, LaunchPlan, Machines
+from mini_r1.mixed_data import check_types
+from mini_r1.mixture import shares, weights
 from mini_r1.model_shapes import ModelShape
-from mini_r1.preflight_data import Prompts, example, example_row, find_rows, measure_prompts, stand_in_tokenizer
+from mini_r1.preflight_data import (
+    Prompts,
+    example,
+    example_row,
+    find_rows,
+    measure_prompts,
+    stand_in_tokenizer,
+    together,
+)
 from mini_r1.preflight_findings import Finding, Findings
 from mini_r1.preflight_machine import (
     check_accounts,
@@ -101,7 +111,7 @@ def preflight(
     findings, types = Findings(recipe), dataclass_types(kind)
     recipe = check_keys(recipe, types, findings)
     values = with_defaults(recipe, types)
-    asked = load_words(values, kind, findings)
+    asked = load_words(values, types, kind, findings)
     if kind == "build_model":
         return Preflight(findings.sorted(), recipe)
 
@@ -151,28 +161,42 @@ def report(found: Preflight, details: str) -> None:
 def _look_at_data(
     found: Preflight, values: dict, args, kind: str, asked: tuple, look_only: bool, findings: Findings
 ) -> tuple[Prompts, ModelShape | None]:
-    """Problems, tokenizer and sizes of the model; fills in the longest prompt and the example."""
-    task, template, rewards = asked
-    rows = find_rows(args, task, look_only, findings) if task else None
+    """Problems, tokenizer and sizes of the model; fills in the longest prompt and the example, one of each task."""
+    parts, rewards = asked[0] or [], asked[1]
+    rows = [find_rows(part.args, part.task, look_only, findings.of(part)) for part in parts]
     tokenizer, maker = find_model(found.recipe, values, look_only, findings)
     shape = look_up_shape(values, tokenizer is not None, findings)
-    prompts, note = Prompts(), ""
+    counted, note = tokenizer is not None, ""
+    if not counted:
+        tokenizer = stand_in_tokenizer(values.get("model_name_or_path") or "", maker is not None)
+        note = " (rendered with a chat template of this family, tokens uncounted)"
+    measured, examples = [], []
+    for part, own in zip(parts, rows, strict=True):
+        its, prompts = findings.of(part), Prompts()
+        if kind == "evaluate" and own and not own.test and any(each and each.test for each in rows):
+            continue  # only the others are measured
+        with its.part():
+            if own and part.template and counted:
+                prompts = measure_prompts(own, part.args, kind, part.task, part.template, tokenizer, its)
+        with its.part():
+            if part.template and tokenizer and rewards is not None:
+                examples.append(f"{note}\n{example(example_row(own, part.task), part, tokenizer, rewards)}")
+        if own and not prompts.train:
+            prompts = replace(prompts, train=len(own.train))
+        measured.append(prompts)
     with findings.part():
-        if rows and template and tokenizer:
-            prompts = measure_prompts(rows, args, kind, task, template, tokenizer, findings)
-        elif not tokenizer:
-            tokenizer = stand_in_tokenizer(values.get("model_name_or_path") or "", maker is not None)
-            note = " (rendered with a chat template of this family, tokens uncounted)"
+        if len(rows) > 1 and all(rows):
+            check_types([(part.name, own.train + own.test) for part, own in zip(parts, rows, strict=True)])
+    found.example, prompts = "\n\n--- one prompt".join(examples), together(measured)
     with findings.part():
-        if task and template and tokenizer and rewards is not None:
-            found.example = f"{note}\n{example(example_row(rows, task), task, template, tokenizer, rewards)}"
-    if rows and not prompts.train:
-        prompts = replace(prompts, train=len(rows.train))
+        if kind == "r1_grpo" and found.batch and prompts.train and (given := weights(parts)):
+            shares(given, found.batch.total_rollouts(prompts.train) * found.batch.prompts_per_generation)
     if found.batch and kind == "r1_grpo":
         with findings.part():
             for line in found.batch.describe(prompts.train).splitlines():
                 findings.ok(f"batch: {line}")
-    found.longest_prompt = prompts.longest or args.max_prompt_tokens
+    limits = [part.args.max_prompt_tokens for part in parts] or [args.max_prompt_tokens]
+    found.longest_prompt = prompts.longest or max(limits)
     return prompts, shape
 
 

@@ -11,6 +11,7 @@ import tasks
 from mini_r1.data import SUFFIXES, Rows, load_rows
 from mini_r1.errors import RecipeError
 from mini_r1.hub import looks_local
+from mini_r1.mixture import Part
 from mini_r1.preflight_findings import Findings
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
@@ -35,6 +36,15 @@ class Prompts:
 
     longest: int | None = None
     train: int | None = None
+
+
+def together(parts: list[Prompts]) -> Prompts:
+    """Those of all tasks of a run; what is not known of one is not known of all."""
+    longest, train = [part.longest for part in parts], [part.train for part in parts]
+    return Prompts(
+        max(longest) if longest and all(longest) else None,
+        sum(train) if train and None not in train else None,
+    )
 
 
 def out_of_reach(name: str) -> bool:
@@ -115,13 +125,18 @@ def gold_completion(task: ModuleType, template: PromptTemplate, row: dict) -> st
     return f"{template.opening} the gold answer is known </think>\n{summary}<answer>{task.gold_answer(row)}</answer>"
 
 
-def example(row: dict, task: ModuleType, template: PromptTemplate, tokenizer, rewards: list) -> str:
-    """One rendered prompt, and what each reward gives for the gold answer and for an empty completion."""
-    prompt = render(template, task, row, tokenizer)
-    gold = gold_completion(task, template, row)
+def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
+    """One rendered prompt, and what each of its rewards gives for the gold answer and for an empty completion."""
+    prompt = render(part.template, part.task, row, tokenizer)
+    gold = gold_completion(part.task, part.template, row)
     lines = [prompt, "", f"--- rewards (gold completion: {gold!r})"]
-    columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
+    columns = {name: [value] for name, value in {**row, **part.columns}.items()}
     for reward in rewards:
+        if reward.__name__ not in part.rewards:
+            continue
+        if hasattr(reward, "judge"):
+            lines.append(f"{reward.__name__}: {reward.judge} is not asked in a check")
+            continue
         values = []
         for text in (gold, ""):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]

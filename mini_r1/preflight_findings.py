@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mini_r1.errors import RecipeError
+from mini_r1.mixture import Part
 from mini_r1.recipe import Recipe
 
 LEVELS = ("error", "warning", "note", "ok")  # in the order in which they are reported
@@ -43,6 +44,10 @@ class Findings:
     def ok(self, text: str) -> None:
         self._found.setdefault(text, Finding("ok", text))
 
+    def of(self, part: Part) -> "Findings":
+        """Findings that go where these go, about one task: of a mixed run, each names `tasks` and the task."""
+        return _TaskFindings(self, part) if part.mixed else self
+
     @contextmanager
     def part(self):
         """Inside, a `RecipeError` becomes an error and ends the part; anything else is a bug of ours and propagates."""
@@ -60,3 +65,18 @@ class Findings:
             file = self.recipe.origin.get(key, self.recipe.path)
         text = str(RecipeError(problem, key=key, file=file))
         self._found.setdefault(text, Finding(level, text))
+
+
+class _TaskFindings(Findings):
+    """See `Findings.of`."""
+
+    def __init__(self, whole: Findings, part: Part):
+        self.recipe, self.broken, self._found, self._part = whole.recipe, whole.broken, whole._found, part
+
+    def ok(self, text: str) -> None:
+        kind, colon, rest = text.partition(": ")
+        super().ok(f"{kind}{colon}{self._part.name}: {rest}")
+
+    def _add(self, level: str, problem: str, key: str | None, file: str | None) -> None:
+        blamed = self._part.blamed(RecipeError(problem, key=key))
+        super()._add(level, blamed.problem, blamed.key, file)

@@ -29,8 +29,9 @@ def leave_torch_out(words: list[str]) -> None:
     """
     values = resolve(*parse_command_line(words)).values
     hub.offline_if_unreachable(values)  # transformers reads once whether it may ask the hub
-    entries = values.get("reward_funcs")
-    entries = entries if isinstance(entries, list) else []
+    parts = values.get("tasks") if isinstance(values.get("tasks"), list) else []
+    lists = [given.get("reward_funcs") for given in (values, *parts) if isinstance(given, dict)]
+    entries = [entry for given in lists if isinstance(given, list) for entry in given]
     own = any("." in str(entry.get("name") if isinstance(entry, dict) else entry) for entry in entries)
     asks_peft = values.get("use_peft") and not values.get("lora_target_modules")
     if own or asks_peft or any(name in sys.modules for name in ("torch", "transformers", "trl")):

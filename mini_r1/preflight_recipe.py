@@ -4,18 +4,16 @@ from dataclasses import MISSING, fields, replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import tasks
-from mini_r1 import prompts
 from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import BatchPlan, plan_batch
 from mini_r1.conversations import check_sources
 from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu, usable_gpus
 from mini_r1.launch_plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
+from mini_r1.mixture import Part, check_parts, load_part_rewards, read_parts
 from mini_r1.preflight_findings import Findings
 from mini_r1.recipe import Recipe, build, check, parse_command_line
 from mini_r1.rejection import read_filters
-from mini_r1.reward_loader import check_available, load_rewards
 
 # After an error, what to go on with to find others: key at fault -> values that are right for themselves.
 _WHOLE_GROUPS = {
@@ -166,21 +164,17 @@ def check_settings(recipe: Recipe, types: tuple[type, ...], processes: int) -> N
     build(replace(recipe, values=recipe.values | {"use_cpu": True, "tf32": None}), types)
 
 
-def load_words(values: dict, kind: str, findings: Findings) -> tuple:
-    """(task, template, rewards) of the recipe, None for what is wrong and has been reported."""
-    task = template = rewards = None
-    with findings.part():
-        task = tasks.get(values.get("task"))
-    with findings.part():
-        template = prompts.get_template(values.get("prompt_template", "mini_r1"))
+def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findings) -> tuple:
+    """(parts, rewards) of the recipe: its tasks, and None for what is wrong and has been reported."""
+    parts, rewards = _find_parts(values, types[0], findings), None
     if kind not in GROUPED:
         with findings.part():
-            if kind != "build_model" and task:
-                check_available([], task)  # a cold start is measured, too
+            if kind != "build_model" and parts:
+                check_parts(parts, [])  # a cold start is measured, too
         with findings.part():
             if values.get("sft_datasets") is not None:
                 check_sources(values["sft_datasets"])
-        return task, template, []
+        return parts, []
     with findings.part():
         check_algorithm(values)
     with findings.part():
@@ -190,22 +184,32 @@ def load_words(values: dict, kind: str, findings: Findings) -> tuple:
 
         with findings.part():
             read_guards(values["guards"])
-    if task is None:
-        return task, template, rewards
+    if parts is None:
+        return None, None
     with findings.part():
-        funcs = values["reward_funcs"]
-        asked = template if kind == "r1_grpo" else None  # an evaluation takes no notice of reward_funcs
-        rewards = load_rewards(funcs, values.get("reward_values"), values.get("require_format"), task, asked)
+        # an evaluation takes no notice of reward_funcs
+        rewards = load_part_rewards(parts, as_asked=kind == "r1_grpo")
         weights = values.get("reward_weights")
-        if weights is not None and len(weights) != len(funcs):
+        if weights is not None and len(weights) != len(rewards):
             raise RecipeError(
-                f"{len(weights)} weights for {len(funcs)} rewards; give one for each of reward_funcs, or null",
+                f"{len(weights)} weights for {len(rewards)} rewards; give one for each of reward_funcs, or null",
                 key="reward_weights",
             )
     with findings.part():
-        check_available(rewards or [], task)
-        return task, template, rewards
-    return task, template, None
+        check_parts(parts, rewards or [])
+        return parts, rewards
+    return parts, None
+
+
+def _find_parts(values: dict, kind: type, findings: Findings) -> list[Part] | None:
+    """The tasks of the recipe. Where its template does not exist, all else is right for itself: it has none then."""
+    if "tasks" in findings.broken:  # what is left names no task
+        return None
+    with findings.part():
+        return read_parts(values, kind)
+    with findings.part():
+        return [replace(part, template=None) for part in read_parts(values | {"prompt_template": "mini_r1"}, kind)]
+    return None
 
 
 def own_arguments(values: dict, types: tuple[type, ...]):

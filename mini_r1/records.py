@@ -26,15 +26,18 @@ SCHEMA = pa.schema(
         "row": pa.string(),
     }
 )
+TASK = pa.field("task", pa.string())  # beside SCHEMA, of a run that mixes tasks
 FOLDER = "evaluation"
 
 
 def write_records(run: Path, name: str, records: list[dict]) -> None:
-    """Write `<run>/evaluation/<name>.parquet`, whole or not at all. The columns are those of `SCHEMA`."""
+    """Write `<run>/evaluation/<name>.parquet`, whole or not at all. The columns are those of `SCHEMA`, and
+    `task` where the records have it."""
     path = run / FOLDER / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), scratch)
+    schema = SCHEMA.append(TASK) if records and "task" in records[0] else SCHEMA
+    pq.write_table(pa.Table.from_pylist(records, schema=schema), scratch)
     os.replace(scratch, path)
 
 
@@ -48,8 +51,9 @@ def summarise(records: list[dict]) -> dict:
         share that reached the limit of tokens; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
         of cut-off ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length,
         bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, mean_length,
-        interval (of pass@1)}; ungraded: problems whose gold is unusable, which count nowhere; left out where there are
-        none.
+        interval (of pass@1)}; by_task, where records have a task: {task: the same, and its by_difficulty}, while all
+        other numbers are over the problems of all tasks, whose difficulties are not alike; ungraded: problems whose
+        gold is unusable, which count nowhere; left out where there are none.
 
     Raises:
         RecipeError: where no problem has a usable gold.
@@ -62,16 +66,17 @@ def summarise(records: list[dict]) -> dict:
     groups = list(problems.values())
     if not groups:
         raise RecipeError("no held-out problem has a gold that can be used", key="dataset_id_or_path")
-    levels = sorted({group[0]["difficulty"] for group in groups})
     found = _summary(groups)
     found["lengths"] = {
         "right": _lengths([r["tokens"] for r in records if r["right"]]),
         "wrong": _lengths([r["tokens"] for r in records if r["right"] is False and not r["cut_off"]]),
         "cut_off": _lengths([r["tokens"] for r in records if r["cut_off"] and r["right"] is not None]),
     }
-    found["by_difficulty"] = {
-        str(level): _level([group for group in groups if group[0]["difficulty"] == level]) for level in levels
-    }
+    found["by_difficulty"] = _by_difficulty(groups)
+    if "task" in groups[0][0]:
+        found["by_task"] = {
+            task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in _by_task(groups).items()
+        }
     return {**found, "ungraded": len(unusable)} if unusable else found
 
 
@@ -116,6 +121,18 @@ def _level(groups: list[list[dict]]) -> dict:
     found = _summary(groups)
     kept = {name: found[name] for name in ("n", "pass@1", "format", "right_given_format", "mean_length")}
     return {**kept, "interval": found["intervals"]["pass@1"]}
+
+
+def _by_difficulty(groups: list[list[dict]]) -> dict[str, dict]:
+    levels = sorted({group[0]["difficulty"] for group in groups})
+    return {str(level): _level([group for group in groups if group[0]["difficulty"] == level]) for level in levels}
+
+
+def _by_task(groups: list[list[dict]]) -> dict[str, list[list[dict]]]:
+    found: dict[str, list[list[dict]]] = {}
+    for group in groups:
+        found.setdefault(group[0]["task"], []).append(group)
+    return found
 
 
 def _majority(group: list[dict], k: int) -> float:

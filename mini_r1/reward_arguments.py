@@ -28,7 +28,7 @@ LEAST = {"max_completion_len": 1, "soft_punish_cache": 0, "ngram_size": 1}
 # TRL's own arguments of every reward, and the columns that every row has: no recipe sets them.
 GIVEN = frozenset({
     "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments",
-    "prefill", "rewards", "difficulty",
+    "prefill", "rewards", "difficulty", "task",
 })  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """From the names in a recipe to the reward functions that TRL calls.
 
 A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
-of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`).
+of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`). A
+map with `reward_model` is a model that judges, under a name of your choice (mini_r1/reward_model.py).
 """
 
 import difflib
@@ -17,6 +18,7 @@ import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import PromptTemplate
 from mini_r1.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
+from mini_r1.reward_model import reward_of
 from rewards import Verdict
 
 Reward = Callable[..., list[float | None]]
@@ -56,7 +58,11 @@ def load_rewards(
             raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
     found, arguments = {}, {}
     for name, given in entries:
-        if name in TRL_SHAPING:
+        if "reward_model" in given:
+            if name in known or name in TRL_SHAPING or not name.isidentifier():
+                raise RecipeError(f"{name} is no name for a reward model; choose another", key="reward_funcs")
+            found[name], arguments[name] = reward_of(name, given, task_module), {}
+        elif name in TRL_SHAPING:
             found[name], arguments[name] = trl_shaping(name, given), {}
         else:
             found[name] = _find(name, known)

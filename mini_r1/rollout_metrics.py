@@ -61,3 +61,28 @@ def rollout_metrics(outcomes: np.ndarray, group: int) -> dict[str, float]:
     for name in TEXT:
         metrics[f"text/{name}"] = column[name].mean()
     return {name: float(value) for name, value in metrics.items()}
+
+
+def task_metrics(outcomes: np.ndarray, numbers: np.ndarray, tasks: list[str], group: int) -> dict[str, float]:
+    """What a rollout of several tasks shows of each.
+
+    Args:
+        outcomes, group: as for `rollout_metrics`.
+        numbers: shape (completions,): index into `tasks` of each completion's task, one for all of a group.
+
+    Returns:
+        outcome/<task>/right and so on, as in `rollout_metrics`; length/<task>/mean: tokens; mixture/<task>: share of
+        the completions. Of a task that the rollout lacks only the last, 0.
+    """
+    metrics = {}
+    for number, task in enumerate(tasks):
+        own = outcomes[numbers == number]
+        metrics[f"mixture/{task}"] = len(own) / len(outcomes)
+        if not len(own):
+            continue
+        for name, value in rollout_metrics(own, group).items():
+            kind, _, what = name.partition("/")
+            if kind == "outcome":
+                metrics[f"outcome/{task}/{what}"] = value
+        metrics[f"length/{task}/mean"] = float(own[:, COLUMNS.index("tokens")].mean())
+    return metrics

@@ -1,4 +1,4 @@
-"""A policy small enough for a laptop CPU: Qwen2 architecture, random weights, and a tokenizer made for one task.
+"""A policy small enough for a laptop CPU: Qwen2 architecture, random weights, and a tokenizer made for its tasks.
 
 No weights come with this repository. `build` makes the model from a recipe's numbers, and its tokenizer from the
 prompts and traces of the task. From then on it is a model folder like any other.
@@ -33,6 +33,15 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     one of whatever lies beside a Qwen2 model; the phrases are added tokens (not special ones: those would vanish when
     completions are decoded), which that class keeps.
     """
+    return build_mixed_tokenizer([(task, template, rows, trace_args)], seed)
+
+
+def build_mixed_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dict], dict]], seed: int):
+    """`build_tokenizer` for several tasks: the numbers and phrases of each, as often as its own rows have them.
+
+    Args:
+        parts: task, template, rows and trace_args of each.
+    """
     from tokenizers import AddedToken
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
@@ -43,6 +52,17 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
         additional_special_tokens=SPECIAL_TOKENS[1:2], chat_template=CHAT_TEMPLATE,
     )  # fmt: skip
     rng = random.Random(seed)
+    pieces = [piece for part in parts for piece in _pieces(*part, rng, tokenizer)]
+    largest = max(int(piece) for piece in pieces if piece.isdigit())
+    pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
+    return tokenizer
+
+
+def _pieces(
+    task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, rng: random.Random, tokenizer
+) -> list[str]:
+    """What of a task's prompts and traces becomes one token each."""
     trace_args = {**trace_args, **template.trace_settings}
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)
@@ -53,11 +73,7 @@ def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict]
     smaller = [(SENTENCES, fixed), (WORDS, rare)]
     own = [(task.PHRASES, rare)] if hasattr(task, "PHRASES") else []
     pieces = _common([*own, (PROMPT_PIECES, fixed), *smaller], prompts)
-    pieces += _common([*own, (TRACE_PIECES, fixed), *smaller], traces)
-    largest = max(int(piece) for piece in pieces if piece.isdigit())
-    pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
-    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
-    return tokenizer
+    return pieces + _common([*own, (TRACE_PIECES, fixed), *smaller], traces)
 
 
 def joined(trace: list[tuple[str, bool]]) -> str:

@@ -12,7 +12,7 @@ from mini_r1.algorithm import AlgorithmTrainer
 from mini_r1.exact_resume import ExactEnd, SamePasses
 from mini_r1.grading import Grader
 from mini_r1.records import summarise, write_records
-from mini_r1.rollout_metrics import describe_completions, rollout_metrics
+from mini_r1.rollout_metrics import describe_completions, rollout_metrics, task_metrics
 from mini_r1.samples import append_success, write_samples
 from mini_r1.step_time import StepTimes
 from mini_r1.token_budget import TokenBudget
@@ -26,7 +26,7 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
     `rollout_metrics` says; `completions/*.parquet` gets the columns of `Grader.grade`, tokens and cut_off.
 
     Args:
-        grader: of the task: what counts as right does not depend on what a recipe rewards.
+        grader: of the task or tasks: what counts as right does not depend on what a recipe rewards.
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
         sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
 
@@ -158,7 +158,13 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         texts = [start + text for start, text in zip(known["prefill"], completions, strict=True)]
         local = torch.tensor(describe_completions(texts, known, known["tokens"]), device=self.accelerator.device)
         outcomes = self.accelerator.gather(local).cpu().numpy().astype(np.float64)
-        for name, value in rollout_metrics(outcomes, self.num_generations).items():
+        metrics = rollout_metrics(outcomes, self.num_generations)
+        if "task" in known:
+            tasks = list(self.grader.tasks)
+            numbers = torch.tensor([tasks.index(task) for task in known["task"]], device=self.accelerator.device)
+            numbers = self.accelerator.gather(numbers).cpu().numpy()
+            metrics |= task_metrics(outcomes, numbers, tasks, self.num_generations)
+        for name, value in metrics.items():
             self._metrics["train"][name].append(value)
         if not self.accelerator.is_main_process:
             return

@@ -5,10 +5,9 @@ python scripts/build_model.py --config recipes/NAME-base.yaml [--any_key value]
 
 import sys
 
-import tasks
-from mini_r1 import prompts
-from mini_r1.data import load_rows
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.mixed_data import load_parts
+from mini_r1.mixture import read_parts
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.stages import dataclass_types
 
@@ -18,18 +17,21 @@ def main() -> None:
     types = dataclass_types("build_model")
     recipe = check(recipe, types)
     with recipe.blame():
-        task = tasks.get(recipe.values.get("task"))
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        parts = read_parts(recipe.values, types[0])
         (args,) = build(recipe, types)
 
         from mini_r1 import run_dir
-        from mini_r1.tiny_model import build_model, build_tokenizer
+        from mini_r1.tiny_model import build_mixed_tokenizer, build_model
 
         run = run_dir.start(recipe, args.output_dir, "false", args.overwrite_output_dir)
         if run.finished:
             run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
             return
-        tokenizer = build_tokenizer(task, template, load_rows(args, task).train, args.trace_args or {}, args.seed)
+        rows = [own.train for own in load_parts(parts)]
+        made_for = [
+            (part.task, part.template, own, part.args.trace_args or {}) for part, own in zip(parts, rows, strict=True)
+        ]
+        tokenizer = build_mixed_tokenizer(made_for, args.seed)
         model = build_model(tokenizer, args.seed, **(args.model_sizes or {}))
         tokenizer.save_pretrained(args.output_dir)
         model.save_pretrained(args.output_dir)

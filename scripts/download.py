@@ -6,9 +6,9 @@ python scripts/download.py --config recipes/NAME.yaml
 import sys
 from pathlib import Path
 
-import tasks
-from mini_r1.data import load_rows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.mixed_data import describe_rows, load_parts
+from mini_r1.mixture import read_parts
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.stages import dataclass_types
 
@@ -19,7 +19,7 @@ def main() -> None:
     recipe = check(recipe, types)
     recipe.values.update(use_cpu=True, bf16=False)  # the node that downloads may have no GPU
     with recipe.blame():
-        args, _, model_args = build(recipe, types)
+        *_, model_args = build(recipe, types)
         name = model_args.model_name_or_path
         if not name:
             raise RecipeError("is missing; name a hub id or a local folder", key="model_name_or_path")
@@ -27,7 +27,9 @@ def main() -> None:
             print(f"model: {name} is made here, nothing to fetch")
         else:
             print(f"model: {name} is in {fetch_model(name, model_args.model_revision)}")
-        print(f"data: {load_rows(args, tasks.get(args.task)).describe()}")
+        parts = read_parts(recipe.values, types[0])
+        for line in describe_rows(parts, load_parts(parts)).splitlines():
+            print(f"data: {line}")
 
 
 def fetch_model(name: str, revision: str) -> str:

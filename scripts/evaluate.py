@@ -20,8 +20,8 @@ def main() -> None:
     with_recipe("evaluate", sys.argv[1:], evaluate)
 
 
-def evaluate(recipe, args, config, model_args, task, template) -> None:
-    asking = begin(recipe, args, config, model_args, task, template, held_out=True)
+def evaluate(recipe, args, config, model_args, parts) -> None:
+    asking = begin(recipe, args, config, model_args, parts, held_out=True)
     if asking is None:
         return
 

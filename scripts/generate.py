@@ -11,9 +11,10 @@ from mini_r1.errors import exit_on_recipe_error
 from mini_r1.rejection import read_filters
 
 
-def generate(recipe, args, config, model_args, task, template) -> None:
+def generate(recipe, args, config, model_args, parts) -> None:
     filters = read_filters(args.filters)
-    asking = begin(recipe, args, config, model_args, task, template, held_out=False, samples=config.num_generations)
+    samples = config.num_generations
+    asking = begin(recipe, args, config, model_args, parts, held_out=False, samples=samples)
     if asking is None:
         return
 
@@ -28,8 +29,7 @@ def generate(recipe, args, config, model_args, task, template) -> None:
         found = write_generated(
             run.folder,
             to_records(asking.problems, kept.read(), asking.grader),
-            args.task,
-            conversation_of(template, task, asking.problems),
+            conversation_of(parts, asking.problems),
             filters,
             args.keep_per_problem,
             args.balance_difficulty,

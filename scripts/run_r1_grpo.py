@@ -6,14 +6,12 @@ accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key v
 import os
 import sys
 
-import tasks
-from mini_r1 import hub, prompts
+from mini_r1 import hub
 from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import plan_batch
-from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.mixture import check_parts, load_part_rewards, read_parts, weights
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available, load_rewards
 from mini_r1.schedules import read_temperature_schedule
 from mini_r1.stages import dataclass_types, name_cpu, processes
 
@@ -30,17 +28,16 @@ def main() -> None:
         planned_for = recipe.values.get("num_processes") or processes()
         plan = plan_batch(recipe.values, processes())
         check_algorithm(recipe.values)
-        task = tasks.get(recipe.values.get("task"))
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        parts = read_parts(recipe.values, types[0])
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
-        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task, template)
-        check_available(rewards, task)
+        rewards = load_part_rewards(parts)
+        check_parts(parts, rewards)
 
         from mini_r1.guards import read_guards
 
         args.guards = read_guards(args.guards)
-        train(recipe, args, training, model_args, plan, planned_for, task, template, rewards)
+        train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
 
 
 def dry_run() -> int:
@@ -53,8 +50,8 @@ def dry_run() -> int:
     return 2 if found.failed else 0
 
 
-def train(recipe, args, training, model_args, plan, planned_for, task, template, rewards) -> None:
-    from mini_r1 import run_dir
+def train(recipe, args, training, model_args, plan, planned_for, parts, rewards) -> None:
+    from mini_r1 import mixed_data, run_dir
     from mini_r1.curriculum import arrange
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
@@ -67,22 +64,24 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
             f"{plan.completions_per_step} completions a step; raise gradient_accumulation_steps to keep the batch"
         )
     tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    rows = load_rows(args, task)
-    run.say(rows.describe())
-    train_set, dropped, longest = to_dataset(rows.train, args, task, template, tokenizer)
+    rows = mixed_data.load_parts(parts)
+    run.say(mixed_data.describe_rows(parts, rows))
+    train_rows, dropped, longest = mixed_data.to_datasets(parts, [own.train for own in rows], tokenizer)
     test_set = None
-    if rows.test:
-        test_set, _, longest_test = to_dataset(rows.test, args, task, template, tokenizer)
+    if any(own.test for own in rows):
+        test_set, _, longest_test = mixed_data.to_datasets(parts, [own.test for own in rows], tokenizer)
         longest = max(longest, longest_test)
     run.say(f"prompts up to {longest} tokens, {dropped} longer ones dropped")
-    run.say(plan.describe(len(train_set)))
-    train_set = arrange(train_set, args.curriculum, plan, training)
+    run.say(plan.describe(len(train_rows)))
+    train_set = arrange(train_rows, args.curriculum, plan, training, weights(parts))
+    if parts[0].mixed:
+        run.say(mixed_data.describe_mix(train_rows["task"], train_set["task"]))
 
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.callbacks import add_callbacks, at_the_ends
     from mini_r1.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
-    from mini_r1.grading import Grader
+    from mini_r1.grading import grader_of
     from mini_r1.guards import Guards
     from mini_r1.samples import drop_samples_after
     from mini_r1.trainer import R1GRPOTrainer, seed_processes
@@ -99,7 +98,7 @@ def train(recipe, args, training, model_args, plan, planned_for, task, template,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         quantization_config=get_quantization_config(model_args),
-        grader=Grader(task, template),
+        grader=grader_of(parts),
         sample_steps=args.sample_steps,
         advantage=args.advantage,
         trained_completions=args.trained_completions,

@@ -7,12 +7,11 @@ import random
 import sys
 from pathlib import Path
 
-import tasks
 from mini_r1 import hub, prompts
 from mini_r1.data import load_rows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.mixture import check_parts, load_part_rewards, read_parts
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available, load_rewards
 from mini_r1.stages import dataclass_types
 
 
@@ -24,29 +23,32 @@ def main() -> None:
     types = dataclass_types("r1_grpo")
     recipe = check(recipe, types)
     with recipe.blame():
-        args, config, _ = build(recipe, types)
-        task, template = tasks.get(args.task), prompts.get_template(args.prompt_template)
-        rewards = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task, template)
-        check_available(rewards, task)
+        _, config, _ = build(recipe, types)
+        parts = read_parts(recipe.values, types[0])
+        rewards = load_part_rewards(parts)
+        check_parts(parts, rewards)
         folder = Path(config.output_dir)
         if not (folder / "summary.json").exists():
             raise RecipeError(f"{folder} holds no finished run; first run: make train-{recipe.name}", key="output_dir")
-        ask(folder, args, config, task, template, rewards, raw)
+        ask(folder, config, parts, rewards, raw)
 
 
-def ask(folder: Path, args, config, task, template, rewards, raw: dict | None) -> None:
+def ask(folder: Path, config, parts, rewards, raw: dict | None) -> None:
     from transformers import AutoModelForCausalLM, TextStreamer
 
     tokenizer = hub.load_tokenizer(str(folder))
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    part = random.choice(parts)
     if raw is None:
-        row = random.choice(load_rows(args, task).test)
+        with part.blame():
+            row = random.choice(load_rows(part.args, part.task).test)
     else:
+        part = next((part for part in parts if part.name == raw.get("task")), parts[0])
         try:
-            row = task.parse_row(raw)
+            row = part.task.parse_row(raw)
         except ValueError as error:
             raise RecipeError(str(error), key="row", file="command line") from error
-    prompt = prompts.render(template, task, row, tokenizer)
+    prompt = prompts.render(part.template, part.task, row, tokenizer)
     print(prompt, end="", flush=True)
     inputs = tokenizer(prompt, return_tensors="pt")
     output = model.generate(
@@ -60,7 +62,8 @@ def ask(folder: Path, args, config, task, template, rewards, raw: dict | None) -
     )
     ids = output[0, inputs["input_ids"].shape[1] :].tolist()
     completion = tokenizer.decode(ids, skip_special_tokens=True)
-    columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
+    row = row | part.columns
+    columns = {name: [value] for name, value in row.items()}
     columns["completion_ids"] = [ids]
     for reward in rewards:
         print(f"{reward.__name__}: {reward(completions=[completion], prompts=[prompt], **columns)[0]}")

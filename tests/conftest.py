@@ -48,6 +48,21 @@ def tiny_tokenizer(tiny_rows):
 
 
 @pytest.fixture(scope="session")
+def mixed_tokenizer():
+    """A tokenizer of Countdown and GSM8K, as in tests/mixed.py."""
+    from mixed import SETTINGS
+
+    from mini_r1.tiny_model import build_mixed_tokenizer
+
+    parts = []
+    for name, settings in SETTINGS.items():
+        task = tasks.get(name)
+        rows = [task.parse_row(row) for row in task.generate(**settings | {"n": 300, "seed": 1})]
+        parts.append((task, get_template("mini_r1"), rows, {"limit": 99} if name == "countdown" else {}))
+    return build_mixed_tokenizer(parts, seed=1)
+
+
+@pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory) -> Path:
     """What `scripts/build_model.py` makes of the shipped tiny recipe."""
     folder = tmp_path_factory.mktemp("model") / "countdown-tiny-base-s42"

@@ -26,9 +26,6 @@ def small_trainer(
 ):
     """An `R1GRPOTrainer` of 2 groups of 4 completions a step; `settings` go over its `GRPOConfig`, `algorithm` are
     arguments of its own."""
-    from transformers import PrinterCallback
-    from trl import GRPOConfig
-
     task, template = tasks.get("countdown"), get_template("mini_r1")
     dataset = Dataset.from_list(
         [
@@ -36,6 +33,17 @@ def small_trainer(
             for row in rows
         ]
     )
+    sets, algorithm = (dataset, dataset.select(range(2))), {"grader": Grader(task), **(algorithm or {})}
+    return trainer_of(model, tokenizer, sets, rewards, output_dir, algorithm, **settings)
+
+
+def trainer_of(
+    model: str, tokenizer, sets: tuple[Dataset, Dataset], rewards: list, output_dir: Path, algorithm: dict, **settings
+):
+    """The same for rows that are datasets already, to train and to measure; `algorithm` with a grader."""
+    from transformers import PrinterCallback
+    from trl import GRPOConfig
+
     values = {
         "output_dir": str(output_dir), "report_to": "none", "use_cpu": True, "bf16": False, "disable_tqdm": True,
         "gradient_checkpointing": False, "per_device_train_batch_size": 8, "num_generations": 4, "beta": 0.0,
@@ -46,11 +54,10 @@ def small_trainer(
         model=model,
         reward_funcs=rewards,
         args=GRPOConfig(**values | settings),
-        train_dataset=dataset,
-        eval_dataset=dataset.select(range(2)),
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
         processing_class=tokenizer,
-        grader=Grader(task),
-        **(algorithm or {}),
+        **algorithm,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -8,6 +8,8 @@ import yaml
 from attacked import attacks
 
 import tasks
+from mini_r1.arguments import GRPOArguments
+from mini_r1.mixture import load_part_rewards, read_parts
 from mini_r1.prompts import TEMPLATES
 from mini_r1.recipe_keys import check_values
 from mini_r1.reward_loader import load_rewards
@@ -18,7 +20,7 @@ from tasks._code_problems import NUMBERS, WORDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
-FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE, READABLE = (
+FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, CODE, READABLE = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 )
 
@@ -32,7 +34,7 @@ def scores(recipe: dict, task: str, texts: list[str], **gold) -> list[list[float
 
 
 def test_every_key_is_one():
-    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, CODE, READABLE):
+    for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, CODE, READABLE):
         check_values(block, {}, dataclass_types("r1_grpo"))
 
 
@@ -53,6 +55,27 @@ def test_logic_rl():
     ]
     given = scores(LOGIC_RL, "knights_knaves", texts, names=["Zoey", "Noah"], roles=["knight", "knave"])
     assert given == [[1, 1, 1, -1, -1], [2, -1.5, -2, -2, -2]]
+
+
+def test_several_tasks():
+    parts = read_parts(MIXED, GRPOArguments)
+    assert [(part.name, part.weight, part.args.prompt_template) for part in parts] == [
+        ("countdown", 2, "mini_r1"),
+        ("gsm8k", 1, "r1_zero"),
+    ]
+    rewards = {reward.__name__: reward for reward in load_part_rewards(parts)}
+    assert list(rewards) == ["format_reward", "equation_reward", "number_reward"]
+    columns = {"nums": [[1, 2], None], "target": [3, None], "answer": [None, "72"]}
+    columns["rewards"] = [part.rewards for part in parts]
+    texts = ["<think>hm</think><answer>1 + 2</answer>", "<think>hm</think><answer>72</answer>"]
+    assert rewards["equation_reward"](completions=texts, **columns) == [2, None]
+    assert rewards["number_reward"](completions=texts, **columns) == [None, 1]
+
+
+def test_reward_models():
+    helpful, harmless = load_rewards(JUDGED["reward_funcs"], task_module=tasks.get("gsm8k"))
+    assert (helpful.__name__, helpful.judge) == ("helpfulness", "models/helpful")
+    assert (harmless.__name__, harmless.judge) == ("harmlessness", "models/harmless")
 
 
 def test_arguments_and_shaping(tmp_path, monkeypatch):

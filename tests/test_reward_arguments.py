@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 
-import tasks
+from mini_r1.arguments import RecipeArguments
 from mini_r1.errors import RecipeError
+from mini_r1.mixture import read_parts
 from mini_r1.preflight_data import example
-from mini_r1.prompts import get_template
 from mini_r1.reward_loader import load_rewards
 from tasks import countdown
 
@@ -115,8 +115,9 @@ def test_an_argument_that_is_a_column_of_the_task(task_module):
 
 def test_the_example_of_a_check_has_token_ids(tiny_tokenizer):
     row = {"nums": [1, 2], "target": 3, "difficulty": 2}
-    rewards = load_rewards(["format_reward", OVERLONG, "repetition_penalty"])
-    said = example(row, tasks.get("countdown"), get_template("mini_r1"), tiny_tokenizer, rewards)
+    names = ["format_reward", OVERLONG, "repetition_penalty"]
+    (part,) = read_parts({"task": "countdown", "reward_funcs": names}, RecipeArguments)
+    said = example(row, part, tiny_tokenizer, load_rewards(names))
     assert "format_reward: gold 1.0, empty 0.0\nsoft_overlong: gold -1.0, empty 0.0\nrepetition_penalty: gold " in said
 
 

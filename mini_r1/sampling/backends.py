@@ -1,9 +1,9 @@
 """Which backend samples in an evaluation: a server, vLLM in this process, or transformers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import PromptTemplate, messages
 from mini_r1.sampling import Sampler, Sampling
 
 
@@ -35,7 +35,14 @@ def server_address(args, config) -> str | None:
 
 
 def make_sampler(
-    args, config, model_args, task, template: PromptTemplate, tokenizer, rows, longest: int, samples: int | None = None
+    args,
+    config,
+    model_args,
+    tokenizer,
+    rows,
+    longest: int,
+    chat: Callable[[dict], list[dict]],
+    samples: int | None = None,
 ) -> Sampler:
     """The backend of an evaluation, or of rejection sampling.
 
@@ -44,6 +51,7 @@ def make_sampler(
         rows: the problems, by number.
         longest: tokens of the longest prompt.
         samples: see `sampling_of`.
+        chat: the conversation of a row (`mixture.chat_of`).
 
     Raises:
         RecipeError: where the backend cannot be had, or asks for one process and there are more.
@@ -73,7 +81,7 @@ def make_sampler(
             tokenizer,
             model=args.server_model,
             concurrency=args.server_concurrency,
-            conversation=(lambda number: messages(template, task, rows[number])[:-1]) if args.server_chat else None,
+            conversation=(lambda number: chat(rows[number])[:-1]) if args.server_chat else None,
         )
     if config.use_vllm:
         from mini_r1.sampling.vllm import VLLMSampler

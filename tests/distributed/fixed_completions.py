@@ -18,6 +18,11 @@ def odd_tokens(completions, completion_ids, **kwargs) -> list[float]:
     return [sum(i % 2 for i in ids) / max(len(ids), 1) for ids in completion_ids]
 
 
+def long_tokens(completions, completion_ids, **kwargs) -> list[float]:
+    """Another one, for one task of two: how many tokens have a high id, in tenths."""
+    return [sum(i > 300 for i in ids) / 10 for ids in completion_ids]
+
+
 def complete(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
     """In place of the trainer's generation: token ids for each prompt of this process, and no log-probabilities."""
     tokenizer = self.processing_class
