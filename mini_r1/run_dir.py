@@ -18,6 +18,7 @@ from mini_r1.packages import find_distribution
 from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
 MEASURED = "measured.json"
+CHOOSING = ("filters", "keep_per_problem", "balance_difficulty")  # of scripts/generate.py, once all is sampled
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
 
 
@@ -128,6 +129,8 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
     """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
     path = folder / "recipe.yaml"
     changed = differences(resolve(path).values, recipe.values) if path.exists() else []
+    if not (folder / "summary.json").exists():  # what was sampled so far may be chosen from in another way
+        changed = [text for text in changed if text.partition(":")[0] not in CHOOSING]
     results = ("summary.json", "checkpoint-*", "evaluation/*.jsonl")
     if changed and any(any(folder.glob(name)) for name in results):
         raise RecipeError(

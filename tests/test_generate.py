@@ -141,6 +141,12 @@ def test_nothing_kept_is_said(home, generate, capsys):
     error = capsys.readouterr().err
     assert "filters: none of" in error and "tokens" in error and "turn a filter off" in error
     assert not (home / "runs/none/summary.json").exists()
+    again = Scripted(rows)
+    assert "kept" in generate(again, "--output_dir", "runs/none", "--filters", '{"tokens": 9}')
+    assert again.asked == [], "what was sampled is chosen from anew"
+    with pytest.raises(SystemExit, match="2"):
+        generate(again, "--output_dir", "runs/none", "--filters", '{"tokens": 8}')
+    assert "holds a run of another recipe (filters:" in capsys.readouterr().err, "finished, it is what it says"
 
 
 def test_the_real_sampler_draws_num_generations(home, run_script, small_model_dir, monkeypatch, capsys):
