@@ -83,9 +83,9 @@ def _read(source: dict, args: SFTArguments) -> list[dict]:
     return rows
 
 
-def own_problem(row: dict, args: SFTArguments, task: ModuleType) -> str | None:
-    """The key of the problem, where the row is of the recipe's own task; else None."""
-    return task.key(task.parse_row(json.loads(row["row"]))) if row.get("task") == args.task and row.get("row") else None
+def _own_row(row: dict, args: SFTArguments, task: ModuleType) -> dict | None:
+    """The problem in the task's columns, where the row is of the recipe's own task; else None."""
+    return task.parse_row(json.loads(row["row"])) if row.get("task") == args.task and row.get("row") else None
 
 
 def to_texts(row: dict, args: SFTArguments, task: ModuleType, template: PromptTemplate, tokenizer) -> tuple[str, str]:
@@ -102,8 +102,8 @@ def to_texts(row: dict, args: SFTArguments, task: ModuleType, template: PromptTe
     *asked, answer = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
     if answer["role"] != "assistant" or not isinstance(answer["content"], str) or not answer["content"].strip():
         raise ValueError("its last message must be the assistant's, and a text that is not blank")
-    if row.get("task") == args.task and row.get("row"):
-        return _under_template(answer["content"], task.parse_row(json.loads(row["row"])), task, template, tokenizer)
+    if own := _own_row(row, args, task):
+        return _under_template(answer["content"], own, task, template, tokenizer)
     if not tokenizer.chat_template:
         raise ValueError("is a conversation, and this tokenizer has no chat template")
     return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True), answer["content"]
@@ -142,7 +142,7 @@ def conversation_dataset(
     rows, reserved = load_conversations(args, seed), {task.key(row) for row in held_out}
     for number, row in enumerate(rows):
         try:
-            if own_problem(row, args, task) in reserved:
+            if (own := _own_row(row, args, task)) and task.key(own) in reserved:
                 continue
             prompt, completion = to_texts(row, args, task, template, tokenizer)
         except ValueError as error:
