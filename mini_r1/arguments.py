@@ -14,6 +14,13 @@ class RecipeArguments:
     needs_training_rows: ClassVar[bool] = True
 
     task: str | None = field(default=None, metadata={"help": "Name of a module in tasks/, such as countdown."})
+    tasks: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
+            "see mini_r1/mixture.py."
+        },
+    )
     task_args: dict | None = field(
         default=None, metadata={"help": "Settings of the task's problem generator (see its `generate`)."}
     )
@@ -94,13 +101,6 @@ class RecipeArguments:
 class GRPOArguments(RecipeArguments):
     """What GRPO and its relatives need beyond `GRPOConfig`."""
 
-    tasks: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
-            "see mini_r1/mixture.py."
-        },
-    )
     advantage: str = field(
         default="group",
         metadata={
@@ -191,7 +191,8 @@ class SFTArguments(RecipeArguments):
         },
     )
     num_traces: int | None = field(
-        default=None, metadata={"help": "How many traces the task writes; left out: one for each training row."}
+        default=None,
+        metadata={"help": "How many traces are written, by all tasks; left out: one for each training row."},
     )
     trace_phases: list[dict] | None = field(
         default=None,
@@ -216,11 +217,4 @@ class BuildArguments(RecipeArguments):
     seed: int = field(default=42, metadata={"help": "Of the random weights."})
     output_dir: str = field(default="runs/{recipe}-s{seed}", metadata={"help": "Where the model folder goes."})
     model_sizes: dict | None = field(default=None, metadata={"help": "Fields of Qwen2Config."})
-    tasks: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
-            "see mini_r1/mixture.py."
-        },
-    )
     trace_args: dict | None = field(default=None, metadata={"help": "Settings of the task's `trace`."})

@@ -8,20 +8,20 @@ A recipe's `sft_datasets` lists them, each a map:
 
 A row is one of these:
     messages: a conversation that ends with the assistant's turn. Where it also has the `row` of the recipe's own
-        `task`, the question is put as the recipe's template puts it, so that a student may have another template than
-        the model that was sampled from.
+        `task`, or of one of its `tasks`, the question is put as the template there puts it, so that a student may have
+        another template than the model that was sampled from.
     prompt, completion: two strings, the prompt as the tokenizer is to get it; or two conversations.
 """
 
 import json
 import random
 from dataclasses import replace
-from types import ModuleType
 
 from mini_r1.arguments import SFTArguments
 from mini_r1.data import read_split
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.mixture import Part
+from mini_r1.prompts import prompt_ids, render
 from mini_r1.recipe_keys import did_you_mean
 from mini_r1.traces import IGNORED, like_lengths_together
 
@@ -83,13 +83,17 @@ def _read(source: dict, args: SFTArguments) -> list[dict]:
     return rows
 
 
-def _own_row(row: dict, args: SFTArguments, task: ModuleType) -> dict | None:
-    """The problem in the task's columns, where the row is of the recipe's own task; else None."""
-    return task.parse_row(json.loads(row["row"])) if row.get("task") == args.task and row.get("row") else None
+def _own(row: dict, parts: list[Part]) -> tuple[Part, dict] | None:
+    """The part whose problem it is, and that problem in the task's columns; None where it is no part's."""
+    part = next((part for part in parts if part.name == row.get("task")), None)
+    return (part, part.task.parse_row(json.loads(row["row"]))) if part and row.get("row") else None
 
 
-def to_texts(row: dict, args: SFTArguments, task: ModuleType, template: PromptTemplate, tokenizer) -> tuple[str, str]:
+def to_texts(row: dict, own: tuple[Part, dict] | None, tokenizer) -> tuple[str, str]:
     """A row as (prompt, completion): what the policy is given, and what it is to say, without the end token.
+
+    Args:
+        own: the part and the problem, where the row is of one of the recipe's tasks.
 
     Raises:
         ValueError: where the row is none of the forms above, naming what is wrong with it.
@@ -102,33 +106,32 @@ def to_texts(row: dict, args: SFTArguments, task: ModuleType, template: PromptTe
     *asked, answer = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
     if answer["role"] != "assistant" or not isinstance(answer["content"], str) or not answer["content"].strip():
         raise ValueError("its last message must be the assistant's, and a text that is not blank")
-    if own := _own_row(row, args, task):
-        return _under_template(answer["content"], own, task, template, tokenizer)
+    if own:
+        return _under_template(answer["content"], *own, tokenizer)
     if not tokenizer.chat_template:
         raise ValueError("is a conversation, and this tokenizer has no chat template")
     return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True), answer["content"]
 
 
-def _under_template(answer: str, row: dict, task: ModuleType, template: PromptTemplate, tokenizer) -> tuple[str, str]:
+def _under_template(answer: str, part: Part, row: dict, tokenizer) -> tuple[str, str]:
     """The question under this recipe's template, whose prefill is taken off the answer that another one began."""
     start = answer.find("<think>")
     completion = answer[start:] if start >= 0 else answer
-    return render(template, task, row, tokenizer), completion.removeprefix(template.answer_prefill)
+    return render(part.template, part.task, row, tokenizer), completion.removeprefix(part.template.answer_prefill)
 
 
 def conversation_dataset(
     args: SFTArguments,
-    task: ModuleType,
-    template: PromptTemplate,
+    parts: list[Part],
     tokenizer,
     seed: int,
     batch_size: int,
     max_length: int | None,
-    held_out: list[dict],
+    held_out: list[list[dict]],
 ):
     """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`, and how many rows were
-    left out: they are longer than `max_length` tokens, hold one of the `held_out` problems of the recipe's own task
-    or, with `skip_bad_rows`, cannot be used.
+    left out: they are longer than `max_length` tokens, hold one of the problems that a part has `held_out` or, with
+    `skip_bad_rows`, cannot be used.
 
     As in `traces.trace_dataset`, prompt and completion are tokenized apart and joined, only the completion and the
     end-of-sequence token after it are learned, and rows of like length share a batch.
@@ -139,12 +142,14 @@ def conversation_dataset(
     from datasets import Dataset
 
     prompts, completions = [], []
-    rows, reserved = load_conversations(args, seed), {task.key(row) for row in held_out}
+    rows = load_conversations(args, seed)
+    reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
     for number, row in enumerate(rows):
         try:
-            if (own := _own_row(row, args, task)) and task.key(own) in reserved:
+            own = _own(row, parts)
+            if own and (own[0].name, own[0].task.key(own[1])) in reserved:
                 continue
-            prompt, completion = to_texts(row, args, task, template, tokenizer)
+            prompt, completion = to_texts(row, own, tokenizer)
         except ValueError as error:
             if args.skip_bad_rows:
                 continue

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 from mini_r1.grading import Grader
 from mini_r1.kept import Kept
@@ -90,18 +89,16 @@ def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> li
     return shares
 
 
-def measure_trained(trainer, tokenizer, test_set, task: ModuleType, config, name: str, template=None) -> dict:
+def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
     """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
 
     Args:
-        test_set: a dataset of rows with `prompt`, as `to_dataset` makes it.
+        test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.
         config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
-        template: the `PromptTemplate` of the prompts.
     """
     from mini_r1.callbacks import add_callbacks
     from mini_r1.trainer import R1GRPOTrainer
 
-    grader = Grader(task, template)
     measuring = R1GRPOTrainer(
         model=trainer.model,
         reward_funcs=[grader.correct],

@@ -28,7 +28,7 @@ from mini_r1.reward_loader import Reward, check_available, load_rewards
 
 OF_ONE_TASK = (
     "task_args", "dataset_id_or_path", "dataset_config", "dataset_train_split", "dataset_test_split",
-    "dataset_test_config", "difficulty", "trace_args",
+    "dataset_test_config", "difficulty", "trace_args", "trace_phases",
 )  # fmt: skip
 SHARED = (
     "test_fraction", "max_train_rows", "max_eval_rows", "max_prompt_tokens", "prompt_template", "reward_funcs",
@@ -44,7 +44,7 @@ class Part:
     Attributes:
         name: the task's, as in the recipe.
         args: the keys of a run of this task alone.
-        weight: its share of the training prompts, relative to those of the other parts.
+        weight: its share of the training prompts or traces, relative to those of the other parts.
         mixed: whether the recipe has `tasks`, so that rows say which is theirs.
         given: the keys of its entry; the others are the recipe's own.
     """
@@ -142,7 +142,8 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
             "require_format": [key for key in args.require_format or [] if key in names],
         } | own
         template = prompts.get_template(filled.get("prompt_template", args.prompt_template))
-        return Part(name, tasks.get(name), template, replace(args, **filled), float(weight), True, frozenset(own))
+        of_its_own = replace(args, **filled | {"task": name, "tasks": None})
+        return Part(name, tasks.get(name), template, of_its_own, float(weight), True, frozenset(own))
     except RecipeError as error:
         if error.key == "prompt_template" and error.key not in entry:
             raise  # the recipe's own
@@ -155,7 +156,7 @@ def weights(parts: list[Part]) -> dict[str, float] | None:
     return {part.name: part.weight for part in parts} if parts[0].mixed else None
 
 
-def shares(weights: dict[str, float], count: int) -> dict[str, int]:
+def shares(weights: dict[str, float], count: int, what: str = "prompts") -> dict[str, int]:
     """`count` shared out by weight, in whole numbers; what is left over goes to the largest fractions.
 
     Raises:
@@ -170,7 +171,7 @@ def shares(weights: dict[str, float], count: int) -> dict[str, int]:
         given[name] += 1
     if none := [name for name in given if not given[name]]:
         raise RecipeError(
-            f"{none[0]}: a weight of {weights[none[0]]:g} is not one of the run's {count} prompts; raise it",
+            f"{none[0]}: a weight of {weights[none[0]]:g} is not one of the run's {count} {what}; raise it",
             key="tasks",
         )
     return given

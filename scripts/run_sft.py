@@ -5,15 +5,14 @@ accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key v
 
 import sys
 
-import tasks
-from mini_r1 import hub, prompts
+from mini_r1 import hub
 from mini_r1.conversations import check_sources, conversation_dataset
-from mini_r1.data import load_rows, to_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.mixed_data import describe_rows, load_parts, to_datasets
+from mini_r1.mixture import check_parts, read_parts
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_loader import check_available
 from mini_r1.stages import dataclass_types, name_cpu
-from mini_r1.traces import trace_dataset
+from mini_r1.traces import mixed_trace_dataset
 
 
 def main() -> None:
@@ -23,9 +22,8 @@ def main() -> None:
     types = dataclass_types("sft")
     recipe = check(recipe, types)
     with recipe.blame():
-        task = tasks.get(recipe.values.get("task"))
-        check_available([], task)
-        template = prompts.get_template(recipe.values.get("prompt_template", "mini_r1"))
+        parts = read_parts(recipe.values, types[0])
+        check_parts(parts, [])
         if recipe.values.get("sft_datasets") is not None:
             check_sources(recipe.values["sft_datasets"])
         name_cpu(recipe.values)
@@ -35,10 +33,10 @@ def main() -> None:
                 "Muon needs whole matrices, and DeepSpeed splits them; use null (AdamW for all), or configs/ddp.yaml",
                 key="muon_learning_rate",
             )
-        train(recipe, args, training, model_args, task, template)
+        train(recipe, args, training, model_args, parts)
 
 
-def train(recipe, args, training, model_args, task, template) -> None:
+def train(recipe, args, training, model_args, parts) -> None:
     from mini_r1 import run_dir
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
@@ -46,17 +44,18 @@ def train(recipe, args, training, model_args, task, template) -> None:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
     tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    rows = load_rows(args, task)
-    run.say(rows.describe())
+    rows = load_parts(parts)
+    run.say(describe_rows(parts, rows))
+    held_out = [own.test for own in rows]
 
     # of a whole step: the same examples in the same steps on any number of processes
     batch = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    how = (args, task, template, tokenizer, training.seed, batch, training.max_length)
+    how = (tokenizer, training.seed, batch, training.max_length)
     if args.sft_datasets is not None:
-        train_set, left_out = conversation_dataset(*how, held_out=rows.test)
+        train_set, left_out = conversation_dataset(args, parts, *how, held_out)
         said = f"conversations, {left_out} left out"
     else:
-        train_set, said = trace_dataset(rows.train, *how), "traces"
+        train_set, said = mixed_trace_dataset(parts, [own.train for own in rows], args.num_traces, *how), "traces"
     training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}
     mean = sum(map(len, train_set["input_ids"])) / len(train_set)
     run.say(f"{len(train_set)} {said}; {mean:.0f} tokens on average")
@@ -68,7 +67,8 @@ def train(recipe, args, training, model_args, task, template) -> None:
 
     from mini_r1.callbacks import add_callbacks
     from mini_r1.evaluation import config_like, measure_trained
-    from mini_r1.finish import end_processes, model_kwargs, save_and_publish
+    from mini_r1.finish import end_processes, model_kwargs, results_table, save_and_publish
+    from mini_r1.grading import grader_of
     from mini_r1.optim import MuonFactory
     from mini_r1.sft_trainer import R1SFTTrainer
 
@@ -92,10 +92,12 @@ def train(recipe, args, training, model_args, task, template) -> None:
         run.say(f"resuming from {run.checkpoint}")
     trainer.train(resume_from_checkpoint=run.checkpoint)
     after = None
-    if rows.test:
-        test_set, *_ = to_dataset(rows.test, args, task, template, tokenizer)
-        after = measure_trained(trainer, tokenizer, test_set, task, config_like(training, args), "after", template)
+    if any(held_out):
+        test_set, *_ = to_datasets(parts, held_out, tokenizer)
+        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), config_like(training, args), "after")
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
+        if parts[0].mixed:
+            run.say(results_table(None, after))
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)
     run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})

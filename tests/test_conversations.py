@@ -8,6 +8,7 @@ import tasks
 from mini_r1.arguments import SFTArguments
 from mini_r1.conversations import check_sources, conversation_dataset, load_conversations, to_texts
 from mini_r1.errors import RecipeError
+from mini_r1.mixture import Part
 from mini_r1.prompts import get_template, messages, prompt_ids, render
 from mini_r1.traces import IGNORED
 
@@ -29,6 +30,10 @@ def arguments(entries, **more) -> SFTArguments:
     return SFTArguments(task="countdown", sft_datasets=entries, **more)
 
 
+def countdown(template=MINI_R1) -> list[Part]:
+    return [Part("countdown", COUNTDOWN, template, arguments(None))]
+
+
 def sampled(row: dict, template, tries: int = 0) -> dict:
     """A row as scripts/generate.py leaves it."""
     *asked, prefill = messages(template, COUNTDOWN, row)
@@ -41,14 +46,13 @@ def sampled(row: dict, template, tries: int = 0) -> dict:
 def test_a_row_of_the_task_is_put_as_the_student_is_asked(tiny_rows, tiny_tokenizer, asked_with, learned_with):
     """The context is the rollout's own, token by token, whatever template the teacher had."""
     row = COUNTDOWN.parse_row(tiny_rows[0])
-    args = arguments(None)
-    prompt, completion = to_texts(sampled(row, asked_with), args, COUNTDOWN, learned_with, tiny_tokenizer)
+    (part,) = countdown(learned_with)
+    prompt, completion = to_texts(sampled(row, asked_with), (part, row), tiny_tokenizer)
     assert prompt == render(learned_with, COUNTDOWN, row, tiny_tokenizer)
     assert completion == learned_with.opening + "1 + 2</think><answer>1 + 2</answer>"
 
 
 def test_other_forms(tiny_tokenizer):
-    args = arguments(None)
     rendered = tiny_tokenizer.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True)
     for row, expected in (
         ({"messages": [*ASKED, ANSWER]}, (rendered, ANSWER["content"])),
@@ -56,7 +60,7 @@ def test_other_forms(tiny_tokenizer):
         ({"prompt": ASKED, "completion": [ANSWER]}, (rendered, ANSWER["content"])),
         ({"prompt": "Q: ", "completion": "A"}, ("Q: ", "A")),
     ):
-        assert to_texts(row, args, COUNTDOWN, MINI_R1, tiny_tokenizer) == expected
+        assert to_texts(row, None, tiny_tokenizer) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,21 +76,21 @@ def test_other_forms(tiny_tokenizer):
 )
 def test_bad_rows(tmp_path, tiny_tokenizer, row, said):
     entries = sources(tmp_path, [row])
-    made = (COUNTDOWN, MINI_R1, tiny_tokenizer, 0, 4, None)
+    made = (countdown(), tiny_tokenizer, 0, 4, None)
     with pytest.raises(RecipeError, match=said) as error:
-        conversation_dataset(arguments(entries), *made, held_out=[])
+        conversation_dataset(arguments(entries), *made, held_out=[[]])
     assert error.value.key == "sft_datasets"
     (tmp_path / "more").mkdir()
     good = sources(tmp_path / "more", [{"prompt": "Q", "completion": "A"}])
-    dataset, left_out = conversation_dataset(arguments([*entries, *good], skip_bad_rows=True), *made, held_out=[])
+    dataset, left_out = conversation_dataset(arguments([*entries, *good], skip_bad_rows=True), *made, held_out=[[]])
     assert (len(dataset), left_out) == (1, 1)
 
 
 def test_only_the_completion_and_the_end_are_learned(tmp_path, tiny_rows, tiny_tokenizer):
     rows = [COUNTDOWN.parse_row(row) for row in tiny_rows[:20]]
     entries = sources(tmp_path, [sampled(row, MINI_R1, tries=i) for i, row in enumerate(rows)])
-    made = (COUNTDOWN, MINI_R1, tiny_tokenizer, 0, 4)
-    dataset, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[])
+    made = (countdown(), tiny_tokenizer, 0, 4)
+    dataset, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[[]])
     assert (len(dataset), left_out) == (20, 0)
     prompts = {render(MINI_R1, COUNTDOWN, row, tiny_tokenizer) for row in rows}
     for example in dataset:
@@ -96,12 +100,12 @@ def test_only_the_completion_and_the_end_are_learned(tmp_path, tiny_rows, tiny_t
         assert example["input_ids"][:start] in [prompt_ids(prompt, tiny_tokenizer) for prompt in prompts]
         assert example["input_ids"][-1] == tiny_tokenizer.eos_token_id
     lengths = sorted(map(len, dataset["input_ids"]))
-    shorter, left_out = conversation_dataset(arguments(entries), *made, lengths[10] - 1, held_out=[])
+    shorter, left_out = conversation_dataset(arguments(entries), *made, lengths[10] - 1, held_out=[[]])
     assert len(shorter) + left_out == 20 and max(map(len, shorter["input_ids"])) < lengths[10]
-    _, left_out = conversation_dataset(arguments(entries), *made, None, held_out=rows[:3])
+    _, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[rows[:3]])
     assert left_out == 3, "what is held out is not learned from"
     with pytest.raises(RecipeError, match="none of the 20 rows can be used"):
-        conversation_dataset(arguments(entries), *made, 3, held_out=[])
+        conversation_dataset(arguments(entries), *made, 3, held_out=[[]])
 
 
 def test_mixture(tmp_path):

@@ -7,9 +7,6 @@ import yaml
 from broken import CPU, MINE, Place
 from mixed import SETTINGS
 
-from mini_r1.recipe import parse_command_line, resolve
-from mini_r1.stages import dataclass_types
-
 ENTRIES = [
     {"task": "countdown", "weight": 3, "task_args": SETTINGS["countdown"], "trace_args": {"limit": 99}},
     {"task": "gsm8k", "task_args": SETTINGS["gsm8k"]},
@@ -121,10 +118,22 @@ def test_the_script_refuses_it_in_the_same_words(place, run_script, capsys):
     assert stopped.value.code == 2 and "tasks: gsm8k: max_prompt_tokens: all " in errors[-1]
 
 
-def test_supervised_runs_know_no_mixture(place):
-    recipe = resolve(*parse_command_line(["--config", place.write(mine())]))
-    names = {field for each in dataclass_types("sft") for field in each.__dataclass_fields__}
-    assert "tasks" in recipe.values and "tasks" not in names
+def test_a_cold_start_on_both(tmp_path, monkeypatch, run_script, base, capsys):
+    """Supervised training of one model on both tasks, which is measured on each; then conversations of both."""
+    monkeypatch.chdir(tmp_path)
+    recipe = {
+        "model_name_or_path": str(base), "output_dir": "sft", "report_to": "none", "use_cpu": True, "bf16": False,
+        "gradient_checkpointing": False, "seed": 1, "test_fraction": 0.2, "num_traces": 64, "max_prompt_tokens": 128,
+        "tasks": trained(reward_funcs=None), "per_device_train_batch_size": 16, "num_train_epochs": 1,
+        "max_eval_rows": 4, "num_generations_eval": 2, "max_completion_length": 8, "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+    }  # fmt: skip
+    (tmp_path / "both-sft.yaml").write_text(yaml.safe_dump(recipe))
+    run_script("run_sft.py", "--config", "both-sft.yaml")
+    said = capsys.readouterr().out
+    assert "64 traces; " in said and "gsm8k" in said.partition("pass@1")[2]
+    summary = json.loads((tmp_path / "sft" / "summary.json").read_text())
+    assert {task: found["n"] for task, found in summary["after"]["by_task"].items()} == {"countdown": 4, "gsm8k": 4}
 
 
 def test_trained_and_measured(place, run_script, capsys):

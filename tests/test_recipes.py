@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import tasks
 from mini_r1.batch import plan_batch
 from mini_r1.launch_plan import GROUPED
+from mini_r1.mixture import load_part_rewards, read_parts
 from mini_r1.pipeline import read_pipeline
-from mini_r1.prompts import get_template
 from mini_r1.recipe import Recipe, build, check, resolve
 from mini_r1.reward_loader import load_rewards
 from mini_r1.stages import KINDS, dataclass_types
@@ -43,13 +42,13 @@ def test_recipe_builds(path, monkeypatch):
     kind = kind_of(path)
     with recipe.blame():
         args, *configs = build(recipe, dataclass_types(kind))
-        task = tasks.get(args.task)
-        assert load_rewards([task.REWARD], None, None, task)  # what its answers are measured with
-        get_template(args.prompt_template)
+        parts = read_parts(recipe.values, dataclass_types(kind)[0])
+        for part in parts:
+            assert load_rewards([part.task.REWARD], None, None, part.task)  # what its answers are measured with
         output_dir = (args if kind == "build_model" else configs[0]).output_dir
         assert output_dir == f"runs/{path.stem}-s{recipe.values['seed']}"
         if kind in GROUPED:
-            assert load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
+            assert load_part_rewards(parts)
             plan_batch(recipe.values, args.num_processes or 1)
 
 
@@ -76,7 +75,7 @@ def test_pipeline_is_read(path, monkeypatch):
     assert len({stage.folder for stage in pipeline.stages}) == len(pipeline.stages)
 
 
-@pytest.mark.parametrize("family", ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"])
+@pytest.mark.parametrize("family", ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny", "mixed-tiny"])
 def test_stages_of_a_tiny_task_are_its_recipes(family, monkeypatch):
     """Alone, a recipe begins with the model that the pipeline would hand it."""
     monkeypatch.chdir(ROOT)
@@ -98,3 +97,13 @@ def test_tiny_recipes_ask_the_same_problems(family):
     assert len(recipes) >= 3
     for key in ("task", "task_args", "test_fraction", "prompt_template"):
         assert len({json.dumps(values[key]) for values in recipes}) == 1, key
+
+
+def test_tiny_recipes_of_several_tasks_ask_the_same_problems():
+    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if path.name.startswith("mixed-tiny")]
+    assert len(recipes) >= 3
+    asked = [
+        [{key: part[key] for key in ("task", "task_args", "test_fraction")} for part in values["tasks"]]
+        for values in recipes
+    ]
+    assert asked == [asked[0]] * len(asked)
