@@ -177,6 +177,13 @@ class GenerateArguments(EvaluateArguments):
         default=None,
         metadata={"help": "Which completions are left out, beside wrong ones: names are in mini_r1/rejection.py."},
     )
+    judge: dict | None = field(
+        default=None,
+        metadata={
+            "help": "A model that says what is right, in place of the task's verifier: {server: "
+            "http://localhost:8000/v1, model: NAME, concurrency: 16}; see mini_r1/judge.py."
+        },
+    )
 
 
 @dataclass

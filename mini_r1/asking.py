@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mini_r1 import hub
 from mini_r1.errors import RecipeError
@@ -18,6 +19,7 @@ class Asking:
     Attributes:
         problems: rows with `prompt` and `prefill`, in order; a problem's number is its place.
         measured: which model, see `run_dir.refuse_other_model`.
+        met: what `first` of `begin` gave.
     """
 
     run: "Run"  # noqa: F821 (importing it takes a second)
@@ -25,6 +27,7 @@ class Asking:
     sampler: "Sampler"  # noqa: F821
     grader: "Grader"  # noqa: F821
     measured: dict
+    met: Any = None
 
 
 def with_recipe(kind: str, words: list[str], function: Callable) -> None:
@@ -51,13 +54,22 @@ def with_recipe(kind: str, words: list[str], function: Callable) -> None:
 
 
 def begin(
-    recipe: Recipe, args, config, model_args, parts: list[Part], *, held_out: bool, samples: int | None = None
+    recipe: Recipe,
+    args,
+    config,
+    model_args,
+    parts: list[Part],
+    *,
+    held_out: bool,
+    samples: int | None = None,
+    first: Callable[[], Any] | None = None,
 ) -> Asking | None:
     """Start or go on with the run, load its problems and the model; None where it is finished.
 
     Args:
         held_out: ask the held-out problems, else those of training.
         samples: of each problem; None: as many as evaluations draw.
+        first: called where there is something to do, before anything large is loaded; gives `Asking.met`.
     """
     from mini_r1 import run_dir
 
@@ -67,6 +79,7 @@ def begin(
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return None
+    met = first() if first else None
     tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
     rows = load_parts(parts)
     asked = [own.test if held_out else own.train for own in rows]
@@ -87,4 +100,4 @@ def begin(
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    return Asking(run, problems, sampler, grader_of(parts), measured)
+    return Asking(run, problems, sampler, grader_of(parts), measured, met)

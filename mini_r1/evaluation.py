@@ -25,7 +25,7 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
     return summarise(records)
 
 
-def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> Kept | None:
+def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> Kept | None:
     """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was cut off.
 
     Every finished problem is kept at once, and never asked again.
@@ -33,6 +33,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     Args:
         run: the run directory.
         rows: the problems, with `prompt`, `prefill` and `difficulty`. A problem's number is its place.
+        grader: for the share of right ones beside the progress bar; None: it says nothing of them.
 
     Returns:
         All completions; on processes but the main one None.
@@ -46,7 +47,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     done = kept.read()
     process.wait_for_everyone()  # nor what another has begun to add to
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
-    right = sum(_right(grader, rows, done))
+    right = sum(_right(grader, rows, done)) if grader else 0.0
     bar = tqdm(
         total=len(rows),
         initial=len(done),
@@ -59,8 +60,9 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
         for finished in sampler.sample(todo):
             kept.add(finished)
             done |= finished
-            right += sum(_right(grader, rows, finished))
-            bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
+            if grader:
+                right += sum(_right(grader, rows, finished))
+                bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
             bar.update(len(finished) * process.num_processes)  # the others are about as far
     process.wait_for_everyone()
     return kept if process.is_main_process else None

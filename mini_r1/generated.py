@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mini_r1.errors import RecipeError
+from mini_r1.judged import describe_judge
 from mini_r1.mixture import Part, chat_of
 from mini_r1.records import SCHEMA
 from mini_r1.rejection import REASONS, Filters, balance, reasons
@@ -120,6 +121,7 @@ def describe(found: dict) -> str:
     lines = [
         f"kept {found['kept']} of {found['samples']} samples, of {found['problems_kept']} of {found['problems']} "
         f"problems; {found['right']:.3f} of the samples are right",
+        *([describe_judge(found["judge"])] if "judge" in found else []),
         "left out: " + (", ".join(f"{count} {name}" for name, count in found["left_out"].items()) or "none"),
     ]
     for level, part in found["by_difficulty"].items():

@@ -21,10 +21,7 @@ class Kept:
         self.folder, self.name = run / FOLDER, name
         self.path = self.folder / f"{name}-{process}.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():  # a line that a kill cut off is no line
-            whole = self.path.read_bytes()
-            if len(whole) > (end := whole.rfind(b"\n") + 1):
-                os.truncate(self.path, end)
+        drop_half_line(self.path)
 
     def read(self) -> dict[int, list[Completion]]:
         """number of the problem -> its completions, from the files of all processes."""
@@ -38,12 +35,25 @@ class Kept:
     def add(self, finished: dict[int, list[Completion]]) -> None:
         """Keep what is finished; it is on the disk when this returns."""
         line = {number: [(one.text, one.tokens, one.cut_off) for one in drawn] for number, drawn in finished.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        add_line(self.path, line)
 
     def forget(self) -> None:
         """Delete the files of all processes: their content is in the parquet file now."""
         for path in self.folder.glob(f"{self.name}-*.jsonl"):
             path.unlink()
+
+
+def drop_half_line(path: Path) -> None:
+    """End the file, where there is one, behind its last whole line: a line that a kill cut off is no line."""
+    if path.exists():
+        whole = path.read_bytes()
+        if len(whole) > (end := whole.rfind(b"\n") + 1):
+            os.truncate(path, end)
+
+
+def add_line(path: Path, values: dict) -> None:
+    """Add a line of JSON to the file; it is on the disk when this returns."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(values, ensure_ascii=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from mini_r1.judged import describe_judge
 from mini_r1.recipe import Recipe
 
 
@@ -49,7 +50,7 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         measured: the model, see `run_dir.refuse_other_model`.
         found: see `generated.write_generated`.
     """
-    values, filters = recipe.values, found["filters"]
+    values, filters, judge = recipe.values, found["filters"], found.get("judge")
     asked = values.get("task") or ", ".join(entry["task"] for entry in values["tasks"])
     base = measured["served"] or measured["model"]
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
@@ -62,7 +63,8 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         "---",
         f"# {folder.name}",
         "",
-        f"{found['kept']} conversations for supervised fine-tuning, each with a right answer: rejection sampling "
+        f"{found['kept']} conversations for supervised fine-tuning, each with "
+        f"{'an answer that a model judged right' if judge else 'a right answer'}: rejection sampling "
         f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from `{base}`, on the training "
         f"problems of `{asked}` ({values.get('dataset_id_or_path') or 'generated problems'}), "
         f"seed {values.get('seed')}.",
@@ -70,6 +72,7 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "
         f"right; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
         "",
+        *([f"What is right was judged by a model, which can be wrong: {describe_judge(judge)}.", ""] if judge else []),
         "| left out because | samples |",
         "|---|--:|",
         *(f"| {reason.replace('_', ' ')} | {count} |" for reason, count in found["left_out"].items()),

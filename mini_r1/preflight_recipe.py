@@ -9,6 +9,7 @@ from mini_r1.batch import BatchPlan, plan_batch
 from mini_r1.conversations import check_sources
 from mini_r1.errors import RecipeError
 from mini_r1.hardware import Gpu, usable_gpus
+from mini_r1.judge import read_judge
 from mini_r1.launch_plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
 from mini_r1.mixture import Part, check_parts, load_part_rewards, read_parts
 from mini_r1.preflight_findings import Findings
@@ -179,6 +180,8 @@ def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findi
         check_algorithm(values)
     with findings.part():
         read_filters(values.get("filters"))
+    with findings.part():
+        read_judge(values.get("judge"))
     if values.get("guards"):
         from mini_r1.guards import read_guards  # imports transformers
 

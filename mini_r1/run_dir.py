@@ -18,7 +18,7 @@ from mini_r1.packages import find_distribution
 from mini_r1.recipe import Recipe, differences, resolve, write_resolved
 
 MEASURED = "measured.json"
-CHOOSING = ("filters", "keep_per_problem", "balance_difficulty")  # of scripts/generate.py, once all is sampled
+CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")  # of scripts/generate.py, once all is sampled
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
 
 

@@ -8,32 +8,51 @@ from dataclasses import asdict
 
 from mini_r1.asking import begin, with_recipe
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.judge import meet_judge, read_judge
 from mini_r1.rejection import read_filters
 
 
 def generate(recipe, args, config, model_args, parts) -> None:
     filters = read_filters(args.filters)
-    samples = config.num_generations
-    asking = begin(recipe, args, config, model_args, parts, held_out=False, samples=samples)
+    settings = read_judge(args.judge)
+    asking = begin(
+        recipe,
+        args,
+        config,
+        model_args,
+        parts,
+        held_out=False,
+        samples=config.num_generations,
+        first=lambda: meet_judge(settings),
+    )
     if asking is None:
         return
 
     from mini_r1.evaluation import sample_all, to_records
     from mini_r1.finish import end_processes
     from mini_r1.generated import DATASET, conversation_of, describe, write_generated
+    from mini_r1.judged import judge_records, question_of
     from mini_r1.model_card import write_dataset_card
 
     run = asking.run
-    kept = sample_all(run.folder, "generated", asking.problems, asking.sampler, asking.grader)
+    judge = asking.met
+    # what rules say is not shown where they do not decide
+    kept = sample_all(run.folder, "generated", asking.problems, asking.sampler, None if judge else asking.grader)
     if kept is not None:
+        drawn = to_records(asking.problems, kept.read(), asking.grader)
+        judged = {}
+        if judge:
+            drawn = list(drawn)
+            judged = {"judge": judge_records(run.folder, judge, drawn, question_of(parts, asking.problems))}
         found = write_generated(
             run.folder,
-            to_records(asking.problems, kept.read(), asking.grader),
+            drawn,
             conversation_of(parts, asking.problems),
             filters,
             args.keep_per_problem,
             args.balance_difficulty,
         )
+        found |= judged
         print(describe(found))
         found |= {"filters": asdict(filters), "keep_per_problem": args.keep_per_problem}
         write_dataset_card(run.folder, recipe, asking.measured, found)

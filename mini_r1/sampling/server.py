@@ -13,18 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import prompt_ids
 from mini_r1.sampling import Completion, Sampling, problem_seed
-from mini_r1.sampling.server_client import WAITS, Refusal, ServerClient
+from mini_r1.sampling.server_client import NO_SUCH_PATH, WAITS, Refusal, ServerClient
 from mini_r1.sampling.server_protocol import (
     VLLM,
     Way,
-    find_model,
     prompt_tokens,
     read_completions,
     sampling_fields,
     ways,
 )
 
-NO_SUCH_PATH = (404, 405, 501)
 NOT_THIS_WAY = (400, 415, 422, 500)  # 500: how llama.cpp refuses several completions of one prompt
 FIRST_TRIES = 3  # of a request that is perhaps not understood
 OTHER_PROMPT = "this is another prompt, and numbers are not comparable with training's"
@@ -132,15 +130,10 @@ class ServerSampler:
         if failure:
             raise failure
 
-    async def _find_model(self, wanted: str | None) -> tuple[str, str]:
+    async def _find_model(self, model: str | None) -> tuple[str, str]:
         """The model's name, and that of the server's software where it says so."""
         async with self._client.opened() as client:
-            try:
-                return find_model(await client.ask("/models"), wanted, client.url)
-            except Refusal as error:
-                if wanted is None or error.status not in NO_SUCH_PATH:
-                    raise
-                return wanted, ""  # a server without a list has what it is asked for, or says so
+            return await client.find_model(model)
 
     async def _choose_way(self, number: int, prompt: str) -> list[Completion] | None:
         """Find out how this server is asked, with one token for each completion; in a chat with the whole problem, as

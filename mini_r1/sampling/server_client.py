@@ -12,11 +12,13 @@ import random
 import httpx
 
 from mini_r1.errors import RecipeError
+from mini_r1.sampling.server_protocol import find_model
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before another try, each times 0.5 to 1.5
 LONGEST_WAIT = 120.0  # seconds, if the server asks for more
 LATE_TRIES = 2  # of a request that has no answer in time: most often it would take as long again
 TRY_AGAIN = (429, 500, 502, 503, 504)
+NO_SUCH_PATH = (404, 405, 501)
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -106,6 +108,20 @@ class ServerClient:
             await asyncio.sleep(max(waits[number] * random.uniform(0.5, 1.5), min(asked_to_wait, LONGEST_WAIT)))
         failure.problem = f"{failure.problem} (tried {number + 1} time{'s' if number else ''})"
         raise failure
+
+    async def find_model(self, wanted: str | None) -> tuple[str, str]:
+        """The name of a model that is served, the only one where None is wanted, and that of the server's software
+        where it says so.
+
+        Raises:
+            RecipeError: where the server does not answer, or does not serve it.
+        """
+        try:
+            return find_model(await self.ask("/models"), wanted, self.url)
+        except Refusal as error:
+            if wanted is None or error.status not in NO_SUCH_PATH:
+                raise
+            return wanted, ""  # a server without a list has what it is asked for, or says so
 
     def _read(self, answer: httpx.Response, address: str) -> dict:
         try:
