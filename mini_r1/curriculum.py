@@ -9,7 +9,7 @@ one on another number of processes, meets the same rows in the same order.
 import torch
 
 from mini_r1.batch import BatchPlan
-from mini_r1.mixture import shares
+from mini_r1.mixture import shares, take_turns
 
 
 def arrange(train_set, kind: str, plan: BatchPlan, training, weights: dict[str, float] | None = None):
@@ -53,12 +53,12 @@ def mixed_order(
     Raises:
         RecipeError: as `shares`.
     """
-    places = []
-    for number, (name, count) in enumerate(shares(weights, prompts).items()):
+    asked = []
+    for name, count in shares(weights, prompts).items():
         rows = [index for index, task in enumerate(tasks) if task == name]
         own = order([difficulties[index] for index in rows], kind, count, 1, seed)
-        places += [((turn + 0.5) / count, number, rows[index]) for turn, index in enumerate(own)]
-    return [row for _, _, row in sorted(places, key=lambda place: place[:2])]
+        asked.append([rows[index] for index in own])
+    return take_turns(asked)
 
 
 def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, seed: int) -> list[int]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mini_r1.errors import RecipeError
 from mini_r1.judged import describe_judge
-from mini_r1.mixture import Part, chat_of
+from mini_r1.mixture import Part, chat_of, find_part
 from mini_r1.records import SCHEMA
 from mini_r1.rejection import REASONS, Filters, balance, reasons
 
@@ -104,11 +104,11 @@ def write_generated(
 
 def conversation_of(parts: list[Part], problems: list[dict]) -> Callable[[dict], tuple[str, list[dict]]]:
     """A function from a record to its task's name and its messages: what was asked, and the answer with its prefill."""
-    chat, by_name = chat_of(parts), {part.name: part for part in parts}
+    chat, part_of = chat_of(parts), find_part(parts)
 
     def conversation(record: dict) -> tuple[str, list[dict]]:
         problem = problems[record["problem"]]
-        part = by_name[problem["task"]] if parts[0].mixed else parts[0]
+        part = part_of(problem)
         *asked, prefill = chat(problem)
         begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""  # a chat begins itself
         return part.name, [*asked, {**prefill, "content": begun + record["completion"]}]

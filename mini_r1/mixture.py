@@ -177,6 +177,17 @@ def shares(weights: dict[str, float], count: int, what: str = "prompts") -> dict
     return given
 
 
+def take_turns(lists: list[list]) -> list:
+    """All elements, each list in its order and spread evenly over the whole; at one place the earlier list's first.
+
+    Example: `take_turns([["a", "b", "c", "d"], ["x", "y"]])` is `["a", "x", "b", "c", "y", "d"]`.
+    """
+    places = [
+        ((turn + 0.5) / len(own), number, one) for number, own in enumerate(lists) for turn, one in enumerate(own)
+    ]
+    return [one for *_, one in sorted(places, key=lambda place: place[:2])]
+
+
 def load_part_rewards(parts: list[Part], as_asked: bool = True) -> list[Reward]:
     """The rewards of all parts, each once, in the order in which they are first named.
 
@@ -228,12 +239,20 @@ def check_parts(parts: list[Part], loaded: list[Reward]) -> None:
             check_available([reward for reward in loaded if reward.__name__ in part.rewards], part.task)
 
 
+def find_part(parts: list[Part]) -> Callable[[dict], Part]:
+    """What gives the part of a row of `to_datasets`."""
+    if not parts[0].mixed:
+        return lambda row: parts[0]
+    by_task = {part.name: part for part in parts}
+    return lambda row: by_task[row["task"]]
+
+
 def chat_of(parts: list[Part]) -> Callable[[dict], list[dict]]:
     """What gives the conversation (`prompts.messages`) of a row of `to_datasets`."""
-    by_task = {part.name: part for part in parts}
+    part_of = find_part(parts)
 
     def chat(row: dict) -> list[dict]:
-        part = by_task[row["task"]] if parts[0].mixed else parts[0]
+        part = part_of(row)
         return prompts.messages(part.template, part.task, row)
 
     return chat

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from mini_r1.arguments import SFTArguments
 from mini_r1.errors import RecipeError
-from mini_r1.mixture import Part, shares, weights
+from mini_r1.mixture import Part, shares, take_turns, weights
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
@@ -37,9 +37,14 @@ def trace_dataset(
 
 
 def mixed_trace_dataset(
-    parts: list[Part], rows: list[list[dict]], num_traces: int | None, tokenizer, seed: int, batch_size: int,
+    parts: list[Part],
+    rows: list[list[dict]],
+    num_traces: int | None,
+    tokenizer,
+    seed: int,
+    batch_size: int,
     max_length: int | None = None,
-):  # fmt: skip
+):
     """`trace_dataset` for all tasks of a run: each writes its share of the traces by weight, and they take turns.
 
     Phases keep their places: what is the first half of a task's traces stands in the first half of all.
@@ -56,13 +61,12 @@ def mixed_trace_dataset(
         return trace_dataset(own, part.args, part.task, part.template, tokenizer, seed, batch_size, max_length)
     rng = random.Random(seed)
     counts = shares(weights(parts), num_traces or sum(map(len, rows)), "traces")
-    places = []
-    for number, (part, own) in enumerate(zip(parts, rows, strict=True)):
+    written = []
+    for part, own in zip(parts, rows, strict=True):
         how = (part.args, part.task, part.template, tokenizer, rng, counts[part.name])
         with part.blame():
-            written = [one for phase in write_traces(own, *how) for one in phase]
-        places += [((turn + 0.5) / len(written), number, one) for turn, one in enumerate(written)]
-    examples = [one for *_, one in sorted(places, key=lambda place: place[:2])]
+            written.append([one for phase in write_traces(own, *how) for one in phase])
+    examples = take_turns(written)
     order = like_lengths_together([one["tokens"] for one in examples], batch_size, rng)
     return _to_dataset([examples[i] for i in order], max_length)
 
