@@ -1,12 +1,12 @@
 """Accuracy of any model on held-out rows: same prompts, sampling, parser and rewards as in training."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mini_r1.grading import Grader
 from mini_r1.kept import Kept
+from mini_r1.progress import progress_bar
 from mini_r1.records import summarise, write_records
 from mini_r1.sampling import Sampler
 
@@ -39,7 +39,6 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
         All completions; on processes but the main one None.
     """
     from accelerate import PartialState
-    from tqdm import tqdm
 
     process = PartialState()
     kept = Kept(run, name, process.process_index)
@@ -48,14 +47,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     process.wait_for_everyone()  # nor what another has begun to add to
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
     right = sum(_right(grader, rows, done)) if grader else 0.0
-    bar = tqdm(
-        total=len(rows),
-        initial=len(done),
-        desc=name,
-        unit=" problems",
-        disable=not process.is_main_process,
-        mininterval=0.5 if sys.stderr.isatty() else 20,  # a log file gets a line now and then
-    )
+    bar = progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process)
     with bar:
         for finished in sampler.sample(todo):
             kept.add(finished)

@@ -144,14 +144,11 @@ class Judge:
                     return
                 try:
                     said, verdict = await self._chat(prompts[name])
-                except Refusal as error:
-                    if error.status not in REFUSED:
+                except RecipeError as error:
+                    if not isinstance(error, Refusal) or error.status not in REFUSED:
                         self._client.giving_up = True
                         raise
                     said, verdict = error.problem, None  # the judge has answered before: it is this prompt's fault
-                except RecipeError:
-                    self._client.giving_up = True
-                    raise
                 finished(name, said, verdict)
 
         async with self._client.opened():

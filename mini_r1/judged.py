@@ -6,14 +6,14 @@ was judged; "said": the judge's words; "right": true, false, or null where they 
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from mini_r1.judge import Judge, judge_prompt
 from mini_r1.kept import add_line, drop_half_line
-from mini_r1.mixture import Part
-from rewards.text import THINK_CLOSE
+from mini_r1.mixture import Part, find_part
+from mini_r1.progress import progress_bar
+from mini_r1.reward_model import judged
 
 VERDICTS = "generated/judged.jsonl"
 
@@ -48,7 +48,7 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
         for record in records:
             by_rules, record["right"] = record["right"], None if gold is None else False
             if gold is not None and record["well_formed"] and not record["cut_off"]:
-                answer = (record["prefill"] + record["completion"]).partition(THINK_CLOSE)[2].strip()
+                answer = judged(record["prefill"] + record["completion"], "summary")
                 prompt = judge_prompt(question, gold, answer)
                 name = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()
                 prompts[name], about[name] = prompt, (record["problem"], answer)
@@ -72,11 +72,11 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
 
 def question_of(parts: list[Part], problems: list[dict]) -> Callable[[int], tuple[str, str | None]]:
     """A function from a problem's number to its question and its gold answer."""
-    by_name = {part.name: part for part in parts}
+    part_of = find_part(parts)
 
     def asked_of(number: int) -> tuple[str, str | None]:
         row = problems[number]
-        task = (by_name[row["task"]] if parts[0].mixed else parts[0]).task
+        task = part_of(row).task
         gold = task.gold_answer(row)
         return task.question(row), None if gold is None else str(gold)
 
@@ -98,19 +98,11 @@ def _ask(
     path: Path, judge: Judge, prompts: dict[str, str], about: dict[str, tuple[int, str]]
 ) -> dict[str, bool | None]:
     """name of a prompt -> the verdict; only what the file does not have from this model is asked."""
-    from tqdm import tqdm
-
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     kept = [json.loads(line) for line in lines]
     verdicts = {line["asked"]: line["right"] for line in kept if line["model"] == judge.model}
     todo = {name: prompt for name, prompt in prompts.items() if name not in verdicts}
-    bar = tqdm(
-        total=len(prompts),
-        initial=len(prompts) - len(todo),
-        desc="judged",
-        unit=" answers",
-        mininterval=0.5 if sys.stderr.isatty() else 20,  # a log file gets a line now and then
-    )
+    bar = progress_bar("judged", "answers", len(prompts), len(prompts) - len(todo))
 
     def finished(name: str, said: str, right: bool | None) -> None:
         problem, answer = about[name]

@@ -31,13 +31,18 @@ per_device_train_batch_size: 8
 """
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def small_home(tmp_path_factory) -> Path:
+    """A folder with `RECIPE` as recipes/small.yaml."""
     top = tmp_path_factory.mktemp("home")
     (top / "recipes").mkdir()
     (top / "recipes/_base").symlink_to(ROOT / "recipes/_base")
     (top / "recipes/small.yaml").write_text(RECIPE)
     return top
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return small_home(tmp_path_factory)
 
 
 class Scripted:

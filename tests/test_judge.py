@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from scripted_server import WAITS
-from test_generate import RECIPE, ROOT, training_rows
+from test_generate import small_home, training_rows
 
 import mini_r1.judge as judging
 import tasks
@@ -74,11 +74,7 @@ class Policy:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    top = tmp_path_factory.mktemp("home")
-    (top / "recipes").mkdir()
-    (top / "recipes/_base").symlink_to(ROOT / "recipes/_base")
-    (top / "recipes/small.yaml").write_text(RECIPE)
-    return top
+    return small_home(tmp_path_factory)
 
 
 @pytest.fixture
