@@ -218,6 +218,25 @@ class SFTArguments(RecipeArguments):
 
 
 @dataclass
+class RewardArguments(RecipeArguments):
+    """What a reward model needs beyond TRL's `RewardConfig`; it has no task."""
+
+    preference_datasets: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs to learn from: [{path: ..., split: train, share: 0.8}, ...]; see mini_r1/preferences.py."
+        },
+    )
+    part: str = field(
+        default="response",
+        metadata={
+            "choices": ("summary", "response"),
+            "help": "What is judged of an answer: what follows its reasoning, or all of it.",
+        },
+    )
+
+
+@dataclass
 class BuildArguments(RecipeArguments):
     """What `scripts/build_model.py` needs to make a model from nothing."""
 

@@ -29,24 +29,24 @@ KEY = "sft_datasets"
 ENTRY_KEYS = ("path", "split", "config", "share")
 
 
-def check_sources(sources: object) -> list[dict]:
-    """The entries of `sft_datasets`.
+def check_sources(sources: object, key: str = KEY) -> list[dict]:
+    """The entries of `sft_datasets`, or of a `key` like it.
 
     Raises:
         RecipeError: for an entry without a path, an unknown key, or shares that are not shares.
     """
     if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
-        raise RecipeError(f"must be a list such as [{{path: runs/x-s42/dataset}}], not {sources!r}", key=KEY)
+        raise RecipeError(f"must be a list such as [{{path: runs/x-s42/dataset}}], not {sources!r}", key=key)
     for one in sources:
-        for key in one:
-            if key not in ENTRY_KEYS:
-                raise RecipeError(f"{key!r} is no key of an entry{did_you_mean(str(key), ENTRY_KEYS)}", key=KEY)
+        for each in one:
+            if each not in ENTRY_KEYS:
+                raise RecipeError(f"{each!r} is no key of an entry{did_you_mean(str(each), ENTRY_KEYS)}", key=key)
         if not isinstance(one.get("path"), str):
-            raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=KEY)
+            raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=key)
     shares = [one.get("share") for one in sources]
     known = all(isinstance(share, int | float) and share > 0 for share in shares)
     if shares.count(None) < len(shares) and not (known and abs(sum(shares) - 1) < 1e-6):
-        raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=KEY)
+        raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=key)
     return sources
 
 

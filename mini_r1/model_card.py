@@ -11,8 +11,9 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
     """Write the card: what it was trained on and from, what was measured, and how to do it again.
 
     Args:
-        kind: "grpo" or "sft", the method.
-        before, after: what `R1GRPOTrainer.measure` returned, where it was measured.
+        kind: "grpo", "sft" or "reward", the method.
+        before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for "reward":
+            its accuracy.
     """
     values = recipe.values
     base, dataset = values.get("model_name_or_path", ""), values.get("dataset_id_or_path")
@@ -23,6 +24,11 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         front.append(f"datasets: [{dataset}]")
     manifest = json.loads((folder / "manifest.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if version)
+    if kind == "reward":
+        lines = _reward_lines(folder, recipe, after)
+        lines = [*front, *lines, "", f"Versions: {versions}; git commit {manifest['git_commit']}.", ""]
+        (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+        return
     lines = [
         *front,
         "---",
@@ -41,6 +47,23 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _reward_lines(folder: Path, recipe: Recipe, found: dict) -> list[str]:
+    values = recipe.values
+    paths = ", ".join(f"`{one['path']}`" for one in values["preference_datasets"])
+    lines = [
+        "---",
+        f"# {folder.name}",
+        "",
+        f"A reward model, trained by the recipe `{recipe.path}`, from `{values.get('model_name_or_path')}`, on the "
+        f"preference pairs of {paths}, seed {values.get('seed')}. Its one label scores a conversation whose last turn "
+        f"is the {values.get('part', 'response')} of an answer.",
+    ]
+    if found["n"]:
+        scores = " -> ".join(f"{found[when]:.3f}" for when in ("before", "after"))
+        lines += ["", f"Of {found['n']} held-out pairs this share is in the right order: {scores}."]
+    return lines
 
 
 def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict) -> None:

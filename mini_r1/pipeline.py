@@ -214,7 +214,8 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             flags += [f"--{key}", flag_text(key, value)]
         recipe = check(resolve(*parse_command_line(["--config", alone.path, *flags])), types)
         with recipe.blame():
-            read_parts(recipe.values, types[0])
+            if kind != "reward":  # it has no task
+                read_parts(recipe.values, types[0])
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])

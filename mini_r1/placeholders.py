@@ -23,6 +23,14 @@ def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str])
     if isinstance(values.get(DATASETS), list):
         values[DATASETS] = [dict(one) if isinstance(one, dict) else one for one in values[DATASETS]]
         places += [(one, "path", DATASETS) for one in values[DATASETS] if isinstance(one, dict)]
+    judges = [(values, "reward_funcs", "reward_funcs")]
+    if isinstance(values.get("tasks"), list):
+        values["tasks"] = [dict(one) if isinstance(one, dict) else one for one in values["tasks"]]
+        judges += [(one, "reward_funcs", "tasks") for one in values["tasks"] if isinstance(one, dict)]
+    for place, part, key in judges:
+        if isinstance(place.get(part), list):
+            place[part] = [dict(one) if isinstance(one, dict) else one for one in place[part]]
+            places += [(one, "reward_model", key) for one in place[part] if isinstance(one, dict)]
     for place, part, key in places:
         if isinstance(place.get(part), str):
             place[part] = _fill(key, place[part], name, values.get("seed"), origin[key])

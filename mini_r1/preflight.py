@@ -131,6 +131,8 @@ def preflight(
         values |= planned.changed
         with findings.part():
             check_settings(planned.recipe, types, plan.processes)
+    if kind == "reward":  # no problems to look at, and no estimate of its memory
+        return Preflight(findings.sorted(), planned.recipe, plan, planned.batch)
     found = Preflight([], replace(recipe, values=recipe.values | planned.changed), plan, planned.batch)
     prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
     check_context(values, kind, found.longest_prompt, shape, findings)

@@ -3,7 +3,14 @@
 import os
 from pathlib import Path
 
-from mini_r1.arguments import BuildArguments, EvaluateArguments, GenerateArguments, GRPOArguments, SFTArguments
+from mini_r1.arguments import (
+    BuildArguments,
+    EvaluateArguments,
+    GenerateArguments,
+    GRPOArguments,
+    RewardArguments,
+    SFTArguments,
+)
 from mini_r1.errors import RecipeError
 from mini_r1.recipe_keys import did_you_mean
 
@@ -11,6 +18,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 KINDS = {
     "build_model": "build_model.py",
     "sft": "run_sft.py",
+    "reward": "run_reward.py",
     "r1_grpo": "run_r1_grpo.py",
     "evaluate": "evaluate.py",
     "generate": "generate.py",
@@ -29,10 +37,12 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
     if kind == "build_model":
         return (BuildArguments,)
 
-    from trl import GRPOConfig, ModelConfig, SFTConfig
+    from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
 
     if kind == "sft":
         return (SFTArguments, SFTConfig, ModelConfig)
+    if kind == "reward":
+        return (RewardArguments, RewardConfig, ModelConfig)
     own = {"r1_grpo": GRPOArguments, "evaluate": EvaluateArguments, "generate": GenerateArguments}[kind]
     return (own, GRPOConfig, ModelConfig)
 

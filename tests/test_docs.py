@@ -20,7 +20,7 @@ from tasks._code_problems import NUMBERS, WORDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
-FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, CODE, READABLE = (
+FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, _JUDGE, CODE, READABLE = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 )
 

@@ -1,0 +1,103 @@
+"""Train a reward model from preference pairs: one number for a question and an answer, or the part of it to judge.
+
+accelerate launch scripts/run_reward.py --config recipes/NAME.yaml [--any_key value]
+
+The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's reward_funcs takes.
+"""
+
+import sys
+
+from mini_r1 import hub
+from mini_r1.conversations import check_sources
+from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.preferences import KEY, accuracy, load_pairs, to_ids
+from mini_r1.recipe import build, check, parse_command_line, resolve
+from mini_r1.reward_model import judged
+from mini_r1.stages import dataclass_types, name_cpu
+
+
+def main() -> None:
+    recipe = resolve(*parse_command_line(sys.argv[1:]))
+    hub.offline_if_unreachable(recipe.values)
+    types = dataclass_types("reward")
+    recipe = check(recipe, types)
+    with recipe.blame():
+        check_sources(recipe.values.get(KEY), KEY)
+        name_cpu(recipe.values)
+        args, training, model_args = build(recipe, types)
+        if not model_args.model_name_or_path:
+            raise RecipeError("is missing; name a model to begin with", key="model_name_or_path")
+        if model_args.use_peft:
+            raise RecipeError("a reward model is loaded whole, not as an adapter; use false", key="use_peft")
+        plugin = training.deepspeed_plugin
+        if plugin is not None and plugin.zero_stage == 3:
+            raise RecipeError("ZeRO-3 would split the model; use zero2 or ddp", key="accelerate_config")
+        train(recipe, args, training, model_args)
+
+
+def train(recipe, args, training, model_args) -> None:
+    from mini_r1 import run_dir
+
+    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    if run.finished:
+        run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
+        return
+    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    check_template(tokenizer, args.part)
+    pairs = load_pairs(args, tokenizer, training.seed, training.max_length)
+    run.say(pairs.describe())
+    if args.dry_run:
+        run.say(tokenizer.apply_chat_template(pairs.train[0]["chosen"], tokenize=False))
+        return
+
+    from trl import RewardTrainer, get_quantization_config
+
+    from mini_r1.callbacks import add_callbacks
+    from mini_r1.finish import end_processes, model_kwargs, save_and_publish
+
+    training.model_init_kwargs = model_kwargs(model_args, training)
+    trainer = RewardTrainer(
+        model=model_args.model_name_or_path,
+        args=training,
+        train_dataset=to_ids(pairs.train, tokenizer),
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model_args),
+    )
+    add_callbacks(trainer, run.seconds)
+
+    def measure() -> float | None:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        return accuracy(model, tokenizer, pairs.test, training.per_device_eval_batch_size) if pairs.test else None
+
+    if run.checkpoint:
+        run.say(f"resuming from {run.checkpoint}")
+        before = (run.read("before.json") or {}).get("accuracy")
+    else:
+        before = measure()
+        run.write("before.json", {"accuracy": before})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    found = {"before": before, "after": measure(), "n": len(pairs.test)}
+    if pairs.test:
+        run.say(f"held-out pairs in the right order: {before:.3f} -> {found['after']:.3f} ({found['n']} pairs)")
+    save_and_publish(trainer, run, "reward", None, found)
+    seconds = round(run.seconds(), 1)
+    counts = {"pairs": len(pairs.train), "left_out": pairs.left_out, "part": args.part}
+    times = {"reward": seconds, "total": seconds}
+    # no "after": that is a measurement of completions, and this model writes none
+    run.finish({"stage": "reward", "accuracy": found, **counts, "seconds": times, "seed": training.seed})
+    end_processes(trainer.accelerator)
+
+
+def check_template(tokenizer, part: str) -> None:
+    """Refuse a tokenizer whose chat template cannot show what is to be judged."""
+    if not tokenizer.chat_template:
+        raise RecipeError("has no chat template; use a model that has one", key="model_name_or_path")
+    text = judged("<think>hm</think>\n72", part)
+    probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+    if text not in tokenizer.apply_chat_template(probe, tokenize=False):
+        raise RecipeError("the model's chat template leaves reasoning out; use part: summary", key="part")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+
+
+if __name__ == "__main__":
+    exit_on_recipe_error(main)
