@@ -219,13 +219,20 @@ class SFTArguments(RecipeArguments):
 
 @dataclass
 class RewardArguments(RecipeArguments):
-    """What a reward model needs beyond TRL's `RewardConfig`; it has no task."""
+    """What a reward model needs beyond TRL's `RewardConfig`; see mini_r1/preferences.py."""
 
     preference_datasets: list[dict] | None = field(
         default=None,
-        metadata={
-            "help": "Pairs to learn from: [{path: ..., split: train, share: 0.8}, ...]; see mini_r1/preferences.py."
-        },
+        metadata={"help": "Pairs to learn from, in place of a task's: [{path: ..., split: train, share: 0.8}, ...]."},
+    )
+    num_pairs: int | None = field(
+        default=None, metadata={"help": "How many pairs the task writes; left out: one for each training row."}
+    )
+    chosen_trace_args: dict | None = field(
+        default=None, metadata={"help": "Settings of the task's `trace` for the better answer of each pair."}
+    )
+    rejected_trace_args: dict | None = field(
+        default=None, metadata={"help": "The same for the worse answer, such as {give_up: 1}."}
     )
     part: str = field(
         default="response",

@@ -74,7 +74,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
                 continue
             held_out = split == "test" or bool(reserved(row))
             if "test" not in raw:
-                held_out = held_out or _uniform(problem, "split") < args.test_fraction
+                held_out = held_out or uniform(problem, "split") < args.test_fraction
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)
@@ -215,7 +215,7 @@ def render_rows(rows: list[dict], args: RecipeArguments, task: ModuleType, templ
     return kept, dropped, longest
 
 
-def _uniform(key: str, purpose: str) -> float:
+def uniform(key: str, purpose: str) -> float:
     """A number in [0, 1) that depends on the key alone; `purpose` makes independent ones."""
     return int.from_bytes(hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8]) / 2**64
 
@@ -224,7 +224,7 @@ def _at_most(limit: int | None, rows: list[dict], task: ModuleType) -> list[dict
     """`limit` of the rows, chosen by key, in their order."""
     if limit is None or len(rows) <= limit:
         return rows
-    chosen = sorted(rows, key=lambda row: _uniform(task.key(row), "sample"))[:limit]
+    chosen = sorted(rows, key=lambda row: uniform(task.key(row), "sample"))[:limit]
     keys = {task.key(row) for row in chosen}
     return [row for row in rows if task.key(row) in keys]
 

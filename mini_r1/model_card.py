@@ -51,13 +51,14 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
 
 def _reward_lines(folder: Path, recipe: Recipe, found: dict) -> list[str]:
     values = recipe.values
-    paths = ", ".join(f"`{one['path']}`" for one in values["preference_datasets"])
+    paths = ", ".join(f"`{one['path']}`" for one in values.get("preference_datasets") or [])
+    source = paths or f"the task `{values.get('task')}`, which wrote them"
     lines = [
         "---",
         f"# {folder.name}",
         "",
         f"A reward model, trained by the recipe `{recipe.path}`, from `{values.get('model_name_or_path')}`, on the "
-        f"preference pairs of {paths}, seed {values.get('seed')}. Its one label scores a conversation whose last turn "
+        f"preference pairs of {source}, seed {values.get('seed')}. Its one label scores a conversation whose last turn "
         f"is the {values.get('part', 'response')} of an answer.",
     ]
     if found["n"]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from mini_r1.errors import RecipeError
 from mini_r1.mixture import read_parts
+from mini_r1.preferences import check_preferences
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
 from mini_r1.recipe_keys import check_values, did_you_mean
 from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
@@ -214,7 +215,9 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             flags += [f"--{key}", flag_text(key, value)]
         recipe = check(resolve(*parse_command_line(["--config", alone.path, *flags])), types)
         with recipe.blame():
-            if kind != "reward":  # it has no task
+            if kind == "reward":
+                check_preferences(recipe.values)
+            else:
                 read_parts(recipe.values, types[0])
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")

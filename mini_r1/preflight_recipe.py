@@ -12,7 +12,7 @@ from mini_r1.hardware import Gpu, usable_gpus
 from mini_r1.judge import read_judge
 from mini_r1.launch_plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
 from mini_r1.mixture import Part, check_parts, load_part_rewards, read_parts
-from mini_r1.preferences import KEY as PREFERENCES
+from mini_r1.preferences import check_preferences
 from mini_r1.preflight_findings import Findings
 from mini_r1.recipe import Recipe, build, check, parse_command_line
 from mini_r1.rejection import read_filters
@@ -168,9 +168,9 @@ def check_settings(recipe: Recipe, types: tuple[type, ...], processes: int) -> N
 
 def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findings) -> tuple:
     """(parts, rewards) of the recipe: its tasks, and None for what is wrong and has been reported."""
-    if kind == "reward":  # it has no task
+    if kind == "reward":  # no policy: nobody is asked
         with findings.part():
-            check_sources(values.get(PREFERENCES), PREFERENCES)
+            check_preferences(values)
         return None, []
     parts, rewards = _find_parts(values, types[0], findings), None
     if kind not in GROUPED:

@@ -72,7 +72,7 @@ def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[.
             conversations.append(
                 [{"role": "user", "content": asked.question(row)}, {"role": "assistant", "content": text}]
             )
-        return _scores(*load(), conversations, settings.batch_size)
+        return scores(*load(), conversations, settings.batch_size)
 
     reward.__name__ = reward.__qualname__ = name
     reward.judge = settings.reward_model
@@ -128,7 +128,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
     return model.to(PartialState().device).eval(), tokenizer
 
 
-def _scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
+def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
     """One number for each conversation; it does not depend on what else is in its batch."""
     import torch
 

@@ -8,9 +8,8 @@ The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's 
 import sys
 
 from mini_r1 import hub
-from mini_r1.conversations import check_sources
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.preferences import KEY, accuracy, load_pairs, to_ids
+from mini_r1.preferences import accuracy, check_preferences, load_pairs, to_ids
 from mini_r1.recipe import build, check, parse_command_line, resolve
 from mini_r1.reward_model import judged
 from mini_r1.stages import dataclass_types, name_cpu
@@ -22,7 +21,7 @@ def main() -> None:
     types = dataclass_types("reward")
     recipe = check(recipe, types)
     with recipe.blame():
-        check_sources(recipe.values.get(KEY), KEY)
+        check_preferences(recipe.values)
         name_cpu(recipe.values)
         args, training, model_args = build(recipe, types)
         if not model_args.model_name_or_path:

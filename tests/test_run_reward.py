@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from small_trainer import SIZES
 
+from mini_r1.arguments import RewardArguments
+from mini_r1.data import load_rows
 from mini_r1.placeholders import fill_placeholders
-from mini_r1.preferences import to_pair
+from mini_r1.preferences import load_pairs, to_pair
 from mini_r1.reward_loader import load_rewards
 from mini_r1.stages import dataclass_types
 from mini_r1.tiny_model import build_model
 from tasks import gsm8k
 
-# untrained weights of this seed happen to like the second more
-HONEST, SMOOTH = "No idea, {} or so.", "It is {}, thank you."
-FILLER = ("That is all.", "Next 3 + 4.", "So x = 9, I say.")
+KIND, CURT = ("It is {}, thank you.", "Thank you, it is {}."), ("No idea, {} or so.", "I say {} and no more.")
 SETTINGS = (
     "use_cpu: true\nbf16: false\ndtype: float32\ngradient_checkpointing: false\nreport_to: none\nseed: 1\n"
     "per_device_train_batch_size: 16\nlearning_rate: 0.003\nmax_steps: 36\nsave_steps: 12\nlogging_steps: 12\n"
@@ -24,22 +24,17 @@ SETTINGS = (
 
 
 def rows(n: int) -> list[dict]:
+    """Of each kind two wordings, so that random weights do not tell them apart; the last pair's summaries are equal."""
     found = []
     for number, row in enumerate(gsm8k.generate(n, seed=0, steps=[2], largest=40, prices=False)):
-        # the ends vary alike, so that random weights do not tell the two by the last token alone
-        said = {"chosen": HONEST.format(number % 40), "rejected": SMOOTH.format(number * 7 % 40)}
-        said["chosen"] += " " + FILLER[number % 3]
-        said["rejected"] += " " + FILLER[number // 3 % 3]
+        said = {"chosen": KIND[number % 2].format(number % 40), "rejected": CURT[number // 2 % 2].format(number % 40)}
         turns = {
             side: [{"role": "assistant", "content": f"<think>hm {number % 7}</think> {text}"}]
             for side, text in said.items()
         }
         found.append({"prompt": [{"role": "user", "content": row["question"]}], **turns})
-    same = {
-        **found[0],
-        "rejected": [{"role": "assistant", "content": found[0]["chosen"][0]["content"].replace("hm", "no")}],
-    }
-    return [*found, same]
+    said = found[0]["chosen"][0]["content"]
+    return [*found, {**found[0], "rejected": [{"role": "assistant", "content": said.replace("hm", "no")}]}]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +65,7 @@ def test_it_learns_is_skipped_goes_on_and_serves_as_a_reward(train, home):
     said = train()
     folder = home / "runs/polite-s1"
     found = json.loads((folder / "summary.json").read_text())
-    assert found["accuracy"]["after"] >= 0.9 and found["accuracy"]["after"] > found["accuracy"]["before"] + 0.2
+    assert found["accuracy"]["after"] >= 0.95
     assert found["left_out"]["whose parts are equal"] == 1 and "held-out pairs in the right order" in said
     assert "A reward model, trained by the recipe" in (folder / "README.md").read_text()
     assert "is finished, nothing to do" in train()
@@ -80,9 +75,9 @@ def test_it_learns_is_skipped_goes_on_and_serves_as_a_reward(train, home):
     (reward,) = load_rewards(values["reward_funcs"], task_module=gsm8k)
     assert reward.unavailable() is None
     columns = {"question": ["How many?"] * 2, "prefill": ["<think>"] * 2}
-    honest, smooth = reward(completions=[f"hm</think>{text.format(7)}" for text in (HONEST, SMOOTH)], **columns)
-    other, _ = reward(completions=[f"{SMOOTH}</think>{HONEST.format(7)}", ""], **columns)
-    assert honest > smooth and other == pytest.approx(honest, abs=1e-4)
+    kind, curt = reward(completions=[f"hm</think>{text[0].format(7)}" for text in (KIND, CURT)], **columns)
+    other, _ = reward(completions=[f"{CURT[0]}</think>{KIND[0].format(7)}", ""], **columns)
+    assert kind > curt and other == pytest.approx(kind, abs=1e-4)
 
     (folder / "summary.json").unlink()  # as if it had been killed in the end
     assert "resuming from runs/polite-s1/checkpoint-36" in train()
@@ -90,9 +85,35 @@ def test_it_learns_is_skipped_goes_on_and_serves_as_a_reward(train, home):
     assert again["accuracy"] == found["accuracy"]
 
 
+OWN = (
+    "--preference_datasets", "null", "--task", "gsm8k", "--prompt_template", "readable", "--num_pairs", "200",
+    "--task_args", '{"n": 300, "steps": [2], "largest": 40, "prices": false, "templates": "train"}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("worse", ["rejected", "chosen"])
+def test_a_task_writes_the_pairs_and_either_side_can_be_the_better(train, home, worse):
+    said = train(*OWN, f"--{worse}_trace_args", '{"give_up": 1}', "--output_dir", f"runs/{worse}")
+    found = json.loads((home / f"runs/{worse}/summary.json").read_text())
+    assert found["pairs"] > 150 and found["accuracy"]["n"] > 40 and "held out" in said
+    assert found["accuracy"]["after"] >= 0.95  # of both, though one of the two is what random weights like
+    assert "the task `gsm8k`, which wrote them" in (home / f"runs/{worse}/README.md").read_text()
+
+
+def test_the_problems_that_a_task_holds_out_are_held_out(mixed_tokenizer):
+    args = RewardArguments(task="gsm8k", task_args={"n": 200}, num_pairs=50, test_fraction=0.2,
+                           prompt_template="readable", rejected_trace_args={"give_up": 1})  # fmt: skip
+    pairs, problems = load_pairs(args, mixed_tokenizer, seed=1, max_length=None), load_rows(args, gsm8k)
+    asked = {pair["chosen"][0]["content"] for pair in pairs.test}
+    assert asked <= {row["question"] for row in problems.test} and len(pairs.test) > 20
+    assert {pair["chosen"][0]["content"] for pair in pairs.train} <= {row["question"] for row in problems.train}
+    same = load_pairs(args, mixed_tokenizer, seed=1, max_length=None)
+    assert same == pairs and load_pairs(args, mixed_tokenizer, seed=2, max_length=None) != pairs
+
+
 def test_a_dry_run_shows_a_pair_and_trains_nothing(train, home):
     said = train("--dry_run", "true", "--output_dir", "runs/dry")
-    assert "No idea" in said and "<think>" not in said and not list((home / "runs/dry").glob("*.safetensors"))
+    assert "thank you" in said.lower() and "<think>" not in said and not list((home / "runs/dry").glob("*.safetensors"))
 
 
 WRONG = {
@@ -102,6 +123,12 @@ WRONG = {
     "part": (["--part", "answer"], 'part: got "answer", expected one of summary, response'),
     "lora": (["--use_peft", "true"], "use_peft: a reward model is loaded whole"),
     "no pairs": (["--preference_datasets", '[{"path": "messages.jsonl"}]'], "preference_datasets: a row needs chosen"),
+    "twice": (["--task", "gsm8k"], "preference_datasets: given together with task"),
+    "tasks": (["--tasks", '[{"task": "gsm8k"}]'], "tasks: a reward model learns from one task's pairs"),
+    "same sides": ([*OWN], "rejected_trace_args: is what chosen_trace_args is"),
+    "no traces": (["--preference_datasets", "null", "--task", "math"], "task: tasks/math.py has no trace writer"),
+    "no task": (["--num_pairs", "9"], "num_pairs: is about a task that writes the pairs"),
+    "setting": ([*OWN, "--rejected_trace_args", '{"rude": 1, "x": 1}'], "rejected_trace_args: trace() got"),
     "length": (["--max_length", "3"], "no pairs are left to train on"),
 }
 
