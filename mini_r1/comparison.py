@@ -10,8 +10,8 @@ from mini_r1.pipeline import Stage, read_pipeline
 from mini_r1.pipeline_state import changes_since, summary
 
 HEADER = (
-    "stage", "seeds", "pass@1 before", "pass@1 after", "format after", "mean length", "steps", "tokens sampled",
-    "generation s", "update s", "peak GiB",
+    "stage", "seeds", "pass@1 before", "pass@1 after", "format after", "language after", "mean length", "steps",
+    "tokens sampled", "generation s", "update s", "peak GiB",
 )  # fmt: skip
 
 
@@ -22,16 +22,19 @@ class Outcome:
     Attributes:
         before, after: pass@1 of its own measurement, shares in [0, 1].
         format: share of well-formed completions, after.
+        language: share of the reasoning's words in the target language, after, mean.
         length: tokens of a completion, after, mean.
         steps, tokens: optimizer steps, and completion tokens sampled for them.
         generation, update: seconds of all steps.
         peak: GiB, of the largest logged step (see `StepTimes`).
         by_difficulty: pass@1 after, for each difficulty, where there are several.
+        by_task: of a mixed run pass@1, format, language and mean_length after, for each task.
     """
 
     before: float | None
     after: float | None
     format: float | None
+    language: float | None
     length: float | None
     steps: int | None
     tokens: int | None
@@ -39,6 +42,7 @@ class Outcome:
     update: float | None
     peak: float | None
     by_difficulty: dict[str, float]
+    by_task: dict[str, dict[str, float]]
 
 
 def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcome]]:
@@ -73,17 +77,26 @@ def find_seeds(path: str) -> list[int]:
 
 
 def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[tuple[str, ...]]:
-    """Rows of text, the header first: means over the seeds, and of pass@1 the lowest and the highest, too."""
+    """Rows of text, the header first: means over the seeds, and of pass@1 the lowest and the highest, too.
+
+    Below a stage of several tasks there is a row for each of them.
+    """
     rows = [HEADER]
     for name, by_seed in outcomes.items():
         runs = list(by_seed.values())
         cells = [name, str(len(runs)), _spread([run.before for run in runs]), _spread([run.after for run in runs])]
         for key, digits in (
-            ("format", 3), ("length", 1), ("steps", 0), ("tokens", 0), ("generation", 0), ("update", 0), ("peak", 2),
+            ("format", 3), ("language", 3), ("length", 1), ("steps", 0), ("tokens", 0), ("generation", 0),
+            ("update", 0), ("peak", 2),
         ):  # fmt: skip
-            mean = _mean([getattr(run, key) for run in runs])
-            cells.append("-" if mean is None else f"{mean:,.{digits}f}")
+            cells.append(_mean([getattr(run, key) for run in runs], digits))
         rows.append(tuple(cells))
+        for task in runs[0].by_task:
+            own = [run.by_task.get(task, {}) for run in runs]
+            cells = [f"- {task}", "", "", _spread([one.get("pass@1") for one in own])]
+            for key, digits in (("format", 3), ("language", 3), ("mean_length", 1)):
+                cells.append(_mean([one.get(key) for one in own], digits))
+            rows.append((*cells, *[""] * (len(HEADER) - len(cells))))
         for difficulty in runs[0].by_difficulty if by_difficulty else ():
             values = [run.by_difficulty.get(difficulty) for run in runs]
             rows.append((f"- difficulty {difficulty}", "", "", _spread(values), *[""] * (len(HEADER) - 4)))
@@ -124,6 +137,7 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
         before=before and before["pass@1"],
         after=after["pass@1"],
         format=after["format"],
+        language=after.get("language"),  # not of runs before it was measured
         length=after["mean_length"],
         steps=logs[-1]["step"] if logs else None,
         tokens=max((entry["generated_tokens"] for entry in steps if "generated_tokens" in entry), default=None),
@@ -131,6 +145,7 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
         update=_total(steps, "time/update"),
         peak=max((entry["memory/peak_gib"] for entry in steps if "memory/peak_gib" in entry), default=None),
         by_difficulty={level: values["pass@1"] for level, values in levels.items()} if len(levels) > 1 else {},
+        by_task=after.get("by_task") or {},
     )
 
 
@@ -140,9 +155,9 @@ def _total(entries: list[dict], key: str) -> float | None:
     return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False)) or None
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: list[float | None], digits: int) -> str:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return f"{sum(known) / len(known):,.{digits}f}" if known else "-"
 
 
 def _spread(values: list[float | None]) -> str:

@@ -66,6 +66,7 @@ def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -
         drawn = completions[number]
         texts, repeated = [one.text for one in drawn], [row] * len(drawn)
         columns = {**grader.grade(repeated, texts), "vote": grader.votes(repeated, texts)}
+        columns["language"] = grader.language(repeated, texts)
         records = []
         for sample, one in enumerate(drawn):
             record = {"problem": number, "sample": sample, "prompt": row["prompt"], "completion": one.text}

@@ -100,7 +100,7 @@ def results_table(before: dict | None, after: dict) -> str:
         cells += [f"{_change(old, new, 'format'):<18}", f"{_change(old, new, 'mean_length', 1):<18}"]
         lines.append(f"{group:<{width}}{new['n']:>6}   {''.join(cells)}".rstrip())
     names = [name for name in after if name.startswith(("pass@", "maj@")) and name != "pass@1"]
-    for name in [*names, "greedy", "right_given_format", "cut_off"]:
+    for name in [*names, "greedy", "right_given_format", "cut_off", "language"]:
         if after.get(name) is not None:
             bounds = after["intervals"][name]
             lines.append(f"{name.replace('_', ' ')} {_change(before or {}, after, name)} ({_between(bounds)})")

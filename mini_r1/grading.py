@@ -6,7 +6,9 @@ from types import ModuleType
 
 import rewards
 from mini_r1.prompts import PromptTemplate
+from mini_r1.reward_arguments import read_entry
 from mini_r1.reward_loader import Reward, load_rewards
+from rewards.language import language_share
 
 NOT_THE_TASKS = ("prompt", "prefill", "difficulty", "rewards", "task")  # columns of a row that are not the task's own
 
@@ -18,6 +20,7 @@ class Grader:
         task: a module of `tasks/`; rows of a single one need no column `task`.
         template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
         others: (task, template) of each further task.
+        languages: task -> the language that its reasoning is to be in, where that is not English.
     """
 
     def __init__(
@@ -25,12 +28,14 @@ class Grader:
         task: ModuleType,
         template: PromptTemplate | None = None,
         *others: tuple[ModuleType, PromptTemplate | None],
+        languages: dict[str, str] | None = None,
     ):
         asked = [(task, template), *others]
         self.tasks = {task.__name__.rpartition(".")[2]: task for task, _ in asked}
         self._correct = {name: load_rewards([task.REWARD], None, None, task)[0] for name, task in self.tasks.items()}
         forms = [template.format_reward if template else "format_reward" for _, template in asked]
         self._form = dict(zip(self.tasks, forms, strict=True))
+        self._languages = dict.fromkeys(self.tasks, "en") | (languages or {})
 
     @property
     def correct(self) -> Reward:
@@ -68,6 +73,13 @@ class Grader:
             vote and vote(row["prefill"] + text, row) for vote, row, text in zip(votes, rows, completions, strict=True)
         ]
 
+    def language(self, rows: list[dict], completions: list[str]) -> list[float]:
+        """Of each completion's reasoning, the share of words in the language of its task, from 0 to 1."""
+        return [
+            language_share(row["prefill"] + text, self._languages[self._name(row)])
+            for row, text in zip(rows, completions, strict=True)
+        ]
+
     def _name(self, row: dict) -> str:
         return row["task"] if "task" in row else next(iter(self.tasks))
 
@@ -98,7 +110,15 @@ class Grader:
 def grader_of(parts) -> Grader:
     """The grader of a run's tasks (`mini_r1.mixture.Part`)."""
     first, *others = parts
-    return Grader(first.task, first.template, *((part.task, part.template) for part in others))
+    asked = {part.name: arguments.get("language") for part in parts for arguments in _language_rewards(part)}
+    languages = {name: language for name, language in asked.items() if isinstance(language, str)}
+    return Grader(first.task, first.template, *((part.task, part.template) for part in others), languages=languages)
+
+
+def _language_rewards(part) -> list[dict]:
+    """The arguments of the language rewards that a part names."""
+    entries = map(read_entry, part.args.reward_funcs)
+    return [arguments for name, arguments in entries if name == "language_consistency_reward"]
 
 
 def task_columns(row: dict) -> str:

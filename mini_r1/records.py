@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         "tokens": pa.int64(),
         "cut_off": pa.bool_(),
         "vote": pa.string(),
+        "language": pa.float64(),
         "row": pa.string(),
     }
 )
@@ -48,12 +49,13 @@ def summarise(records: list[dict]) -> dict:
         n: problems; samples: of each; pass@1, pass@2, pass@4, ... up to all samples: the unbiased estimates, means over
         problems; maj@k for k = samples: the most frequent answer is right (where any answer could be read as a vote);
         format: share of completions in the right format; right_given_format: share of those that are right; cut_off:
-        share that reached the limit of tokens; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
+        share that reached the limit of tokens; language: share of the reasoning's words in the target language, mean
+        over completions; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
         of cut-off ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length,
-        bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, mean_length,
-        interval (of pass@1)}; by_task, where records have a task: {task: the same, and its by_difficulty}, while all
-        other numbers are over the problems of all tasks, whose difficulties are not alike; ungraded: problems whose
-        gold is unusable, which count nowhere; left out where there are none.
+        bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, language,
+        mean_length, interval (of pass@1)}; by_task, where records have a task: {task: the same, and its
+        by_difficulty}, while all other numbers are over the problems of all tasks, whose difficulties are not alike;
+        ungraded: problems whose gold is unusable, which count nowhere; left out where there are none.
 
     Raises:
         RecipeError: where no problem has a usable gold.
@@ -92,7 +94,7 @@ def problem_scores(records: list[dict]) -> dict[int, float]:
 def _summary(groups: list[list[dict]]) -> dict:
     """All but lengths and difficulties, of problems with as many samples each."""
     samples = len(groups[0])
-    right, well_formed, both, tokens, cut_off = (
+    right, well_formed, both, tokens, cut_off, language = (
         np.array([[float(of(record)) for record in group] for group in groups])
         for of in (
             lambda r: r["right"],
@@ -100,6 +102,7 @@ def _summary(groups: list[list[dict]]) -> dict:
             lambda r: r["right"] and r["well_formed"],
             lambda r: r["tokens"],
             lambda r: r["cut_off"],
+            lambda r: r["language"],
         )
     )
     ones = np.ones(len(groups))
@@ -111,6 +114,7 @@ def _summary(groups: list[list[dict]]) -> dict:
     metrics["format"] = (well_formed.mean(axis=1), ones)
     metrics["right_given_format"] = (both.sum(axis=1), well_formed.sum(axis=1))
     metrics["cut_off"] = (cut_off.mean(axis=1), ones)
+    metrics["language"] = (language.mean(axis=1), ones)
     metrics["mean_length"] = (tokens.mean(axis=1), ones)
     values = {name: _ratio(*metric) for name, metric in metrics.items()}
     intervals = {name: _known(bounds) for name, bounds in ratio_intervals(metrics, numbers=["mean_length"]).items()}
@@ -119,7 +123,7 @@ def _summary(groups: list[list[dict]]) -> dict:
 
 def _level(groups: list[list[dict]]) -> dict:
     found = _summary(groups)
-    kept = {name: found[name] for name in ("n", "pass@1", "format", "right_given_format", "mean_length")}
+    kept = {name: found[name] for name in ("n", "pass@1", "format", "right_given_format", "language", "mean_length")}
     return {**kept, "interval": found["intervals"]["pass@1"]}
 
 

@@ -136,6 +136,7 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             return rewards
         columns = {"prompt": prompts, "completion": completions, **graded, "tokens": tokens, "cut_off": cut_off}
         columns["vote"] = self.grader.votes(inputs, completions)
+        columns["language"] = self.grader.language(inputs, completions)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         self._records += gather_object(rows)
         return rewards

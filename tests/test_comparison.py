@@ -45,7 +45,9 @@ def place(tmp_path, monkeypatch):
         finish(f"countdown-tiny-sft-s{seed}", [{"step": 1, "loss": 1.0}], stage="sft", after=measured(0.3))
         logs = [step(1, 1000), {"step": 1, "eval_loss": 0.0}, step(2, 2500 * seed)]
         finish(f"countdown-tiny-s{seed}", logs, stage="r1_grpo", before=measured(0.3), after=measured(0.8 + seed / 100))
-    finish("two-s1/hot", [step(1, 500)], stage="r1_grpo", before=measured(0.3), after=measured(0.7, _3=0.9, _4=0.5))
+    after = measured(0.7, _3=0.9, _4=0.5) | {"language": 0.75}
+    after["by_task"] = {"gsm8k": {"pass@1": 0.6, "format": 0.5, "language": 0.25, "mean_length": 40.0}}
+    finish("two-s1/hot", [step(1, 500)], stage="r1_grpo", before=measured(0.3), after=after)
 
 
 def compare(run_script, capsys, *flags) -> str:
@@ -57,13 +59,15 @@ def test_table_over_seeds(place, run_script, capsys):
     assert find_seeds("recipes/pipelines/two.yaml") == [1, 2]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in compare(run_script, capsys).splitlines()]
     table = {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
-    assert list(table) == ["cold-start", "plain", "hot"]
+    assert list(table) == ["cold-start", "plain", "hot", "- gsm8k"]
     plain = table["plain"]
     assert (plain["seeds"], plain["pass@1 before"]) == ("2", "0.300 (0.300 to 0.300)")
     assert plain["pass@1 after"] == "0.815 (0.810 to 0.820)"
     assert (plain["steps"], plain["tokens sampled"], plain["peak GiB"]) == ("2", "3,750", "2.50")
     assert (plain["generation s"], plain["update s"]) == ("4", "1")
     assert table["hot"]["seeds"] == "1" and table["hot"]["pass@1 after"] == "0.700"
+    assert table["hot"]["language after"] == "0.750" and plain["language after"] == "-"
+    assert list(table["- gsm8k"].values())[3:8] == ["0.600", "0.500", "0.250", "40.0", ""]
     assert table["cold-start"]["tokens sampled"] == table["cold-start"]["update s"] == "-"
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from small_trainer import small_model, trainer_of
 
+from mini_r1.arguments import GRPOArguments
 from mini_r1.finish import results_table
-from mini_r1.grading import Grader
-from mini_r1.mixture import load_part_rewards
+from mini_r1.grading import Grader, grader_of
+from mini_r1.mixture import load_part_rewards, read_parts
 from mini_r1.records import SCHEMA
 from tasks import countdown, gsm8k
 
@@ -187,6 +188,13 @@ def test_every_row_is_graded_by_its_own_task_whatever_it_is_rewarded_for():
         ]
         own = [task.vote("<think>" + texts[0], row) for task, row in zip((countdown, gsm8k), ROWS, strict=True)]
         assert grader.votes(ROWS, texts) == own and own[0] != own[1]
+
+
+def test_the_language_of_the_reasoning_is_measured_in_the_tasks_own():
+    zh = {"name": "language_consistency_reward", "language": "zh"}
+    values = {"tasks": [{"task": "countdown"}, {"task": "gsm8k", "reward_funcs": ["number_reward", zh]}]}
+    grader = grader_of(read_parts(values, GRPOArguments))
+    assert grader.language(ROWS, ["so 接着 it is</think>", "so 接着 it is</think>"]) == [3 / 5, 2 / 5]
 
 
 def test_a_row_of_a_task_that_is_not_graded_is_a_bug():

@@ -11,6 +11,7 @@ from mini_r1.records import SCHEMA, summarise, write_records
 def record(problem: int, sample: int, right: bool | None, tokens: int = 10, **changes) -> dict:
     values = {"problem": problem, "sample": sample, "difficulty": 3, "prompt": f"p{problem}", "prefill": "<think>"}
     values |= {"completion": "c", "right": right, "well_formed": True, "tokens": tokens, "cut_off": False}
+    values |= {"language": 1.0}
     return {**values, "vote": "right" if right else "wrong", "row": f'{{"nums": [{problem}]}}', **changes}
 
 
@@ -18,8 +19,8 @@ def test_summary():
     found = summarise(
         [
             record(0, 0, True, 10),
-            record(0, 1, False, 20, well_formed=False, vote=None),
-            record(1, 0, True, 30, difficulty=4),
+            record(0, 1, False, 20, well_formed=False, vote=None, language=0.0),
+            record(1, 0, True, 30, difficulty=4, language=0.5),
             record(1, 1, True, 40, difficulty=4, well_formed=False),
             record(2, 0, False, 60, difficulty=4, cut_off=True, well_formed=False, vote=None),
             record(2, 1, False, 20, difficulty=4),
@@ -33,6 +34,7 @@ def test_summary():
     assert found["right_given_format"] == pytest.approx(2 / 3)
     assert found["cut_off"] == pytest.approx(1 / 6)
     assert found["mean_length"] == pytest.approx(30)
+    assert found["language"] == pytest.approx(0.75) and found["by_difficulty"]["3"]["language"] == pytest.approx(0.5)
     assert found["lengths"] == {
         "right": {"mean": pytest.approx(80 / 3), "min": 10, "max": 40, "n": 3},
         "wrong": {"mean": 20, "min": 20, "max": 20, "n": 2},
