@@ -4,6 +4,8 @@ A recipe's `sft_datasets` lists them, each a map:
     path: a local .parquet, .jsonl or .json file, a folder of them, or a hub id; such as runs/NAME-s42/dataset, what
         scripts/generate.py leaves.
     split, config: of a hub data set or folder; "train" where left out.
+    task, in place of path: one of the recipe's own tasks writes a trace for each of its training rows, in the form of
+        its template; `trace_args` are settings of its `trace`. So general rows are mixed into sampled reasoning.
     share: of the mixture, all or none of the entries; together 1. As many rows as can be had without taking one twice.
 
 A row is one of these:
@@ -18,15 +20,17 @@ import random
 from dataclasses import replace
 
 from mini_r1.arguments import SFTArguments
-from mini_r1.data import read_split
+from mini_r1.data import load_rows, read_split
 from mini_r1.errors import RecipeError
 from mini_r1.mixture import Part
 from mini_r1.prompts import prompt_ids, render
 from mini_r1.recipe_keys import did_you_mean
+from mini_r1.tiny_model import joined
 from mini_r1.traces import IGNORED, like_lengths_together
 
 KEY = "sft_datasets"
 ENTRY_KEYS = ("path", "split", "config", "share")
+WRITER_KEYS = ("task", "trace_args", "share")
 
 
 def check_sources(sources: object, key: str = KEY) -> list[dict]:
@@ -38,10 +42,14 @@ def check_sources(sources: object, key: str = KEY) -> list[dict]:
     if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
         raise RecipeError(f"must be a list such as [{{path: runs/x-s42/dataset}}], not {sources!r}", key=key)
     for one in sources:
+        written = key == KEY and "task" in one
+        known = WRITER_KEYS if written else ENTRY_KEYS
         for each in one:
-            if each not in ENTRY_KEYS:
-                raise RecipeError(f"{each!r} is no key of an entry{did_you_mean(str(each), ENTRY_KEYS)}", key=key)
-        if not isinstance(one.get("path"), str):
+            if each not in known:
+                raise RecipeError(f"{each!r} is no key of an entry{did_you_mean(str(each), known)}", key=key)
+        if written and not isinstance(one.get("trace_args", {}), dict):
+            raise RecipeError(f"trace_args must be a map, not {one['trace_args']!r}", key=key)
+        if not written and not isinstance(one.get("path"), str):
             raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=key)
     shares = [one.get("share") for one in sources]
     known = all(isinstance(share, int | float) and share > 0 for share in shares)
@@ -50,8 +58,11 @@ def check_sources(sources: object, key: str = KEY) -> list[dict]:
     return sources
 
 
-def load_conversations(args: SFTArguments, seed: int) -> list[dict]:
+def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None = None) -> list[dict]:
     """The rows of all entries, mixed by their shares and shuffled; the same for the same seed.
+
+    Args:
+        parts: the recipe's tasks, of which those that an entry names write its rows.
 
     Raises:
         RecipeError: for an entry that cannot be read, or that has no rows.
@@ -59,7 +70,7 @@ def load_conversations(args: SFTArguments, seed: int) -> list[dict]:
     rng = random.Random(seed)
     pools = []
     for one in check_sources(args.sft_datasets):
-        rows = _read(one, args)
+        rows = _write(one, parts or [], seed) if "task" in one else _read(one, args)
         pools.append(rng.sample(rows, len(rows)))
     shares = [one.get("share") for one in args.sft_datasets]
     if shares[0] is not None:
@@ -80,6 +91,27 @@ def _read(source: dict, args: SFTArguments) -> list[dict]:
         raise
     if not rows:
         raise RecipeError(f"{source['path']} has no rows", key=KEY)
+    return rows
+
+
+def _write(source: dict, parts: list[Part], seed: int) -> list[dict]:
+    """A conversation for each training row of the task that an entry names."""
+    name, rng = source["task"], random.Random(seed)
+    part = next((part for part in parts if part.name == name), None)
+    if part is None or not hasattr(part.task, "trace"):
+        why = "no task of this recipe" if part is None else "a task without a trace writer"
+        raise RecipeError(f"{name!r} is {why}; this recipe has {', '.join(each.name for each in parts)}", key=KEY)
+    rows = []
+    with part.blame():
+        problems = load_rows(part.args, part.task).train
+    for row in problems:
+        try:
+            trace = part.task.trace(row, rng, **(source.get("trace_args") or {}), **part.template.trace_settings)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"{name}: trace_args: {error}", key=KEY) from error
+        turns = [("user", part.task.question(row)), ("assistant", f"<think>{joined(trace)}")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        rows.append({"messages": messages, "task": name, "row": json.dumps(row)})
     return rows
 
 
@@ -142,7 +174,7 @@ def conversation_dataset(
     from datasets import Dataset
 
     prompts, completions = [], []
-    rows = load_conversations(args, seed)
+    rows = load_conversations(args, seed, parts)
     reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
     for number, row in enumerate(rows):
         try:

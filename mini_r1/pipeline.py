@@ -195,7 +195,7 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
                 f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
             )
             raise RecipeError(problem, key="data_from", file=pipeline.path)
-        given["sft_datasets"] = [{"path": str(data.folder / "dataset")}]
+        given["sft_datasets"] = _sampled(alone.values.get("sft_datasets"), str(data.folder / "dataset"))
         own_run |= given["sft_datasets"] != alone.values.get("sft_datasets")
     if own_run:
         given["output_dir"] = str(pipeline.folder / name)
@@ -234,6 +234,14 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
         data_from=data.name if data else None,
         changes=changes,
     )
+
+
+def _sampled(sources: list[dict] | None, path: str) -> list[dict]:
+    """`sft_datasets` with this path in place of the first one there; other entries are data that is mixed in."""
+    first = next((number for number, one in enumerate(sources or []) if "path" in one), None)
+    if first is None:
+        return [{"path": path}]
+    return [one | {"path": path} if number == first else one for number, one in enumerate(sources)]
 
 
 def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:

@@ -7,12 +7,14 @@ import pytest
 import tasks
 from mini_r1.arguments import SFTArguments
 from mini_r1.conversations import check_sources, conversation_dataset, load_conversations, to_texts
+from mini_r1.data import load_rows
 from mini_r1.errors import RecipeError
 from mini_r1.mixture import Part
 from mini_r1.prompts import get_template, messages, prompt_ids, render
 from mini_r1.traces import IGNORED
 
 COUNTDOWN, MINI_R1, R1_ZERO = tasks.get("countdown"), get_template("mini_r1"), get_template("r1_zero")
+READABLE = get_template("readable")
 ASKED = [{"role": "user", "content": "Combine 1 and 2."}]
 ANSWER = {"role": "assistant", "content": "<think>hm</think><answer>1</answer>"}
 
@@ -127,6 +129,8 @@ def test_mixture(tmp_path):
         ([], "must be a list"),
         (["x"], "must be a list"),
         ([{"paths": "x"}], "'paths' is no key of an entry; did you mean path?"),
+        ([{"task": "chat", "path": "x"}], "'path' is no key of an entry"),
+        ([{"task": "chat", "trace_args": 1}], "trace_args must be a map, not 1"),
         ([{"split": "train"}], "each entry needs a path"),
         ([{"path": "x", "share": 0.5}, {"path": "y"}], "the shares must all be given"),
         ([{"path": "x", "share": 0.5}, {"path": "y", "share": 0.6}], "add up to 1"),
@@ -137,6 +141,30 @@ def test_wrong_entries(given, said):
     with pytest.raises(RecipeError, match=".*" + said.replace("?", r"\?")) as error:
         check_sources(given)
     assert error.value.key == "sft_datasets"
+
+
+def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
+    """Three of four rows are sampled ones, and the fourth is a trace on a training problem, in the readable form."""
+    settings = {"operators": "-+", "limit": 36}
+    files = sources(tmp_path, [sampled(COUNTDOWN.parse_row(row), MINI_R1) for row in tiny_rows[:30]], shares=[0.75])
+    entries = [*files, {"task": "countdown", "trace_args": settings, "share": 0.25}]
+    problems = {"n": 60, "count": [3], "numbers": [1, 9], "operators": "+-", "target": [1, 36], "in_order": True}
+    own = arguments(entries, task_args=problems, test_fraction=0.5)
+    parts = [Part("countdown", COUNTDOWN, READABLE, own)]
+    rows = load_conversations(own, 1, parts)
+    written = [row for row in rows if "in order, I find" in row["messages"][-1]["content"]]
+    problems = load_rows(own, COUNTDOWN)
+    assert len(rows) == 40 and len(written) == 10 and load_conversations(own, 1, parts) == rows
+    assert all(json.loads(row["row"]) in problems.train for row in written)
+    dataset, left_out = conversation_dataset(own, parts, tiny_tokenizer, 1, 8, None, held_out=[problems.test])
+    texts = [tiny_tokenizer.decode(list(ids)) for ids in dataset["input_ids"]]
+    assert left_out == 0 and sum("in order, I find" in text for text in texts) == 10
+    for entry, said in (
+        ({"task": "gsm8k"}, "'gsm8k' is no task of this recipe; this recipe has countdown"),
+        ({"task": "countdown", "trace_args": {"rude": 1}}, "countdown: trace_args: trace\\(\\) got an unexpected"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            load_conversations(arguments([entry]), 1, parts)
 
 
 def test_a_missing_file_is_said():

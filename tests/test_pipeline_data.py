@@ -1,6 +1,7 @@
 """Stages that learn from the data set of another stage: `data_from`."""
 
 import pytest
+import yaml
 from test_pipeline import BASE, LATE, RL, SFT, finish, home, read  # noqa: F401 (home is a fixture)
 
 from mini_r1.errors import RecipeError
@@ -23,6 +24,16 @@ def test_a_stage_learns_from_what_another_has_sampled(home):  # noqa: F811
     other = read(BASE, SFT, RL % "", SAMPLES % ", set: {keep_per_problem: 1}", AGAIN % "", seed=3).stages[-1]
     assert other.resolved.values["sft_datasets"] == [{"path": "runs/mine-s3/samples/dataset"}]
     assert str(other.folder) == "runs/mine-s3/again"
+
+
+def test_other_data_of_the_recipe_stays_in_the_mixture(home):  # noqa: F811
+    sources = [{"task": "countdown", "share": 0.25}, {"path": "data/x", "split": "train", "share": 0.75}]
+    (home / "recipes/mixture.yaml").write_text(yaml.safe_dump({"extends": "countdown-tiny-samples-sft.yaml",
+                                                               "sft_datasets": sources}))  # fmt: skip
+    again = AGAIN.replace("countdown-tiny-samples-sft", "mixture") % ""
+    last = read(BASE, SFT, RL % "", SAMPLES % "", again, seed=3).stages[-1]
+    path = {"path": "runs/countdown-tiny-generate-s3/dataset"}
+    assert last.resolved.values["sft_datasets"] == [sources[0], sources[1] | path]
 
 
 @pytest.mark.parametrize(
