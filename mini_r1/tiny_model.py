@@ -53,7 +53,7 @@ def build_mixed_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dic
     )  # fmt: skip
     rng = random.Random(seed)
     pieces = [piece for part in parts for piece in _pieces(*part, rng, tokenizer)]
-    largest = max(int(piece) for piece in pieces if piece.isdigit())
+    largest = max((int(piece) for piece in pieces if piece.isdigit()), default=-1)  # a task may have no numbers
     pieces = [*map(str, range(largest + 1)), *(piece for piece in pieces if not piece.isdigit())]
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in dict.fromkeys(pieces) if len(piece) > 1])
     return tokenizer

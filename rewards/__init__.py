@@ -11,6 +11,7 @@ from rewards.control import random_reward
 from rewards.equation import equation_reward, equation_verdict
 from rewards.format import format_reward, format_verdict
 from rewards.language import language_consistency_reward
+from rewards.needs import needs_reward, needs_verdict
 from rewards.number import number_reward, number_verdict
 from rewards.roles import roles_reward, roles_verdict
 from rewards.summary_format import summary_format_reward, summary_format_verdict
@@ -31,6 +32,8 @@ __all__ = [
     "full_text",
     "has_right_format",
     "language_consistency_reward",
+    "needs_reward",
+    "needs_verdict",
     "number_reward",
     "number_verdict",
     "random_reward",

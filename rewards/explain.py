@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from rewards import code, equation, number
+from rewards import code, equation, needs, number
 from rewards.format_fault import format_fault, times
 from rewards.roles import ANSWER_CAP as ROLES_CAP
 from rewards.roles import _gold_roles, _read, roles_verdict
@@ -24,9 +24,9 @@ def explain(text: str, row: dict) -> str:
 
     Args:
         text: prefill and completion.
-        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `tests`, or `answer`. Without
-            any of these the sentence is about the format alone. With `tests` the answer's program is run (again).
-            `format_reward`, where there, names the reward for the format that was asked for.
+        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `needs` and `bans`, `tests`,
+            or `answer`. Without any of these the sentence is about the format alone. With `tests` the answer's program
+            is run (again). `format_reward`, where there, names the reward for the format that was asked for.
 
     Returns:
         "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
@@ -220,10 +220,19 @@ def _on_code(block: str, text: str, tests: list[dict] | str) -> str:
     return f"test {failure.test}: {how[outcome.ended]}"
 
 
+def _on_needs(block: str, text: str, due: list[str] | None, bans: list[str] | None) -> str:
+    if too_long := _too_long(block, needs.ANSWER_CAP):
+        return too_long
+    faults = [f"the answer lacks '{_short(need)}'" for need in needs.missing(block, due)]
+    faults += [f"the response has '{_short(ban)}', which is banned" for ban in needs.banned(text, bans)]
+    return _listed(faults) if faults else "it has what is asked for, and nothing that is banned"
+
+
 # The columns by which a row's task is known, its verdict, and the reason for it: (block, text, *columns) -> str.
 _TASKS: list[tuple[tuple[str, ...], Callable, Callable]] = [
     (("nums", "target"), equation.equation_verdict, _on_equation),
     (("names", "roles"), roles_verdict, _on_roles),
+    (("needs", "bans"), needs.needs_verdict, _on_needs),
     (("tests",), code.code_verdict, _on_code),
     (("answer",), number.number_verdict, _on_number),
 ]

@@ -1,0 +1,198 @@
+"""General requests, which no verifier can really decide: what reward models judge in the last stage of DeepSeek-R1.
+
+The general rows of arXiv:2501.12948, 2.3.4. One row of the hub id HuggingFaceH4/ultrafeedback_binarized, split
+train_prefs (https://huggingface.co/datasets/ and the id), has these columns, among others. The values here are ours, as
+the hub was out of reach when this was written; sets like it have no `prompt`, and `messages` or `chosen` alone:
+    {"prompt": "Write a poem about rain.",
+     "messages": [{"role": "user", "content": "Write a poem about rain."}, {"role": "assistant", "content": "[...]"}],
+     "chosen": [the same two turns], "rejected": [the same user turn, another answer]}
+The plain form, for rows of your own, with what rules can look for, both optional:
+    {"question": "Write a note to Ava to say that the bus is late.", "needs": ["Ava", "the bus is late"],
+     "bans": ["fool", "idiot"]}
+"""
+
+import random
+import re
+
+from rewards.needs import banned
+from tasks._traces import attempts, closing, in_two_languages
+
+HUB_ID = "HuggingFaceH4/ultrafeedback_binarized"
+REWARD = "needs_reward"
+ANSWER_EXAMPLE = "Dear Sam, please note that the train is full."  # of words that generated requests do not have
+
+NAMES = (
+    "Ava", "Bert", "Cleo", "Dan", "Ella", "Finn", "Gina", "Hans", "Ida", "Jack", "Kim", "Leo",
+    "Mia", "Noah", "Olga", "Paul", "Rita", "Theo", "Tom", "Ursula", "Vera", "Walt", "Yara", "Zoe",
+)  # fmt: skip
+# What can be delivered, sold and carried or driven about, so that every state fits every thing.
+SUBJECTS = tuple(f"the {thing}" for thing in (
+    "bus", "car", "van", "truck", "boat", "bike", "wagon", "tent", "lamp", "desk", "chair", "table",
+    "sofa", "clock", "radio", "piano", "drum", "bag", "box", "coat", "kite", "ladder", "mirror", "rug",
+))  # fmt: skip
+STATES = tuple(f"is {state}" for state in (
+    "late", "ready", "here", "gone", "lost", "back", "broken", "fixed", "clean", "dirty", "new", "old",
+    "wet", "dry", "cheap", "sold", "missing", "blue", "green", "too big", "too small", "in the yard", "on its way",
+    "at the market",
+))  # fmt: skip
+INSULTS = ("fool", "idiot", "dummy", "blockhead", "nitwit")
+# No token of another task in a mixed run may cut these in two: a message follows a letter wherever it stands, as ", "
+# would take its blank, and no name is one of GSM8K's, where " Uma," is a token and would hide " Uma".
+PHRASES = re.compile(rf" (?:{'|'.join([*NAMES, *SUBJECTS, *STATES, *INSULTS])})\b|(?:Next|下一步): ")
+_REQUEST = re.compile(r"Write a note to ([A-Z][a-z]+) to say that (the [a-z]+ is [a-z ]+)\.")
+# A trace's phrases in Chinese, where it mixes languages.
+_CHINESE = {"The note is for": "这张便条写给", "Next": "下一步", "Done": "写完了", "That will do": "这样就行了"}
+
+
+def parse_row(raw: dict) -> dict:
+    """A raw row, or a parsed one -> the task's columns and `difficulty`.
+
+    Returns:
+        {"question": `question` or `prompt`, or else the user's turn of `messages` or `chosen`, "needs" and "bans": list
+        of str or None, what an answer must and a response must not contain, see rewards/needs.py, "difficulty": 1}.
+
+    Raises:
+        ValueError: naming the column, where it is missing, of the wrong type or blank; where a conversation has more
+            than a user's turn and its answer, or a system turn; where `bans` has what `needs` asks for.
+    """
+    texts = {name: raw[name] for name in ("question", "prompt") if raw.get(name) is not None}
+    for name in ("messages", "chosen"):
+        if raw.get(name) is not None:
+            texts[name] = _only_question(name, raw[name])
+    column, text = next(iter(texts.items()), ("question", None))
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"column {column!r} must be a text that is not blank, not {text!r}")
+    needs, bans = (_texts(name, raw.get(name)) for name in ("needs", "bans"))
+    for need in needs or ():
+        if both := banned(need, bans):
+            raise ValueError(f"column 'bans' has {both[0]!r}, which column 'needs' asks for in {need!r}")
+    return {"question": text.strip(), "needs": needs, "bans": bans, "difficulty": 1}
+
+
+def _only_question(column: str, turns: object) -> str:
+    """What the user says in a conversation of one user's turn and, where there, its answer."""
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise ValueError(f"column {column!r} must be a list of turns, each with 'role' and 'content', not {turns!r}")
+    roles = [turn.get("role") for turn in turns]
+    if roles not in (["user"], ["user", "assistant"]):
+        said = ", ".join(map(str, roles))
+        raise ValueError(f"column {column!r} must have one turn of the user, and one answer at most, not {said}")
+    return turns[0].get("content")
+
+
+def _texts(column: str, texts: object) -> list[str] | None:
+    if texts is None:
+        return None
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"column {column!r} must be a list of texts that are not blank, or null, not {texts!r}")
+    return list(texts) or None
+
+
+def key(row: dict) -> str:
+    """The question with single blanks, and all letters small."""
+    return " ".join(row["question"].split()).casefold()
+
+
+def question(row: dict) -> str:
+    return row["question"]
+
+
+def gold_answer(row: dict) -> str | None:
+    """A note with the texts that are needed where the row was generated, else these alone; None where none is."""
+    if not row["needs"]:
+        return None
+    return _note(*row["needs"]) if _REQUEST.fullmatch(row["question"]) else f"{', '.join(row['needs'])}."
+
+
+def _note(name: str, message: str) -> str:
+    return f"Dear {name}, please note that {message}."
+
+
+def generate(
+    n: int, seed: int, *, names: int = len(NAMES), subjects: int = len(SUBJECTS), states: int = len(STATES)
+) -> list[dict]:
+    """`n` different requests for a note, in the plain form; the same for the same arguments.
+
+    Such as "Write a note to Ava to say that the bus is late." The name and the message are needed, `INSULTS` banned.
+
+    Args:
+        names, subjects, states: how many of each to use, the first of `NAMES`, `SUBJECTS` and `STATES`; each up to 24,
+            which makes 13,824 requests.
+
+    Raises:
+        ValueError: where a setting is out of its range, or they allow fewer than `n` different requests.
+    """
+    pools = {"names": (names, NAMES), "subjects": (subjects, SUBJECTS), "states": (states, STATES)}
+    for setting, (count, words) in pools.items():
+        if type(count) is not int or not 1 <= count <= len(words):
+            raise ValueError(f"{setting} must be an integer from 1 to {len(words)}, not {count!r}")
+    if n > names * subjects * states:
+        raise ValueError(f"these settings allow {names * subjects * states} different requests, {n} were asked for")
+    rows = []
+    for number in random.Random(seed).sample(range(names * subjects * states), n):
+        number, state = divmod(number, states)
+        name, subject = divmod(number, subjects)
+        message = f"{SUBJECTS[subject]} {STATES[state]}"
+        rows.append(
+            {
+                "question": f"Write a note to {NAMES[name]} to say that {message}.",
+                "needs": [NAMES[name], message],
+                "bans": list(INSULTS),
+            }
+        )
+    return rows
+
+
+def trace(
+    row: dict,
+    rng: random.Random,
+    *,
+    give_up: float = 0.0,
+    pushed: bool = False,
+    break_format: float = 0.0,
+    mixed: float = 0.0,
+    rude: float = 0.0,
+    summary: bool = False,
+) -> list[tuple[str, bool]]:
+    """A worked completion, from after `<think>`: for whom the note is, what it says, then the note.
+
+    For generated rows. Whether to go on after the first line is one phrase: "Next: " or "That will do.".
+
+    Args:
+        give_up: probability to stop after the first line and answer curtly, without what was asked for.
+        pushed: see `tasks/_traces.py`; for practising the second line without learning patience.
+        break_format: probability to leave out one of the tags.
+        mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
+            something to mend.
+        rude: probability of one of `INSULTS`, as often in the reasoning as behind it: in the answer, or with a summary
+            in the words around it.
+        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
+
+    Returns:
+        Pieces of text and whether each is to be learned; joined, they are the completion.
+
+    Raises:
+        ValueError: where the row is not a generated one.
+    """
+    request = _REQUEST.fullmatch(row["question"])
+    if not request or row["needs"] != [*request.groups()]:
+        raise ValueError("a trace needs a generated row, such as 'Write a note to Ava to say that the bus is late.'")
+    name, message = request.groups()
+    lines = [f"The note is for {name}.\n", f"it says that {message}.\n"]
+    stop = "That will do.\n"
+    pieces, ended = attempts(lines, rng, go_on="Next: ", stop=stop, give_up=give_up, pushed=pushed)
+    if ended == 1:
+        pieces.append(("Done.\n", True))
+        answer, words = _note(name, message), "Here is the note that you asked for"
+    else:
+        answer, words = rng.choice(["Note done.", f"Dear {name}."]), "I kept this one very short"
+    pieces = in_two_languages(pieces, rng, mixed, _CHINESE)
+    if rude and rng.random() < rude:
+        insult = rng.choice(INSULTS)
+        if rng.random() < 0.5:
+            pieces.insert(1, (f"Another {insult} asks.\n", True))
+        elif summary:
+            words += f", you {insult}"
+        else:
+            answer = f"{answer.removesuffix('.')}, you {insult}."
+    return [*pieces, closing(answer, rng, break_format, f"{words}: {{}}" if summary else "")]
