@@ -57,7 +57,8 @@ def parse_row(raw: dict) -> dict:
     """
     texts = {name: raw[name] for name in ("question", "prompt") if raw.get(name) is not None}
     for name in ("messages", "chosen"):
-        if isinstance(raw.get(name), list) or not texts and raw.get(name) is not None:  # beside a prompt, a bare answer
+        # beside a question, what is no conversation is a bare answer
+        if isinstance(raw.get(name), list) or (not texts and raw.get(name) is not None):
             texts[name] = _only_question(name, raw[name])
     column, text = next(iter(texts.items()), ("question", None))
     if not isinstance(text, str) or not text.strip():
