@@ -2,7 +2,7 @@
 
 The general rows of arXiv:2501.12948, 2.3.4. One row of the hub id HuggingFaceH4/ultrafeedback_binarized, split
 train_prefs (https://huggingface.co/datasets/ and the id), has these columns, among others. The values here are ours, as
-the hub was out of reach when this was written; sets like it have no `prompt`, and `messages` or `chosen` alone:
+the hub was out of reach when this was written; sets like it lack `prompt`, or have bare texts in `chosen`:
     {"prompt": "Write a poem about rain.",
      "messages": [{"role": "user", "content": "Write a poem about rain."}, {"role": "assistant", "content": "[...]"}],
      "chosen": [the same two turns], "rejected": [the same user turn, another answer]}
@@ -57,7 +57,8 @@ def parse_row(raw: dict) -> dict:
     """
     texts = {name: raw[name] for name in ("question", "prompt") if raw.get(name) is not None}
     for name in ("messages", "chosen"):
-        if raw.get(name) is not None:
+        # beside a question, what is no conversation is a bare answer
+        if isinstance(raw.get(name), list) or (not texts and raw.get(name) is not None):
             texts[name] = _only_question(name, raw[name])
     column, text = next(iter(texts.items()), ("question", None))
     if not isinstance(text, str) or not text.strip():

@@ -1,4 +1,4 @@
-"""The task chat and its reward: rows, verdicts, generated requests, and traces that are curt, mixed or rude."""
+"""The task chat: rows, generated requests, and traces that are curt, mixed or rude."""
 
 import random
 import re
@@ -6,14 +6,12 @@ from statistics import fmean
 
 import pytest
 from conftest import TASK_ARGS
-from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
+from tables import RIGHT, table, turn
 
 from mini_r1.mixed_data import check_types
 from mini_r1.prompts import get_template, render
 from mini_r1.tiny_model import build_mixed_tokenizer, joined
 from rewards import format_reward, language_consistency_reward, needs_reward, needs_verdict, summary_format_reward
-from rewards.explain import explain
-from rewards.needs import ANSWER_CAP
 from tasks import chat, code, countdown, gsm8k, knights_knaves
 
 ASK = {"role": "user", "content": "Write a poem."}
@@ -37,6 +35,7 @@ ROWS = [
      "Write a poem.", None, None, "a row of the hub"),
     ({"prompt": None, "messages": [ASK, SAY]}, "Write a poem.", None, None, "messages without a prompt"),
     ({"chosen": [ASK, SAY], "rejected": [ASK, SAY]}, "Write a poem.", None, None, "chosen alone"),
+    ({"prompt": "Hi!", "chosen": "Hello!"}, "Hi!", None, None, "bare answers beside the prompt"),
     ({"messages": [ASK]}, "Write a poem.", None, None, "a request without an answer"),
 ]  # fmt: skip
 
@@ -63,6 +62,7 @@ BAD_ROWS = [
     ),
     ({"prompt": "Hi!", "messages": [ASK, SAY, ASK]}, "column 'messages'", "an earlier conversation beside a prompt"),
     ({"messages": [SYSTEM, ASK, SAY]}, "column 'messages' .* not system, user", "a system turn"),
+    ({"chosen": "Hello!"}, "column 'chosen' must be a list of turns", "an answer alone"),
     ({"chosen": [SAY]}, "column 'chosen'", "no question"),
     ({"chosen": [{"role": "user"}]}, "column 'chosen' must be a text", "a turn without content"),
     (ROW | {"needs": "Ava"}, "column 'needs' must be a list", "a text for a list"),
@@ -78,73 +78,6 @@ def test_bad_rows(raw, words, reason):
         chat.parse_row(raw)
 
 
-GOOD = "Dear Ava, the bus is late."
-# (text, needs, bans, verdict, reason)
-VERDICTS = [
-    (turn(GOOD), ROW["needs"], ROW["bans"], RIGHT, "the note"),
-    (turn("THE  BUS\nIs\tlate, ava"), ROW["needs"], ROW["bans"], RIGHT, "case, blanks and order do not matter"),
-    (turn("(Ava): \"the bus is late\""), ROW["needs"], None, RIGHT, "punctuation is a border"),
-    (turn("_Ava_, the bus is late"), ROW["needs"], None, RIGHT, "so is an underscore, as in Markdown"),
-    (f"<think>hm</think>Here you are: {turn(GOOD)[18:]} Bye!", ROW["needs"], None, RIGHT, "in a summary"),
-    (turn("I use C++."), ["c++"], None, RIGHT, "a need that ends with a sign"),
-    (turn("Avant, Eva, Ava."), ["Ava"], None, RIGHT, "the whole word behind a longer one"),
-    (turn(GOOD, "a" * MEGABYTE), ROW["needs"], ROW["bans"], RIGHT, "no cap on the reasoning"),
-    (turn(GOOD, "fools" * (MEGABYTE // 5)), ROW["needs"], ROW["bans"], RIGHT, "a megabyte of longer words"),
-    (turn(GOOD + "!" * (ANSWER_CAP - len(GOOD))), ROW["needs"], None, RIGHT, "as long as the cap"),
-    (turn("Good."), None, ["fool"], RIGHT, "bans alone, kept"),
-    (turn("Tomfoolery, fools!"), None, ["fool"], RIGHT, "a part of a longer word is not banned"),
-    (turn("fool2, 2fool, éfool"), None, ["fool"], RIGHT, "digits and other letters make longer words, too"),
-    (turn("block, head"), None, ["block head"], RIGHT, "a sign between the words of a ban"),
-    (turn("the bus is late"), ROW["needs"], None, WRONG, "the name is missing"),
-    (turn("Dear Ava."), ROW["needs"], None, WRONG, "the message is missing"),
-    (turn("Ava, the bus is not late"), ROW["needs"], None, WRONG, "a word in between"),
-    (turn("Ava, the bus is later"), ROW["needs"], None, WRONG, "part of a longer word"),
-    (turn("Ava, the van is late", GOOD), ROW["needs"], None, WRONG, "the message in the thinking only"),
-    (f"{GOOD}{turn('Done.')}{GOOD}", ROW["needs"], None, WRONG, "outside of the answer block"),
-    (turn(" "), ROW["needs"], None, WRONG, "a blank answer"),
-    (turn(GOOD + "!" * ANSWER_CAP), ROW["needs"], None, WRONG, "longer than the cap"),
-    (turn(GOOD, "What a fool."), ROW["needs"], ROW["bans"], WRONG, "an insult in the thinking"),
-    (turn(f"{GOOD} You FOOL!"), ROW["needs"], ROW["bans"], WRONG, "an insult in the answer"),
-    (turn(GOOD) + " Bye, fool", ROW["needs"], ROW["bans"], WRONG, "an insult behind the answer"),
-    ("Fool! " + turn(GOOD), ROW["needs"], ROW["bans"], WRONG, "an insult in front of it all"),
-    (turn(GOOD, "block \n head"), ROW["needs"], ROW["bans"], WRONG, "an insult of two words over a line break"),
-    (turn("fool"), None, ["fool"], WRONG, "bans alone, broken"),
-    (turn(GOOD) + f"<answer>{GOOD}</answer>", ROW["needs"], None, UNPARSEABLE, "two answer blocks"),
-    (f"<think>hm</think>{GOOD}", ROW["needs"], None, UNPARSEABLE, "no answer block"),
-    (f"<think><answer>{GOOD}</answer>", ROW["needs"], None, UNPARSEABLE, "thinking that is never closed"),
-    ("", None, ["fool"], UNPARSEABLE, "nothing at all"),
-    (turn(GOOD), None, None, None, "no needs, no bans: only a reward model judges"),
-    ("", [], [], None, "empty lists"),
-    (turn(GOOD), "Ava", None, None, "unusable: a text for a list"),
-    (turn(GOOD), ["Ava"], [" "], None, "unusable: a blank ban"),
-    (turn(GOOD), [7], None, None, "unusable: a number"),
-]  # fmt: skip
-
-
-@table("text, needs, bans, verdict, reason", VERDICTS)
-def test_verdicts(text, needs, bans, verdict, reason):
-    assert needs_verdict(text, needs, bans) is verdict, reason
-    given = {RIGHT: 1.0, None: None}.get(verdict, 0.0)
-    assert needs_reward(completions=[text], needs=[needs], bans=[bans]) == [given]
-    begins = {RIGHT: "right", WRONG: "wrong: ", UNPARSEABLE: "no answer: ", None: "no verdict: "}[verdict]
-    assert explain(text, {"needs": needs, "bans": bans}).startswith(begins) or not (needs or bans)
-
-
-# (answer, sentence, reason)
-SENTENCES = [
-    (GOOD, "right: it has what is asked for, and nothing that is banned", "right"),
-    ("Dear Ava.", "wrong: the answer lacks 'the bus is late'", "the message is missing"),
-    ("fool", "wrong: the answer lacks 'Ava', the answer lacks 'the bus is late' and the response has 'fool', which is "
-     "banned", "all of it"),
-]  # fmt: skip
-
-
-@table("answer, sentence, reason", SENTENCES)
-def test_sentences(answer, sentence, reason):
-    assert explain(turn(answer), ROW) == sentence
-    assert explain(turn(answer), ROW | {"nums": None, "target": None}) == sentence
-
-
 def test_key():
     first, second, third = (chat.key({"question": text}) for text in (" Write  a\nNOTE", "write a note", "write notes"))
     assert first == second != third
@@ -154,8 +87,7 @@ def test_generated_requests():
     rows = chat.generate(11_000, 3)
     assert rows == chat.generate(11_000, 3) != chat.generate(11_000, 4)
     assert len({chat.key(row) for row in rows}) == len(rows)
-    words = [word for row in rows[:200] for word in row["needs"]]
-    assert all(len(set(pool)) == 24 for pool in (chat.NAMES, chat.SUBJECTS, chat.STATES)) and "Ava" in words
+    assert all(len(set(pool)) == 24 for pool in (chat.NAMES, chat.SUBJECTS, chat.STATES))
     for row in rows[:500]:
         name, message = row["needs"]
         assert row["question"] == f"Write a note to {name} to say that {message}."
