@@ -39,8 +39,16 @@ class Grader:
 
     @property
     def correct(self) -> Reward:
-        """The reward that decides whether an answer is right; of several tasks, the first one's."""
-        return next(iter(self._correct.values()))
+        """The reward that decides whether an answer is right; of several tasks, each row's own."""
+        if len(self._correct) == 1:
+            return next(iter(self._correct.values()))
+
+        def correct(completions, **columns):
+            # not `rewards`: what is right does not depend on what a row is rewarded for
+            each = {name: own for name, own in columns.items() if isinstance(own, list) and name != "rewards"}
+            return self._each(self._correct.__getitem__, each, completions)
+
+        return correct
 
     def grade(self, rows: list[dict], completions: list[str]) -> dict[str, list]:
         """What is known about each completion, as columns; texts alone are looked at.
@@ -53,7 +61,7 @@ class Grader:
             "prefill": str; "row": the task's columns as JSON}, in them `format_reward` where it is another one, so that
             whoever explains a completion later knows what was asked for; and where the rows have it, "task".
         """
-        # not `rewards`: what counts as right does not depend on what a row is rewarded for
+        # without `rewards`, as above
         columns = {name: [row.get(name) for row in rows] for name in rows[0] if name not in ("prompt", "rewards")}
         right = self._each(self._correct.__getitem__, columns, completions)
         well_formed = self._each(lambda name: getattr(rewards, self._form[name]), columns, completions)

@@ -111,7 +111,7 @@ def preflight(
     findings, types = Findings(recipe), dataclass_types(kind)
     recipe = check_keys(recipe, types, findings)
     values = with_defaults(recipe, types)
-    asked = load_words(values, types, kind, findings)
+    asked = load_words(values, types, kind, assume_gpus, findings)
     if kind == "build_model":
         return Preflight(findings.sorted(), recipe)
 
@@ -131,11 +131,13 @@ def preflight(
         values |= planned.changed
         with findings.part():
             check_settings(planned.recipe, types, plan.processes)
-    if kind == "reward":  # no problems to look at, and no estimate of its memory
-        return Preflight(findings.sorted(), planned.recipe, plan, planned.batch)
     found = Preflight([], replace(recipe, values=recipe.values | planned.changed), plan, planned.batch)
-    prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
-    check_context(values, kind, found.longest_prompt, shape, findings)
+    if kind == "reward":  # nobody is asked, and its memory is not estimated
+        find_model(found.recipe, values, assume_gpus, findings)
+        prompts, shape = Prompts(), None
+    else:
+        prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
+        check_context(values, kind, found.longest_prompt, shape, findings)
     if plan:
         _look_at_machine(found, values, prompts, shape, planned.gpus, processes is not None, findings)
     found.findings = findings.sorted()

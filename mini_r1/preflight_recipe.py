@@ -1,6 +1,7 @@
 """The part of a check that needs the recipe and the number of GPUs only: keys, hardware, batch, settings, rewards."""
 
 from dataclasses import MISSING, fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -166,8 +167,12 @@ def check_settings(recipe: Recipe, types: tuple[type, ...], processes: int) -> N
     build(replace(recipe, values=recipe.values | {"use_cpu": True, "tf32": None}), types)
 
 
-def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findings) -> tuple:
-    """(parts, rewards) of the recipe: its tasks, and None for what is wrong and has been reported."""
+def load_words(values: dict, types: tuple[type, ...], kind: str, look_only: bool, findings: Findings) -> tuple:
+    """(parts, rewards) of the recipe: its tasks, and None for what is wrong and has been reported.
+
+    Args:
+        look_only: nothing will be started; a reward model that an earlier stage makes may be missing.
+    """
     if kind == "reward":  # no policy: nobody is asked
         with findings.part():
             check_preferences(values)
@@ -204,9 +209,20 @@ def load_words(values: dict, types: tuple[type, ...], kind: str, findings: Findi
                 key="reward_weights",
             )
     with findings.part():
-        check_parts(parts, rewards or [])
+        there = rewards or []
+        if look_only:
+            late = [reward for reward in there if _is_to_be_made(getattr(reward, "judge", ""))]
+            for reward in late:
+                findings.warning(f"{reward.__name__}: {reward.judge} is not there yet", "reward_funcs")
+            there = [reward for reward in there if reward not in late]
+        check_parts(parts, there)
         return parts, rewards
     return parts, None
+
+
+def _is_to_be_made(folder: str) -> bool:
+    """Whether it is the run directory of a recipe that has not run yet."""
+    return folder.startswith("runs/") and not Path(folder).exists()
 
 
 def _find_parts(values: dict, kind: type, findings: Findings) -> list[Part] | None:

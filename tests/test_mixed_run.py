@@ -186,6 +186,8 @@ def test_every_row_is_graded_by_its_own_task_whatever_it_is_rewarded_for():
             {"nums": [1, 2, 5], "target": 8},
             {"question": "How many?", "answer": "8"},
         ]
+        columns = {name: [row[name] for row in ROWS] for name in ROWS[0]} | {"trainer_state": None}
+        assert grader.correct(completions=texts, **columns) == [float(one) for one in right]
         own = [task.vote("<think>" + texts[0], row) for task, row in zip((countdown, gsm8k), ROWS, strict=True)]
         assert grader.votes(ROWS, texts) == own and own[0] != own[1]
 

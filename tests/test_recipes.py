@@ -1,6 +1,7 @@
 """Every shipped recipe is one that its script takes, and every shipped pipeline is read."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def checked(path: Path, **overrides) -> Recipe:
 
 
 def test_there_are_recipes_of_every_kind():
-    assert {kind_of(path) for path in RECIPES} == set(KINDS) - {"reward"}  # whose data is the user's own
+    assert {kind_of(path) for path in RECIPES} == set(KINDS)
     assert PIPELINES
 
 
@@ -82,7 +83,7 @@ def test_pipeline_is_read(path, monkeypatch):
     assert len({stage.folder for stage in pipeline.stages}) == len(pipeline.stages)
 
 
-@pytest.mark.parametrize("family", ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny", "mixed-tiny"])
+@pytest.mark.parametrize("family", ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny", "r1-zero-tiny"])
 def test_stages_of_a_tiny_task_are_its_recipes(family, monkeypatch):
     """Alone, a recipe begins with the model that the pipeline would hand it."""
     monkeypatch.chdir(ROOT)
@@ -107,10 +108,11 @@ def test_tiny_recipes_ask_the_same_problems(family):
 
 
 def test_tiny_recipes_of_several_tasks_ask_the_same_problems():
-    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if path.name.startswith("mixed-tiny")]
-    assert len(recipes) >= 3
-    asked = [
-        [{key: part[key] for key in ("task", "task_args", "test_fraction")} for part in values["tasks"]]
-        for values in recipes
-    ]
-    assert asked == [asked[0]] * len(asked)
+    recipes = [resolve(path, {"seed": 1}).values for path in RECIPES if re.match("r1-.*tiny", path.name)]
+    assert len(recipes) >= 9
+    asked: dict[str, set[str]] = {}
+    for values in recipes:
+        for part in values.get("tasks") or [values]:
+            own = [part.get(key, values.get(key)) for key in ("task_args", "test_fraction", "prompt_template")]
+            asked.setdefault(part["task"], set()).add(json.dumps(own))
+    assert set(asked) == {"countdown", "gsm8k", "chat"} and all(len(own) == 1 for own in asked.values()), asked
