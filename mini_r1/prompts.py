@@ -55,6 +55,23 @@ class PromptTemplate:
         return {"summary": True} if self.asks_for_summary else {}
 
 
+# Reasoning that checks itself and goes back, for `few_shot`; problems that no task here has.
+WORKED = (
+    (
+        "A ribbon of 50 cm is cut into pieces of 8 cm. How many cm are left over?",
+        "<think>Pieces of 8 cm: 8 * 6 = 48, so 6 pieces, and 50 - 48 = 2 cm are left. Check: 2 is less than 8, so no "
+        "seventh piece fits, and 48 + 2 = 50. Right.</think>\nSix pieces use 48 of the 50 cm, so <answer>2</answer> cm "
+        "are left.",
+    ),
+    (
+        "What is the smallest number above 30 that both 4 and 6 divide?",
+        "<think>4 * 6 = 24, and twice that is 48: 48 / 4 = 12 and 48 / 6 = 8, so 48 will do. But is it the smallest? "
+        "Wait, 12 is a multiple of both, too, so I should count in steps of 12: 24, 36, 48. 36 is above 30, and "
+        "36 / 4 = 9, 36 / 6 = 6. So 48 was too large, and there is no multiple of 12 between 30 and 36.</think>\nBoth "
+        "divide the multiples of 12, and the first one above 30 is <answer>36</answer>.",
+    ),
+)
+
 TEMPLATES = {
     # Mini-R1 (the Countdown tutorial): a chat prompt whose answer is begun for the model.
     "mini_r1": PromptTemplate(
@@ -108,6 +125,19 @@ TEMPLATES = {
             "somebody who does not read your thoughts, and put the final answer there once in <answer> </answer> tags, "
             "for example <answer>{example}</answer>."
         ),
+        prefill="<think>",
+        chat=True,
+        format_reward="summary_format_reward",
+    ),
+    # Traces for a cold start from a model that has not been trained for it (arXiv:2501.12948, 2.3.1): shown how.
+    "few_shot": PromptTemplate(
+        system=(
+            "You reason step by step in <think> </think> tags, check each result, and go back where a check fails. "
+            "Then you sum up in one to three plain sentences that hold the final answer once, in <answer> </answer> "
+            "tags. You write in one language."
+        ),
+        user="".join(f"Problem: {problem}\n{answer}\n\n" for problem, answer in WORKED)
+        + "Problem: {question} An answer looks like this: <answer>{example}</answer>",
         prefill="<think>",
         chat=True,
         format_reward="summary_format_reward",

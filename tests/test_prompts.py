@@ -7,9 +7,9 @@ from transformers import PreTrainedTokenizerFast
 import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.preflight_data import gold_completion
-from mini_r1.prompts import TEMPLATES, PromptTemplate, get_template, messages, prompt_ids, render
+from mini_r1.prompts import TEMPLATES, WORKED, PromptTemplate, get_template, messages, prompt_ids, render
 from mini_r1.reward_loader import check_available, load_rewards
-from rewards import FORMAT_REWARDS
+from rewards import FORMAT_REWARDS, number_reward, summary_format_reward
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]
 PLAIN = [name for name in TEMPLATES if name not in CHAT]
@@ -132,9 +132,15 @@ def test_every_prefill_begins_the_thinking(name):
     assert template.answer_prefill == ("<think>" if template.prefill else "")
 
 
-def test_one_template_asks_for_a_summary():
-    assert [name for name, template in TEMPLATES.items() if template.asks_for_summary] == ["readable"]
+def test_two_templates_ask_for_a_summary():
+    assert [name for name, template in TEMPLATES.items() if template.asks_for_summary] == ["readable", "few_shot"]
     assert {template.format_reward for template in TEMPLATES.values()} == set(FORMAT_REWARDS)
+
+
+def test_what_is_shown_is_in_the_form_and_right():
+    for (_, text), gold in zip(WORKED, ("2", "36"), strict=True):
+        assert summary_format_reward([text]) == number_reward([text], answer=[gold]) == [1.0]
+        assert text.replace("{", "").replace("}", "") == text, "a brace would be a placeholder"
 
 
 def test_one_template_leaves_the_thinking_to_the_model():
