@@ -154,7 +154,7 @@ def test_one_template_leaves_the_thinking_to_the_model():
         (
             "qwen",
             "prompt_template: there is no template 'qwen'; choose one of: mini_r1, r1_zero, logic_rl, reinforce_lite, "
-            "readable",
+            "readable, few_shot",
         ),
     ],
 )
