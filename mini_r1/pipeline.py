@@ -26,8 +26,14 @@ from mini_r1.recipe_keys import check_values, did_you_mean
 from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
 
 NEEDED_KEYS = ("name", "run", "recipe")
-STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "set")
+STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "teacher_from", "set")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
+TEACHER = "teacher_model_name_or_path"
+SAID_BY = {
+    "model_name_or_path": ("init_from", "what the stage begins with"),
+    "sft_datasets": ("data_from", "what the stage learns from"),
+    TEACHER: ("teacher_from", "who teaches the stage"),
+}
 REFUSED = {
     "extends": "name the recipe that extends it as the stage's recipe",
     "overwrite_output_dir": "it would start the stage anew each time; give --overwrite_output_dir true on the command "
@@ -47,6 +53,7 @@ class Stage:
         init_from: the model folder it begins with, where that is another stage's.
         parent: that stage's name.
         data_from: the name of the stage whose data set it learns from, where there is one.
+        teacher_from: the name of the stage whose model teaches it, where there is one.
         changes: the entry's `set`.
     """
 
@@ -59,6 +66,7 @@ class Stage:
     init_from: Path | None
     parent: str | None
     data_from: str | None
+    teacher_from: str | None
     changes: dict[str, Any]
 
     @property
@@ -184,10 +192,10 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
     where, types = f"{pipeline.path}: stage {name}", dataclass_types(kind)
     parent = _parent(entry, pipeline)
     data = _earlier(entry, "data_from", pipeline)
-    given, own_run = dict(chosen), bool(changes)
+    teacher = _teacher(entry, pipeline)
+    given = dict(chosen)
     if parent:
         given["model_name_or_path"] = str(parent.folder)
-        own_run |= str(parent.folder) != alone.values.get("model_name_or_path")
     if data:
         if data.kind != "generate" or kind != "sft":
             problem = (
@@ -195,18 +203,17 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             )
             raise RecipeError(problem, key="data_from", file=pipeline.path)
         given["sft_datasets"] = [{"path": str(data.folder / "dataset")}]
-        own_run |= given["sft_datasets"] != alone.values.get("sft_datasets")
-    if own_run:
+    if teacher:
+        given[TEACHER] = str(teacher.folder)
+    if changes or any(given[key] != alone.values.get(key) for key in SAID_BY if key in given):
         given["output_dir"] = str(pipeline.folder / name)
     with _blame(changes, where):
         for key in changes:
             if key in REFUSED:
                 raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
-            if key == "model_name_or_path" and parent:
-                problem = f"init_from: {parent.name} says what the stage begins with; leave one of the two out"
-                raise RecipeError(problem, key=key, file=where)
-            if key == "sft_datasets" and data:
-                problem = f"data_from: {data.name} says what the stage learns from; leave one of the two out"
+            if key in given and key in SAID_BY:
+                name_of, what = SAID_BY[key]
+                problem = f"{name_of}: {entry[name_of]} says {what}; leave one of the two out"
                 raise RecipeError(problem, key=key, file=where)
         check_values(changes, dict.fromkeys(changes, where), types)
         flags = []
@@ -218,18 +225,8 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])
-    return Stage(
-        name,
-        kind,
-        alone.path,
-        folder,
-        tuple(flags),
-        recipe,
-        init_from=parent.folder if parent else None,
-        parent=parent.name if parent else None,
-        data_from=data.name if data else None,
-        changes=changes,
-    )
+    init_from, earlier = parent.folder if parent else None, (entry.get(said_by) for said_by, _ in SAID_BY.values())
+    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, init_from, *earlier, changes)
 
 
 def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
@@ -246,8 +243,17 @@ def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
     return parent
 
 
+def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
+    """The earlier stage that `teacher_from` names."""
+    teacher = _earlier(entry, "teacher_from", pipeline)
+    if teacher and (entry["run"] != "distill" or teacher.kind in ONLY_SAMPLE):
+        problem = f"a stage with run: distill learns from one that leaves a model, not {entry['run']} from"
+        raise RecipeError(f"stage {entry['name']}: {problem} {teacher.kind}", key="teacher_from", file=pipeline.path)
+    return teacher
+
+
 def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `init_from` or `data_from` names."""
+    """The earlier stage that `init_from`, `data_from` or `teacher_from` names."""
     wanted = entry.get(key)
     found = next((stage for stage in pipeline.stages if stage.name == wanted), None)
     if wanted is not None and found is None:

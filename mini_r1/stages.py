@@ -3,7 +3,14 @@
 import os
 from pathlib import Path
 
-from mini_r1.arguments import BuildArguments, EvaluateArguments, GenerateArguments, GRPOArguments, SFTArguments
+from mini_r1.arguments import (
+    BuildArguments,
+    DistillArguments,
+    EvaluateArguments,
+    GenerateArguments,
+    GRPOArguments,
+    SFTArguments,
+)
 from mini_r1.errors import RecipeError
 from mini_r1.recipe_keys import did_you_mean
 
@@ -12,6 +19,7 @@ KINDS = {
     "build_model": "build_model.py",
     "sft": "run_sft.py",
     "r1_grpo": "run_r1_grpo.py",
+    "distill": "run_distill.py",
     "evaluate": "evaluate.py",
     "generate": "generate.py",
 }
@@ -31,6 +39,10 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
 
     from trl import GRPOConfig, ModelConfig, SFTConfig
 
+    if kind == "distill":
+        from trl import DistillationConfig
+
+        return (DistillArguments, DistillationConfig, ModelConfig)
     if kind == "sft":
         return (SFTArguments, SFTConfig, ModelConfig)
     own = {"r1_grpo": GRPOArguments, "evaluate": EvaluateArguments, "generate": GenerateArguments}[kind]

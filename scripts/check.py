@@ -3,7 +3,7 @@
 python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--any_key value]
 
 --gpus N        check for N GPUs, also where they are not here; 0 is a CPU. Left out: those that are here
---run KIND      r1_grpo, sft, evaluate, generate or build_model. Left out: by the recipe's name (-sft, -eval, ...)
+--run KIND      r1_grpo, sft, distill, evaluate, generate or build_model. Left out: by the recipe's name (-sft, ...)
 The exit status is 2 where there is an error.
 """
 
@@ -17,7 +17,14 @@ from mini_r1.preflight_imports import leave_torch_out
 from mini_r1.recipe import COMMAND_LINE, parse_command_line
 from mini_r1.stages import KINDS
 
-BY_NAME = {"-sft": "sft", "-sft-control": "sft", "-eval": "evaluate", "-generate": "generate", "-base": "build_model"}
+BY_NAME = {
+    "-sft": "sft",
+    "-sft-control": "sft",
+    "-distill": "distill",
+    "-eval": "evaluate",
+    "-generate": "generate",
+    "-base": "build_model",
+}
 
 
 class Parser(argparse.ArgumentParser):

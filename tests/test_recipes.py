@@ -16,7 +16,14 @@ from mini_r1.stages import KINDS, dataclass_types
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 PIPELINES = sorted(ROOT.glob("recipes/pipelines/*.yaml"))
-TAILS = {"-sft": "sft", "-sft-control": "sft", "-base": "build_model", "-eval": "evaluate", "-generate": "generate"}
+TAILS = {
+    "-sft": "sft",
+    "-sft-control": "sft",
+    "-distill": "distill",
+    "-base": "build_model",
+    "-eval": "evaluate",
+    "-generate": "generate",
+}
 ON_CPU = {"use_cpu": True, "bf16": False}
 
 
