@@ -171,7 +171,7 @@ def test_a_run_that_was_cut_off_ends_as_an_uninterrupted_one(run, home):
     said = run()
     folder = home / "runs/small-s1"
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["stage"] == "distill" and summary["before"]["n"] == summary["after"]["n"] == 4
+    assert summary["stage"] == "distill" and summary["before"]["n"] == summary["after"]["n"] > 0
     assert "16 completions = 16 prompts x 1" in said and "step 8/8" in said and "length" in said
     assert (
         "on-policy distillation (arXiv:2306.13649) from the teacher `./teacher-s1`"
