@@ -6,6 +6,7 @@ stages:
   - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
   - {name: samples,    run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl}
   - {name: again,      run: sft,     recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples}
+  - {name: small, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, teacher_from: rl}
 
 Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline_state.py.
 """

@@ -62,8 +62,8 @@ def find_teacher(recipe: Recipe, values: dict, tokenizer, look_only: bool, findi
         if gpu:
             size = find_shape(name, values.get("teacher_model_revision")).parameters
             findings.note(
-                f"each GPU holds the teacher, too: {size:,} parameters, {size * 2 / 2**30:.1f} GiB in bfloat16, which the "
-                "memory below leaves out",
+                f"each GPU holds the teacher, too: {size:,} parameters, {size * 2 / 2**30:.1f} GiB in bfloat16, which "
+                "the memory below leaves out",
                 KEY,
             )
     except RecipeError as error:
