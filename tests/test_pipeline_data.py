@@ -62,7 +62,10 @@ STUDENT = (
     "  - {name: student-base, run: build_model, recipe: ../countdown-tiny-distill-base.yaml}\n"
     "  - {name: student, run: sft, recipe: ../countdown-tiny-distill-sft.yaml, init_from: student-base}\n"
 )
-DISTILL = "  - {name: distill, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, teacher_from: rl%s}\n"
+DISTILL = (
+    "  - {name: distill, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, "
+    "teacher_from: rl%s}\n"
+)
 
 
 def test_a_stage_learns_from_the_model_of_another(home):  # noqa: F811
