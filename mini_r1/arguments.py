@@ -244,6 +244,13 @@ class RewardArguments(RecipeArguments):
 
 
 @dataclass
+class DistillArguments(RecipeArguments):
+    """What on-policy distillation needs beyond TRL's `DistillationConfig`, which names the teacher."""
+
+    num_generations_eval: int = field(default=4, metadata={"help": "Completions for each held-out problem."})
+
+
+@dataclass
 class BuildArguments(RecipeArguments):
     """What `scripts/build_model.py` needs to make a model from nothing."""
 

@@ -60,12 +60,13 @@ class OneLineAStep(TrainerCallback):
                 name = key.removeprefix("rewards/").removesuffix("/mean")
                 if key == f"rewards/{name}/mean" and value is not None:
                     parts.append(f"{name.removesuffix('_reward')} {value:.3f}")
-            length, clipped = logs.get("completions/mean_length"), logs.get("completions/clipped_ratio")
-            parts.append(f"length {length:5.1f}" + (f" ({clipped:.0%} cut off)" if clipped else ""))
         else:
             parts.append(f"loss {float(logs['loss']):.4f}")
             if "mean_token_accuracy" in logs:
                 parts.append(f"token accuracy {logs['mean_token_accuracy']:.4f}")
+        if "completions/mean_length" in logs:
+            length, clipped = logs["completions/mean_length"], logs.get("completions/clipped_ratio")
+            parts.append(f"length {length:5.1f}" + (f" ({clipped:.0%} cut off)" if clipped else ""))
         share = logs["time/generation"] / logs["time/step"] if "time/step" in logs else 0.0
         where = f" (generation {share:.0%})" if share > 0.5 else ""
         parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {clock(rest)} left")

@@ -110,15 +110,15 @@ def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: 
     return measuring.measure(config.seed, name)
 
 
-def config_like(training, args):
-    """A `GRPOConfig` that evaluates with the device, precision and batch size of an `SFTConfig`.
+def config_like(training, samples: int, **sampling):
+    """A `GRPOConfig` that evaluates with the device, precision and batch size of another trainer's config.
 
     Args:
-        args: `SFTArguments`, for the samples per problem and their length.
+        samples: completions of each problem.
+        sampling: keys of `GRPOConfig`: how long they may be, and what else their sampling needs.
     """
     from trl import GRPOConfig
 
-    samples = args.num_generations_eval
     batch = max(samples, training.per_device_eval_batch_size // samples * samples)
     return GRPOConfig(
         output_dir=training.output_dir,
@@ -131,5 +131,5 @@ def config_like(training, args):
         per_device_train_batch_size=batch,
         per_device_eval_batch_size=batch,
         num_generations=samples,
-        max_completion_length=args.max_completion_length,
+        **sampling,
     )

@@ -21,7 +21,8 @@ def offline_if_unreachable(values: dict) -> None:
     """
     given = [values, *(entry for entry in _list(values.get("tasks")) if isinstance(entry, dict))]
     rewards = [entry for each in given for entry in _list(each.get("reward_funcs")) if isinstance(entry, dict)]
-    names = [values.get("model_name_or_path"), *(each.get("dataset_id_or_path") for each in given)]
+    names = [values.get("model_name_or_path"), values.get("teacher_model_name_or_path")]
+    names += [each.get("dataset_id_or_path") for each in given]
     names += [entry.get("reward_model") for entry in rewards]
     wanted = [name for name in names if isinstance(name, str) and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")

@@ -24,6 +24,7 @@ ON_CPU = {  # what --gpus 0 sets
     "accelerate_config": None,
 }
 GROUPED = ("r1_grpo", *ONLY_SAMPLE)  # kinds whose batch holds whole groups
+SAMPLING = (*GROUPED, "distill")  # kinds that vLLM can sample for
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def server_size(values: dict) -> int:
 def _backend(values: dict, kind: str) -> str:
     if kind in ONLY_SAMPLE and values.get("server"):
         return "external"
-    if kind not in GROUPED or not values.get("use_vllm"):
+    if kind not in SAMPLING or not values.get("use_vllm"):
         return "hf"
     if values.get("use_cpu"):
         raise RecipeError(

@@ -107,7 +107,7 @@ def estimate_memory(
     if kind in ONLY_SAMPLE and backend != "hf":  # this process has no model of its own
         return MemoryEstimate({"evaluation": {}}, *_vllm(run), gpu_gib)
     phases = {}
-    if kind == "r1_grpo" or run.evaluates:
+    if kind in ("r1_grpo", "distill") or run.evaluates:
         phases["generation"] = run.generation()
     if run.evaluates:
         phases["evaluation"] = run.evaluation()

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "vllm_enable_sleep_mode": False,
     "vllm_tensor_parallel_size": 1,
 }
-COMPLETION = {"r1_grpo": 512, "evaluate": 512, "generate": 512, "sft": 1024}  # max_completion_length, likewise
+COMPLETION = dict.fromkeys(("r1_grpo", "evaluate", "generate", "distill"), 512) | {"sft": 1024}  # max_completion_length
 SFT_LENGTH = 1024  # max_length
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -111,7 +111,7 @@ class Run:
         self.tokens = self.batch // (s.get("num_generations", 8) if only_one else 1) * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
         self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
-        rollout *= self.batch if kind == "r1_grpo" else 0
+        rollout *= self.batch if kind in ("r1_grpo", "distill") else 0
         self.generated = max(rollout, s["per_device_eval_batch_size"] if self.evaluates else 0)
 
     def _count_bytes(self) -> None:

@@ -6,12 +6,18 @@ from pathlib import Path
 from mini_r1.judged import describe_judge
 from mini_r1.recipe import Recipe
 
+METHODS = {
+    "grpo": "GRPO (arXiv:2402.03300)",
+    "sft": "supervised fine-tuning",
+    "distill": "on-policy distillation (arXiv:2306.13649)",
+}
+
 
 def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, after: dict | None) -> None:
     """Write the card: what it was trained on and from, what was measured, and how to do it again.
 
     Args:
-        kind: "grpo", "sft" or "reward", the method.
+        kind: a key of `METHODS`, or "reward".
         before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for "reward":
             its accuracy.
     """
@@ -34,10 +40,9 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         "---",
         f"# {folder.name}",
         "",
-        f"Trained with {'GRPO (arXiv:2402.03300)' if kind == 'grpo' else 'supervised fine-tuning'} by the recipe "
-        f"`{recipe.path}`, from `{base}`, on the task `{values.get('task')}` ({dataset or 'generated problems'}), seed "
-        f"{values.get('seed')}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
-        "`manifest.json`.",
+        f"Trained with {METHODS[kind]}{_teacher(values, kind)} by the recipe `{recipe.path}`, from `{base}`, on the "
+        f"task `{values.get('task')}` ({dataset or 'generated problems'}), seed {values.get('seed')}. The resolved "
+        "recipe is in `recipe.yaml`, everything about the machine in `manifest.json`.",
         "",
         *_table(before, after),
         f"Prompts follow the template `{values.get('prompt_template')}`; the model answers as "
@@ -114,6 +119,10 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         "",
     ]
     (folder / "dataset" / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _teacher(values: dict, kind: str) -> str:
+    return f" from the teacher `{values['teacher_model_name_or_path']}`" if kind == "distill" else ""
 
 
 def _table(before: dict | None, after: dict | None) -> list[str]:

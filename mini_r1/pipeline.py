@@ -6,20 +6,21 @@ stages:
   - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
   - {name: samples,    run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl}
   - {name: again,      run: sft,     recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples}
+  - {name: small, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, teacher_from: rl}
 
 Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline_state.py.
 """
 
 import json
-import math
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_r1.errors import RecipeError
+from mini_r1.flags import flag_text
 from mini_r1.mixture import read_parts
 from mini_r1.preferences import check_preferences
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
@@ -27,8 +28,14 @@ from mini_r1.recipe_keys import check_values, did_you_mean
 from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
 
 NEEDED_KEYS = ("name", "run", "recipe")
-STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "set")
+STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "teacher_from", "set")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
+TEACHER = "teacher_model_name_or_path"
+SAID_BY = {
+    "model_name_or_path": ("init_from", "what the stage begins with"),
+    "sft_datasets": ("data_from", "what the stage learns from"),
+    TEACHER: ("teacher_from", "who teaches the stage"),
+}
 REFUSED = {
     "extends": "name the recipe that extends it as the stage's recipe",
     "overwrite_output_dir": "it would start the stage anew each time; give --overwrite_output_dir true on the command "
@@ -48,6 +55,7 @@ class Stage:
         init_from: the model folder it begins with, where that is another stage's.
         parent: that stage's name.
         data_from: the name of the stage whose data set it learns from, where there is one.
+        teacher_from: the name of the stage whose model teaches it, where there is one.
         changes: the entry's `set`.
     """
 
@@ -60,6 +68,7 @@ class Stage:
     init_from: Path | None
     parent: str | None
     data_from: str | None
+    teacher_from: str | None
     changes: dict[str, Any]
 
     @property
@@ -123,28 +132,6 @@ def words_for_imports(path: str) -> list[str]:
     return ["--config", alone[-1].path, *told, "--lora_target_modules", "null"]
 
 
-def flag_text(key: str, value: Any) -> str:
-    """The text after `--key` that a script reads as exactly this value; `RecipeError` where there is none.
-
-    Text goes as it stands where it is read as text, such as a path, and else in quotes: "no", "1e-5", "null".
-    """
-    candidates = [value] if isinstance(value, str) else []
-    with suppress(TypeError, ValueError):  # a date, a set
-        candidates.append(json.dumps(value, ensure_ascii=False))
-    if isinstance(value, float) and math.isinf(value):
-        candidates.append(".inf" if value > 0 else "-.inf")
-    for text in candidates:
-        with suppress(RecipeError):  # text such as "[a" is no JSON
-            # repr: 1, 1.0 and true are equal to Python
-            if repr(parse_command_line(["--config", "x", f"--{key}", text])[1]) == repr({key: value}):
-                return text
-    raise RecipeError(
-        f"{value!r} cannot be set here: only null, true, false, numbers, text, and lists and maps of these, with "
-        "keys that are text; put dates and other keys in quotes",
-        key=key,
-    )
-
-
 def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
     """The stages as the file has them, and their recipes as they run alone, with the pipeline's seed."""
     entries = load_yaml(Path(path)).get("stages")
@@ -185,10 +172,10 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
     where, types = f"{pipeline.path}: stage {name}", dataclass_types(kind)
     parent = _parent(entry, pipeline)
     data = _earlier(entry, "data_from", pipeline)
-    given, own_run = dict(chosen), bool(changes)
+    teacher = _teacher(entry, pipeline)
+    given = dict(chosen)
     if parent:
         given["model_name_or_path"] = str(parent.folder)
-        own_run |= str(parent.folder) != alone.values.get("model_name_or_path")
     if data:
         if data.kind != "generate" or kind != "sft":
             problem = (
@@ -196,18 +183,17 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             )
             raise RecipeError(problem, key="data_from", file=pipeline.path)
         given["sft_datasets"] = _sampled(alone.values.get("sft_datasets"), str(data.folder / "dataset"))
-        own_run |= given["sft_datasets"] != alone.values.get("sft_datasets")
-    if own_run:
+    if teacher:
+        given[TEACHER] = str(teacher.folder)
+    if changes or any(given[key] != alone.values.get(key) for key in SAID_BY if key in given):
         given["output_dir"] = str(pipeline.folder / name)
     with _blame(changes, where):
         for key in changes:
             if key in REFUSED:
                 raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
-            if key == "model_name_or_path" and parent:
-                problem = f"init_from: {parent.name} says what the stage begins with; leave one of the two out"
-                raise RecipeError(problem, key=key, file=where)
-            if key == "sft_datasets" and data:
-                problem = f"data_from: {data.name} says what the stage learns from; leave one of the two out"
+            if key in given and key in SAID_BY:
+                name_of, what = SAID_BY[key]
+                problem = f"{name_of}: {entry[name_of]} says {what}; leave one of the two out"
                 raise RecipeError(problem, key=key, file=where)
         check_values(changes, dict.fromkeys(changes, where), types)
         flags = []
@@ -222,18 +208,8 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
             if not recipe.values.get("output_dir"):
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])
-    return Stage(
-        name,
-        kind,
-        alone.path,
-        folder,
-        tuple(flags),
-        recipe,
-        init_from=parent.folder if parent else None,
-        parent=parent.name if parent else None,
-        data_from=data.name if data else None,
-        changes=changes,
-    )
+    init_from, earlier = parent.folder if parent else None, (entry.get(said_by) for said_by, _ in SAID_BY.values())
+    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, init_from, *earlier, changes)
 
 
 def _sampled(sources: list[dict] | None, path: str) -> list[dict]:
@@ -258,8 +234,17 @@ def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
     return parent
 
 
+def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
+    """The earlier stage that `teacher_from` names."""
+    teacher = _earlier(entry, "teacher_from", pipeline)
+    if teacher and (entry["run"] != "distill" or teacher.kind in ONLY_SAMPLE):
+        problem = f"a stage with run: distill learns from one that leaves a model, not {entry['run']} from"
+        raise RecipeError(f"stage {entry['name']}: {problem} {teacher.kind}", key="teacher_from", file=pipeline.path)
+    return teacher
+
+
 def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `init_from` or `data_from` names."""
+    """The earlier stage that `init_from`, `data_from` or `teacher_from` names."""
     wanted = entry.get(key)
     found = next((stage for stage in pipeline.stages if stage.name == wanted), None)
     if wanted is not None and found is None:

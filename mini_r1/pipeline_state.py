@@ -241,8 +241,9 @@ def _told_by_launcher(stage: Stage) -> dict:
 
 
 def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
-    """The stages whose model it begins with, and whose data it learns from."""
-    return [each for each in pipeline.stages if each.name in (stage.parent, stage.data_from)]
+    """The stages whose model it begins with, whose data it learns from, and whose model teaches it."""
+    named = (stage.parent, stage.data_from, stage.teacher_from)
+    return [each for each in pipeline.stages if each.name in named]
 
 
 def _read(path: Path) -> dict | None:

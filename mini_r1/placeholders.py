@@ -5,7 +5,7 @@ from typing import Any
 
 from mini_r1.errors import RecipeError
 
-PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path")
+PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
 DATASETS = "sft_datasets"  # a list of maps, whose `path` takes them, too
 
 

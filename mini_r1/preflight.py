@@ -38,7 +38,15 @@ from mini_r1.preflight_machine import (
     check_run_folder,
 )
 from mini_r1.preflight_memory import check_disk, check_memory
-from mini_r1.preflight_model import check_context, check_precision, check_vllm, find_model, look_up_shape, read_sharing
+from mini_r1.preflight_model import (
+    check_context,
+    check_precision,
+    check_vllm,
+    find_model,
+    find_teacher,
+    look_up_shape,
+    read_sharing,
+)
 from mini_r1.preflight_recipe import (
     are_assumed,
     as_written,
@@ -169,6 +177,8 @@ def _look_at_data(
     parts, rewards = asked[0] or [], asked[1]
     rows = [find_rows(part.args, part.task, look_only, findings.of(part)) for part in parts]
     tokenizer, maker = find_model(found.recipe, values, look_only, findings)
+    if kind == "distill":
+        find_teacher(found.recipe, values, tokenizer, look_only, findings)
     shape = look_up_shape(values, tokenizer is not None, findings)
     counted, note = tokenizer is not None, ""
     if not counted:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from mini_r1.errors import RecipeError
 from mini_r1.hub import LostTagsError, load_tokenizer
-from mini_r1.launch_plan import GROUPED, LaunchPlan
+from mini_r1.launch_plan import SAMPLING, LaunchPlan
 from mini_r1.model_shapes import ModelShape
 from mini_r1.preflight_data import out_of_reach
 from mini_r1.preflight_findings import Findings
 from mini_r1.preflight_shapes import find_shape
 from mini_r1.recipe import Recipe
 from mini_r1.stages import ONLY_SAMPLE
+from mini_r1.teacher import KEY, check_teacher
 from mini_r1.vllm_server import LOOPBACK, server_words
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
@@ -46,6 +47,28 @@ def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings
         return None, maker
     _find_weights(name, values.get("model_revision"), say, findings)
     return tokenizer, None
+
+
+def find_teacher(recipe: Recipe, values: dict, tokenizer, look_only: bool, findings: Findings) -> None:
+    """Can the student learn from the teacher, and what does that hold in memory?
+
+    Args:
+        tokenizer: the student's; None where it is not there yet, and `find_model` has said so.
+    """
+    name, gpu = values.get(KEY), not values.get("use_cpu")
+    try:
+        if tokenizer is not None or not name:
+            check_teacher(values, tokenizer)
+        if gpu:
+            size = find_shape(name, values.get("teacher_model_revision")).parameters
+            findings.note(
+                f"each GPU holds the teacher, too: {size:,} parameters, {size * 2 / 2**30:.1f} GiB in bfloat16, which "
+                "the memory below leaves out",
+                KEY,
+            )
+    except RecipeError as error:
+        later = name and (out_of_reach(name) or (_maker(recipe, name) and not Path(name).exists()))
+        (findings.warning if look_only and later else findings.error)(error.problem, KEY)
 
 
 def _maker(recipe: Recipe, name: str | None) -> Path | None:
@@ -127,7 +150,7 @@ def check_precision(values: dict, plan: LaunchPlan, sharing: Sharing, syncs: int
         findings.error("quantized weights cannot be trained, adapters on them can; set use_peft: true", bits)
     if bits and (sharing.stage == 3 or sharing.fsdp):
         findings.error(f"would split the packed weights of {bits}; use ddp, or {bits}: false", "accelerate_config")
-    elif lora and sharing.stage == 3 and plan.kind in GROUPED:
+    elif lora and sharing.stage == 3 and plan.kind in SAMPLING:
         findings.error(
             "LoRA with ZeRO-3 gathers the whole model on every GPU for each rollout; use ddp, or use_peft: false",
             "accelerate_config",
@@ -195,7 +218,7 @@ def check_context(values: dict, kind: str, prompt: int, shape: ModelShape | None
             f"{asked}, and the model has {positions} positions; use at most {positions - prompt}",
             "max_completion_length",
         )
-    if kind not in GROUPED or not values.get("use_vllm"):
+    if kind not in SAMPLING or not values.get("use_vllm"):
         return
     served = (values.get("vllm_serve_args") or {}).get("max_model_len")
     for key, limit in (("vllm_max_model_length", values.get("vllm_max_model_length")), ("vllm_serve_args", served)):

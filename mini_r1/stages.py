@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mini_r1.arguments import (
     BuildArguments,
+    DistillArguments,
     EvaluateArguments,
     GenerateArguments,
     GRPOArguments,
@@ -20,6 +21,7 @@ KINDS = {
     "sft": "run_sft.py",
     "reward": "run_reward.py",
     "r1_grpo": "run_r1_grpo.py",
+    "distill": "run_distill.py",
     "evaluate": "evaluate.py",
     "generate": "generate.py",
 }
@@ -39,6 +41,10 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
 
     from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
 
+    if kind == "distill":
+        from trl import DistillationConfig
+
+        return (DistillArguments, DistillationConfig, ModelConfig)
     if kind == "sft":
         return (SFTArguments, SFTConfig, ModelConfig)
     if kind == "reward":

@@ -3,7 +3,7 @@
 python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--any_key value]
 
 --gpus N        check for N GPUs, also where they are not here; 0 is a CPU. Left out: those that are here
---run KIND      r1_grpo, sft, reward, evaluate, generate or build_model. Left out: by the recipe's name (-sft, ...)
+--run KIND      r1_grpo, sft, reward, distill, evaluate, generate or build_model. Left out: by the recipe's name
 The exit status is 2 where there is an error.
 """
 
@@ -21,6 +21,7 @@ BY_NAME = {
     "-rm": "reward",
     "-sft": "sft",
     "-sft-control": "sft",
+    "-distill": "distill",
     "-eval": "evaluate",
     "-generate": "generate",
     "-base": "build_model",

@@ -4,7 +4,7 @@ python scripts/launch.py --config recipes/NAME.yaml [--gpus N] [--dry_run] [--an
 
 --gpus N        use N GPUs; 0 is a CPU (generation by transformers). Left out: as many as the recipe was written for
 --dry_run       check, print the plan and the exact commands, start nothing; GPUs that are not here are assumed
---run KIND      r1_grpo (default), sft, reward, evaluate, generate or build_model: the script that the recipe is for
+--run KIND      r1_grpo (default), sft, reward, distill, evaluate, generate or build_model: the recipe's script
 Over several machines (configs/slurm-nodes.sh):
 --part PART     trainer or server: the other one is on other machines
 --num_machines, --machine_rank, --main_process_ip, --main_process_port: as accelerate's

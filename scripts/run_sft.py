@@ -94,7 +94,8 @@ def train(recipe, args, training, model_args, parts) -> None:
     after = None
     if any(held_out):
         test_set, *_ = to_datasets(parts, held_out, tokenizer)
-        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), config_like(training, args), "after")
+        config = config_like(training, args.num_generations_eval, max_completion_length=args.max_completion_length)
+        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), config, "after")
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
         if parts[0].mixed:
             run.say(results_table(None, after))

@@ -9,7 +9,8 @@ import pytest
 
 from mini_r1.clock import clock
 from mini_r1.errors import RecipeError
-from mini_r1.pipeline import STAGE_KEYS, flag_text, read_pipeline
+from mini_r1.flags import flag_text
+from mini_r1.pipeline import STAGE_KEYS, read_pipeline
 from mini_r1.pipeline_state import choose, refusal, stages_table, write_summary
 from mini_r1.recipe import parse_command_line, write_resolved
 from mini_r1.stages import KINDS

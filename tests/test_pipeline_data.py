@@ -67,3 +67,52 @@ def test_data_made_anew_since_is_refused(home):  # noqa: F811
     (samples.folder / "summary.json").unlink()
     with pytest.raises(RecipeError, match="again begins with samples, which is not finished"):
         choose(pipeline, "again", None, False)
+
+
+STUDENT = (
+    "  - {name: student-base, run: build_model, recipe: ../countdown-tiny-distill-base.yaml}\n"
+    "  - {name: student, run: sft, recipe: ../countdown-tiny-distill-sft.yaml, init_from: student-base}\n"
+)
+DISTILL = (
+    "  - {name: distill, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, "
+    "teacher_from: rl%s}\n"
+)
+
+
+def test_a_stage_learns_from_the_model_of_another(home):  # noqa: F811
+    stages = read(BASE, SFT, RL % "", STUDENT, DISTILL % "", seed=3).stages
+    values = stages[-1].resolved.values
+    assert values["teacher_model_name_or_path"] == "runs/countdown-tiny-s3"
+    assert values["model_name_or_path"] == "runs/countdown-tiny-distill-sft-s3"
+    assert str(stages[-1].folder) == "runs/countdown-tiny-distill-s3", "as it runs alone"
+    other = read(BASE, SFT, RL % ", set: {max_steps: 1}", STUDENT, DISTILL % "", seed=3).stages[-1]
+    assert other.resolved.values["teacher_model_name_or_path"] == "runs/mine-s3/rl"
+    assert str(other.folder) == "runs/mine-s3/distill"
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ((BASE, STUDENT, DISTILL % ""), "teacher_from: no earlier stage 'rl'; there is base, student-base, student"),
+        ((BASE, SFT, RL % "", RL.replace("name: rl", "name: two") % ", teacher_from: rl"),
+         "learns from one that leaves a model, not r1_grpo from r1_grpo"),
+        ((BASE, SFT, RL % "", SAMPLES % "", STUDENT, DISTILL.replace("from: rl", "from: samples") % ""),
+         "not distill from generate"),
+        ((BASE, SFT, RL % "", STUDENT, DISTILL % ", set: {teacher_model_name_or_path: x}"),
+         "teacher_model_name_or_path: teacher_from: rl says who teaches the stage"),
+    ],
+)  # fmt: skip
+def test_who_cannot_teach(home, stages, said):  # noqa: F811
+    with pytest.raises(RecipeError) as error:
+        read(*stages)
+    assert said in str(error.value)
+
+
+def test_a_teacher_made_anew_since_is_refused(home):  # noqa: F811
+    pipeline = read(BASE, SFT, RL % "", STUDENT, DISTILL % "")
+    for stage in pipeline.stages:
+        finish(stage)
+    choice = choose(pipeline, None, None, False)
+    assert refusal(pipeline.stages[-1], pipeline, choice) is None
+    finish(pipeline.stages[2], finished=LATE)
+    assert "an older rl" in str(refusal(pipeline.stages[-1], pipeline, choice))

@@ -21,6 +21,7 @@ TAILS = {
     "-rm": "reward",
     "-sft": "sft",
     "-sft-control": "sft",
+    "-distill": "distill",
     "-base": "build_model",
     "-eval": "evaluate",
     "-generate": "generate",
