@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from mini_r1.stages import KINDS
+
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("build_model.py", "run_sft.py", "run_r1_grpo.py", "evaluate.py")
+SCRIPTS = tuple(KINDS.values())
 TIMES = ("_time", "runtime", "per_second")  # not to be compared
 OF_ONE_ATTEMPT = ("train_loss", "num_tokens")  # what SFTTrainer counts from the checkpoint on; GRPO's are exact
 SAVED = ("model.safetensors", "adapter_model.safetensors")
@@ -30,6 +32,7 @@ class Home:
 
     folder: Path
     pipeline: str
+    seed: int | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)  # in the environment of all that is started here
     process: subprocess.Popen | None = None
     started: float = 0.0
@@ -42,6 +45,7 @@ class Home:
     def start(self, *flags: str) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MINI_R1_TEST": self.token}
         words = [sys.executable, str(ROOT / "scripts/run_pipeline.py"), "--config", self.pipeline, *flags]
+        words += [] if self.seed is None else ["--seed", str(self.seed)]
         self.started, self.known = time.time(), []
         with open(self.folder / "out.log", "ab") as log:
             self.process = subprocess.Popen(
