@@ -38,7 +38,15 @@ from mini_r1.preflight_machine import (
     check_run_folder,
 )
 from mini_r1.preflight_memory import check_disk, check_memory
-from mini_r1.preflight_model import check_context, check_precision, check_vllm, find_model, look_up_shape, read_sharing
+from mini_r1.preflight_model import (
+    check_context,
+    check_precision,
+    check_vllm,
+    find_model,
+    first_model,
+    look_up_shape,
+    read_sharing,
+)
 from mini_r1.preflight_recipe import (
     are_assumed,
     as_written,
@@ -111,7 +119,7 @@ def preflight(
     findings, types = Findings(recipe), dataclass_types(kind)
     recipe = check_keys(recipe, types, findings)
     values = with_defaults(recipe, types)
-    asked = load_words(values, types, kind, findings)
+    asked = load_words(values, types, kind, assume_gpus, findings)
     if kind == "build_model":
         return Preflight(findings.sorted(), recipe)
 
@@ -131,11 +139,14 @@ def preflight(
         values |= planned.changed
         with findings.part():
             check_settings(planned.recipe, types, plan.processes)
-    if kind == "reward":  # no problems to look at, and no estimate of its memory
-        return Preflight(findings.sorted(), planned.recipe, plan, planned.batch)
     found = Preflight([], replace(recipe, values=recipe.values | planned.changed), plan, planned.batch)
-    prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
-    check_context(values, kind, found.longest_prompt, shape, findings)
+    if kind == "reward":  # no problems to look at
+        tokenizer, _ = find_model(found.recipe, values, assume_gpus, findings)
+        first = first_model(found.recipe, values)
+        prompts, shape = Prompts(), look_up_shape(values, tokenizer is not None, first, findings)
+    else:
+        prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
+        check_context(values, kind, found.longest_prompt, shape, findings)
     if plan:
         _look_at_machine(found, values, prompts, shape, planned.gpus, processes is not None, findings)
     found.findings = findings.sorted()
@@ -167,10 +178,11 @@ def _look_at_data(
     parts, rewards = asked[0] or [], asked[1]
     rows = [find_rows(part.args, part.task, look_only, findings.of(part)) for part in parts]
     tokenizer, maker = find_model(found.recipe, values, look_only, findings)
-    shape = look_up_shape(values, tokenizer is not None, findings)
+    first = first_model(found.recipe, values)
+    shape = look_up_shape(values, tokenizer is not None, first, findings)
     counted, note = tokenizer is not None, ""
     if not counted:
-        tokenizer = stand_in_tokenizer(values.get("model_name_or_path") or "", maker is not None)
+        tokenizer = stand_in_tokenizer(first or "", maker is not None and first is None)
         note = " (rendered with a chat template of this family, tokens uncounted)"
     measured, examples = [], []
     for part, own in zip(parts, rows, strict=True):
@@ -238,7 +250,10 @@ def _look_at_machine(
     if plan.kind not in ONLY_SAMPLE:
         check_precision(values, plan, sharing, syncs, findings)
     with findings.part():
-        if shape:
+        if plan.kind == "reward":
+            if not values.get("use_cpu"):
+                findings.note("the memory that a reward model takes in training is not estimated")
+        elif shape:
             check_memory(values, plan, shape, found.longest_prompt, gpus, findings)
     with findings.part():
         if shape and plan.kind not in ONLY_SAMPLE:

@@ -51,8 +51,26 @@ def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys,
         return
     assert "ok: packages: torch 2." in said.out
     if "tiny" not in path.stem:  # what is on the hub cannot be reached from here, and is no reason to fail
-        assert f"note: {gpus} GPUs of " in said.out and "ok: memory: " in said.out
+        assert f"note: {gpus} GPUs of " in said.out
+        assert "ok: memory: " in said.out or path.stem.endswith("-rm")
         assert "warning: " in said.out and " is not reachable from here" in said.out
+
+
+def test_a_reward_model_is_looked_at_like_any_other(place):
+    """All but its pairs, and its memory."""
+    status, errors, said = place.check("extends: r1-helpful-rm.yaml\noutput_dir: out", "--gpus", 8, "--run", "reward")
+    assert (status, errors) == (0, [])
+    for words in (
+        "ok: model: 1,543,714,304 parameters",
+        "ok: packages: torch 2.",
+        "ok: disk: 3 checkpoints of 20.1 GiB",
+    ):
+        assert any(line.startswith(words) for line in said), words
+    assert "note: the memory that a reward model takes in training is not estimated" in said
+    status, errors, _ = place.check(
+        "extends: r1-helpful-rm.yaml\nmodel_name_or_path: ./none", "--run", "reward", "--gpus", 8
+    )
+    assert status == 2 and errors == [f"error: {MINE}model_name_or_path: there is no folder ./none"]
 
 
 def test_what_is_right(place):
@@ -156,6 +174,18 @@ LESS = {
         "",
         "warning: recipes/countdown-tiny.yaml: model_name_or_path: runs/countdown-tiny-sft-s42 is not there yet",
         "recipes/countdown-tiny-sft.yaml makes it (make train-countdown-tiny)",
+    ),
+    "size of what an earlier stage will make": (
+        "extends: countdown.yaml\nmodel_name_or_path: runs/knights-knaves-s42\nuse_vllm: false",
+        "--gpus 8",
+        "ok: model: 7,615,616,512 parameters, from our table of sizes",
+        "",
+    ),
+    "reward model of an earlier stage": (
+        CPU + "reward_funcs: [{name: kind, reward_model: runs/r1-helpful-rm-s42}]",
+        "",
+        f"warning: {MINE}reward_funcs: kind: runs/r1-helpful-rm-s42 is not there yet",
+        "recipes/r1-helpful-rm.yaml makes it",
     ),
 }
 
