@@ -93,6 +93,7 @@ TABLE: dict[str, dict] = {
     **{f"{name}-Instruct": sizes for name, sizes in _SMALL.items()},
     "Qwen/Qwen2.5-7B": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 131072},
     "Qwen/Qwen2.5-7B-Instruct-1M": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 1010000},
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 131072},
     "microsoft/Phi-3.5-mini-instruct": {
         "model_type": "phi3", "vocab_size": 32064, "tie_word_embeddings": False, "max_position_embeddings": 131072,
         **_sizes(3072, 8192, 32, 32, 32),

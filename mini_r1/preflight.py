@@ -44,6 +44,7 @@ from mini_r1.preflight_model import (
     check_vllm,
     find_model,
     find_teacher,
+    first_model,
     look_up_shape,
     read_sharing,
 )
@@ -140,9 +141,10 @@ def preflight(
         with findings.part():
             check_settings(planned.recipe, types, plan.processes)
     found = Preflight([], replace(recipe, values=recipe.values | planned.changed), plan, planned.batch)
-    if kind == "reward":  # nobody is asked, and its memory is not estimated
-        find_model(found.recipe, values, assume_gpus, findings)
-        prompts, shape = Prompts(), None
+    if kind == "reward":  # no problems to look at
+        tokenizer, _ = find_model(found.recipe, values, assume_gpus, findings)
+        first = first_model(found.recipe, values)
+        prompts, shape = Prompts(), look_up_shape(values, tokenizer is not None, first, findings)
     else:
         prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
         check_context(values, kind, found.longest_prompt, shape, findings)
@@ -179,10 +181,11 @@ def _look_at_data(
     tokenizer, maker = find_model(found.recipe, values, look_only, findings)
     if kind == "distill":
         find_teacher(found.recipe, values, tokenizer, look_only, findings)
-    shape = look_up_shape(values, tokenizer is not None, findings)
+    first = first_model(found.recipe, values)
+    shape = look_up_shape(values, tokenizer is not None, first, findings)
     counted, note = tokenizer is not None, ""
     if not counted:
-        tokenizer = stand_in_tokenizer(values.get("model_name_or_path") or "", maker is not None)
+        tokenizer = stand_in_tokenizer(first or "", maker is not None and first is None)
         note = " (rendered with a chat template of this family, tokens uncounted)"
     measured, examples = [], []
     for part, own in zip(parts, rows, strict=True):
@@ -250,7 +253,10 @@ def _look_at_machine(
     if plan.kind not in ONLY_SAMPLE:
         check_precision(values, plan, sharing, syncs, findings)
     with findings.part():
-        if shape:
+        if plan.kind == "reward":
+            if not values.get("use_cpu"):
+                findings.note("the memory that a reward model takes in training is not estimated")
+        elif shape:
             check_memory(values, plan, shape, found.longest_prompt, gpus, findings)
     with findings.part():
         if shape and plan.kind not in ONLY_SAMPLE:

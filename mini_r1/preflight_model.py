@@ -12,7 +12,7 @@ from mini_r1.model_shapes import ModelShape
 from mini_r1.preflight_data import out_of_reach
 from mini_r1.preflight_findings import Findings
 from mini_r1.preflight_shapes import find_shape
-from mini_r1.recipe import Recipe
+from mini_r1.recipe import Recipe, resolve
 from mini_r1.stages import ONLY_SAMPLE
 from mini_r1.teacher import KEY, check_teacher
 from mini_r1.vllm_server import LOOPBACK, server_words
@@ -36,7 +36,7 @@ def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings
         findings.error(error.problem, error.key)
         return None, None
     except RecipeError as error:
-        maker = _maker(recipe, name)
+        maker = maker_of(recipe, name)
         if name and out_of_reach(name):
             say(f"{name} is not reachable from here, and its tokenizer is not in the local cache", error.key)
         elif maker and not Path(name).exists() and look_only:
@@ -67,15 +67,31 @@ def find_teacher(recipe: Recipe, values: dict, tokenizer, look_only: bool, findi
                 KEY,
             )
     except RecipeError as error:
-        later = name and (out_of_reach(name) or (_maker(recipe, name) and not Path(name).exists()))
+        later = name and (out_of_reach(name) or (maker_of(recipe, name) and not Path(name).exists()))
         (findings.warning if look_only and later else findings.error)(error.problem, KEY)
 
 
-def _maker(recipe: Recipe, name: str | None) -> Path | None:
+def maker_of(recipe: Recipe, name: str | None) -> Path | None:
     """The recipe beside this one whose run directory the model's name is."""
     stem = Path(name or "").name.rpartition("-s")[0]
     maker = Path(recipe.path).with_name(f"{stem}.yaml")
     return maker if stem and str(name).startswith("runs/") and maker.is_file() else None
+
+
+def first_model(recipe: Recipe, values: dict) -> str | None:
+    """The model that a chain of recipes of this folder begins with: each names the run directory of the one before.
+
+    The recipe's own where it names any other model; None where the first recipe of the chain makes one from nothing.
+    """
+    name = values.get("model_name_or_path")
+    seen: set[Path] = set()
+    while (maker := maker_of(recipe, name)) and maker not in seen and not Path(name).exists():
+        seen.add(maker)
+        try:
+            name = resolve(maker).values.get("model_name_or_path")
+        except RecipeError:
+            return None  # a check of that recipe says why
+    return name
 
 
 def _find_weights(name: str, revision: str | None, say, findings: Findings) -> None:
@@ -102,15 +118,17 @@ def _find_weights(name: str, revision: str | None, say, findings: Findings) -> N
         findings.ok(f"model: {name}, on the hub; its weights will be downloaded")
 
 
-def look_up_shape(values: dict, found: bool, findings: Findings) -> ModelShape | None:
+def look_up_shape(values: dict, found: bool, first: str | None, findings: Findings) -> ModelShape | None:
     """The model's sizes, None where they cannot be had.
 
     Args:
         found: `find_model` has a tokenizer, or else has said why not. Sizes may be known all the same.
+        first: as `first_model` says; a model that is not there yet will be as large.
     """
     name = values.get("model_name_or_path")
-    if not found and not (name and out_of_reach(name)):
+    if not found and not (name and out_of_reach(name)) and first in (None, name):
         return None
+    name = name if found else first
     try:
         shape = find_shape(name, values.get("model_revision"))
     except RecipeError as error:

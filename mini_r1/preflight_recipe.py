@@ -15,6 +15,7 @@ from mini_r1.launch_plan import GROUPED, LaunchPlan, Machines, plan_launch, serv
 from mini_r1.mixture import Part, check_parts, load_part_rewards, read_parts
 from mini_r1.preferences import check_preferences
 from mini_r1.preflight_findings import Findings
+from mini_r1.preflight_model import maker_of
 from mini_r1.recipe import Recipe, build, check, parse_command_line
 from mini_r1.rejection import read_filters
 
@@ -171,7 +172,7 @@ def load_words(values: dict, types: tuple[type, ...], kind: str, look_only: bool
     """(parts, rewards) of the recipe: its tasks, and None for what is wrong and has been reported.
 
     Args:
-        look_only: nothing will be started; a reward model that an earlier stage makes may be missing.
+        look_only: nothing will be started, so a reward model that another recipe of this folder makes is no error.
     """
     if kind == "reward":  # no policy: nobody is asked
         with findings.part():
@@ -209,20 +210,23 @@ def load_words(values: dict, types: tuple[type, ...], kind: str, look_only: bool
                 key="reward_weights",
             )
     with findings.part():
-        there = rewards or []
-        if look_only:
-            late = [reward for reward in there if _is_to_be_made(getattr(reward, "judge", ""))]
-            for reward in late:
-                findings.warning(f"{reward.__name__}: {reward.judge} is not there yet", "reward_funcs")
-            there = [reward for reward in there if reward not in late]
-        check_parts(parts, there)
+        check_parts(parts, _there_by_now(rewards or [], look_only, findings))
         return parts, rewards
     return parts, None
 
 
-def _is_to_be_made(folder: str) -> bool:
-    """Whether it is the run directory of a recipe that has not run yet."""
-    return folder.startswith("runs/") and not Path(folder).exists()
+def _there_by_now(rewards: list, look_only: bool, findings: Findings) -> list:
+    """The rewards without those whose model is not there yet, as an earlier recipe makes it; these are warned of."""
+    found = []
+    for reward in rewards:
+        name = getattr(reward, "judge", None)
+        maker = maker_of(findings.recipe, name) if look_only else None
+        if maker and not Path(name).exists():
+            key = "tasks" if findings.recipe.values.get("tasks") else "reward_funcs"
+            findings.warning(f"{reward.__name__}: {name} is not there yet; {maker} makes it", key)
+        else:
+            found.append(reward)
+    return found
 
 
 def _find_parts(values: dict, kind: type, findings: Findings) -> list[Part] | None:

@@ -39,7 +39,7 @@ def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys,
     """But for those of all weights on one GPU, which name what to change for several."""
     monkeypatch.chdir(ROOT)
     gpus = 1 if path.stem.startswith("gsm8k-reinforce-lite") else 8
-    one_task = "tiny" in path.stem and not path.stem.startswith("r1-")
+    one_task = "tiny" in path.stem and "tasks" not in resolve(path).values
     fewer = ["--task_args", '{"n": 300}'] if one_task else []
     elsewhere = ["--output_dir", tmp_path / "run"]  # where the recipe says, there may be a run of it
     with pytest.raises(SystemExit) as stopped:
@@ -52,8 +52,25 @@ def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys,
     assert "ok: packages: torch 2." in said.out
     if "tiny" not in path.stem:  # what is on the hub cannot be reached from here, and is no reason to fail
         assert f"note: {gpus} GPUs of " in said.out
-        assert ("ok: memory: " in said.out) is not path.stem.endswith("-rm")  # which is not estimated
+        assert "ok: memory: " in said.out or path.stem.endswith("-rm")
         assert "warning: " in said.out and " is not reachable from here" in said.out
+
+
+def test_a_reward_model_is_looked_at_like_any_other(place):
+    """All but its pairs, and its memory."""
+    status, errors, said = place.check("extends: r1-helpful-rm.yaml\noutput_dir: out", "--gpus", 8, "--run", "reward")
+    assert (status, errors) == (0, [])
+    for words in (
+        "ok: model: 1,543,714,304 parameters",
+        "ok: packages: torch 2.",
+        "ok: disk: 3 checkpoints of 20.1 GiB",
+    ):
+        assert any(line.startswith(words) for line in said), words
+    assert "note: the memory that a reward model takes in training is not estimated" in said
+    status, errors, _ = place.check(
+        "extends: r1-helpful-rm.yaml\nmodel_name_or_path: ./none", "--run", "reward", "--gpus", 8
+    )
+    assert status == 2 and errors == [f"error: {MINE}model_name_or_path: there is no folder ./none"]
 
 
 def test_what_is_right(place):
@@ -157,6 +174,18 @@ LESS = {
         "",
         "warning: recipes/countdown-tiny.yaml: model_name_or_path: runs/countdown-tiny-sft-s42 is not there yet",
         "recipes/countdown-tiny-sft.yaml makes it (make train-countdown-tiny)",
+    ),
+    "size of what an earlier stage will make": (
+        "extends: countdown.yaml\nmodel_name_or_path: runs/knights-knaves-s42\nuse_vllm: false",
+        "--gpus 8",
+        "ok: model: 7,615,616,512 parameters, from our table of sizes",
+        "",
+    ),
+    "reward model of an earlier stage": (
+        CPU + "reward_funcs: [{name: kind, reward_model: runs/r1-helpful-rm-s42}]",
+        "",
+        f"warning: {MINE}reward_funcs: kind: runs/r1-helpful-rm-s42 is not there yet",
+        "recipes/r1-helpful-rm.yaml makes it",
     ),
 }
 

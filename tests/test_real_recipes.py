@@ -8,11 +8,13 @@ import pytest
 import yaml
 from trl import GRPOConfig, ModelConfig
 
-import tasks
 from mini_r1.algorithm_settings import check_algorithm
 from mini_r1.batch import plan_batch
 from mini_r1.memory import estimate_memory
+from mini_r1.mixture import read_parts
 from mini_r1.model_shapes import model_shape
+from mini_r1.pipeline import read_pipeline
+from mini_r1.preflight_model import first_model
 from mini_r1.recipe import Recipe, build, check, resolve
 from mini_r1.recipe_keys import COSMETIC
 from mini_r1.reward_loader import load_rewards
@@ -20,7 +22,7 @@ from mini_r1.stages import dataclass_types
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-TINY = ("-tiny", "-sft", "-base", "-eval")
+TINY = ("-tiny", "-sft", "-base", "-eval", "-generate", "-rm")
 REAL = sorted(path.stem for path in ROOT.glob("recipes/*.yaml") if not any(word in path.stem for word in TINY))
 
 BATCHES = {  # processes, completions a step, prompts a step, completions a rollout, completions of the whole run
@@ -38,6 +40,9 @@ BATCHES = {  # processes, completions a step, prompts a step, completions a roll
     "logic-rl-2": (4, 512, 8, 512, 102_400),
     "logic-rl-3": (4, 128, 8, 128, 12_800),
     "logic-rl-single": (4, 64, 8, 64, 230_400),
+    "r1-zero": (7, 448, 28, 1792, 358_400),
+    "r1": (7, 448, 28, 1792, 358_400),
+    "r1-all": (7, 448, 28, 1792, 179_200),
 }
 
 # Fields that cannot change what is learned, beside those of recipe_keys.COSMETIC.
@@ -88,7 +93,11 @@ ONLY_WHERE = {
 
 
 def recipe_of(stem: str, kind: str = "r1_grpo") -> Recipe:
-    return check(resolve(ROOT / "recipes" / f"{stem}.yaml"), dataclass_types(kind))
+    """A recipe that begins with what another one leaves has the model that the first of these begins with."""
+    recipe = check(resolve(ROOT / "recipes" / f"{stem}.yaml"), dataclass_types(kind))
+    if kind == "r1_grpo":
+        recipe.values["model_name_or_path"] = first_model(recipe, recipe.values)
+    return recipe
 
 
 def header_of(stem: str) -> dict[str, str]:
@@ -203,25 +212,24 @@ def test_builds_and_the_gold_answer_gets_the_highest_reward(stem, monkeypatch):
     recipe.values.update(use_cpu=True, bf16=False)
     args, training, model_args = build(recipe, dataclass_types("r1_grpo"))
     assert (training.learning_rate, model_args.use_peft) == (recipe.values["learning_rate"], recipe.values["use_peft"])
-    task = tasks.get(args.task)
-    row = task.parse_row(task.generate(1, 0)[0])
-    texts = [f"<think>so</think>\n<answer>{task.gold_answer(row)}</answer>", "I do not know."]
-    columns = {name: [value, value] for name, value in row.items()}
-    ids = [[1] * 100, [1] * training.max_completion_length]
-    best, worst = zip(
-        *(
-            reward(completions=texts, completion_ids=ids, **columns)
-            for reward in load_rewards(args.reward_funcs, args.reward_values, args.require_format, task)
-        ),
-        strict=True,
-    )
-    overlong = len(args.reward_funcs) == 3
-    if args.reward_values:
-        expected = tuple(sum(numbers[verdict] for numbers in args.reward_values.values()) for verdict in (0, 2))
-        assert expected in ((3, -3), (1, -1))
-    else:
-        expected = (2, -1 if overlong else 0)
-    assert (sum(best), sum(worst)) == expected
+    for part in read_parts(recipe.values, dataclass_types("r1_grpo")[0]):
+        task, args = part.task, part.args
+        row = task.parse_row(task.generate(1, 0)[0])
+        summary = "All in all it is " if part.template.asks_for_summary else ""
+        texts = [f"<think>so it is</think>\n{summary}<answer>{task.gold_answer(row)}</answer>", "我不知道。"]
+        columns = {name: [value, value] for name, value in row.items()}
+        ids = [[1] * 100, [1] * training.max_completion_length]
+        loaded = load_rewards(args.reward_funcs, args.reward_values, args.require_format, task, part.template)
+        by_rules = [reward for reward in loaded if not hasattr(reward, "judge")]
+        given = [reward(completions=texts, completion_ids=ids, **columns) for reward in by_rules]
+        best, worst = zip(*given, strict=True)
+        if args.reward_values:
+            expected = tuple(sum(numbers[verdict] for numbers in args.reward_values.values()) for verdict in (0, 2))
+            assert expected in ((3, -3), (1, -1))
+        else:
+            overlong = any(isinstance(one, dict) and one["name"] == "soft_overlong" for one in args.reward_funcs)
+            expected = (2, -1) if overlong else (len(by_rules), 0)
+        assert (sum(best), sum(worst)) == expected
 
 
 def test_overlong_shaping_ends_where_completions_do():
@@ -263,3 +271,26 @@ def test_keys_on_the_page_are_known():
     known = fields() | {field.name for field in dataclasses.fields(dataclass_types("r1_grpo")[0])}
     for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S):
         assert yaml.safe_load(block).keys() <= known
+
+
+def test_the_r1_recipes_ask_the_same_problems():
+    """They would not hold out the same ones otherwise."""
+    kinds = {"r1-zero": "r1_grpo", "r1": "r1_grpo", "r1-all": "r1_grpo", "r1-sft": "sft", "r1-samples-sft": "sft"}
+    kinds |= {"r1-generate": "generate", "r1-eval": "evaluate", "r1-zero-eval": "evaluate"}
+    kinds |= {"distill-generate": "generate", "distill-sft": "sft", "distill-eval": "evaluate"}
+    less = {"reward_funcs", "max_train_rows"}  # which say nothing of what is held out
+    asked = {}
+    for stem, kind in kinds.items():
+        for part in recipe_of(stem, kind).values["tasks"]:
+            own = {key: value for key, value in part.items() if key not in less}
+            assert asked.setdefault(part["task"], own) == own, (stem, part["task"])
+    assert set(asked) == {"gsm8k", "knights_knaves", "countdown", "chat"}
+
+
+@pytest.mark.parametrize("name", ["r1-zero", "r1", "distill"])
+def test_stages_of_r1_run_where_their_recipes_do(name, monkeypatch):
+    """So that each recipe, alone, begins with what the pipeline would hand it; but for measurements in between."""
+    monkeypatch.chdir(ROOT)
+    for stage in read_pipeline(f"recipes/pipelines/{name}.yaml", 7).stages:
+        if stage.kind != "evaluate" or stage.name == "greedy":
+            assert stage.folder == Path(f"runs/{Path(stage.recipe).stem}-s7") and not stage.changes

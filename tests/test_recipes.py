@@ -10,6 +10,7 @@ from mini_r1.batch import plan_batch
 from mini_r1.launch_plan import GROUPED
 from mini_r1.mixture import load_part_rewards, read_parts
 from mini_r1.pipeline import read_pipeline
+from mini_r1.preferences import check_preferences
 from mini_r1.recipe import Recipe, build, check, resolve
 from mini_r1.reward_loader import load_rewards
 from mini_r1.stages import KINDS, dataclass_types
@@ -51,7 +52,10 @@ def test_recipe_builds(path, monkeypatch):
     kind = kind_of(path)
     with recipe.blame():
         args, *configs = build(recipe, dataclass_types(kind))
-        parts = read_parts(recipe.values, dataclass_types(kind)[0])
+        if kind == "reward":
+            check_preferences(recipe.values)
+        asks = kind != "reward" or recipe.values.get("task")
+        parts = read_parts(recipe.values, dataclass_types(kind)[0]) if asks else []
         for part in parts:
             assert load_rewards([part.task.REWARD], None, None, part.task)  # what its answers are measured with
         output_dir = (args if kind == "build_model" else configs[0]).output_dir
