@@ -9,7 +9,7 @@ import pytest
 from mini_r1.batch import plan_batch
 from mini_r1.launch_plan import GROUPED
 from mini_r1.mixture import load_part_rewards, read_parts
-from mini_r1.pipeline import read_pipeline
+from mini_r1.pipeline import SAID_BY, read_pipeline
 from mini_r1.preferences import check_preferences
 from mini_r1.recipe import Recipe, build, check, resolve
 from mini_r1.reward_loader import load_rewards
@@ -83,7 +83,7 @@ def test_pipeline_is_read(path, monkeypatch):
     for stage in pipeline.stages:
         assert stage.kind == kind_of(Path(stage.recipe))
         alone = resolve(ROOT / stage.recipe, {"seed": 7}).values
-        if not stage.changes and str(stage.init_from) == alone.get("model_name_or_path"):
+        if not stage.changes and all(stage.resolved.values.get(key) == alone.get(key) for key in SAID_BY):
             assert stage.folder == Path(f"runs/{Path(stage.recipe).stem}-s7"), "as if the recipe ran alone"
     assert len({stage.folder for stage in pipeline.stages}) == len(pipeline.stages)
 
