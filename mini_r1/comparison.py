@@ -29,6 +29,7 @@ class Outcome:
         peak: GiB, of the largest logged step (see `StepTimes`).
         by_difficulty: pass@1 after, for each difficulty, where there are several.
         by_task: of a mixed run pass@1, format, language and mean_length after, for each task.
+        measured: all that was measured after, as in summary.json.
     """
 
     before: float | None
@@ -43,6 +44,7 @@ class Outcome:
     peak: float | None
     by_difficulty: dict[str, float]
     by_task: dict[str, dict[str, float]]
+    measured: dict
 
 
 def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcome]]:
@@ -146,6 +148,7 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
         peak=max((entry["memory/peak_gib"] for entry in steps if "memory/peak_gib" in entry), default=None),
         by_difficulty={level: values["pass@1"] for level, values in levels.items()} if len(levels) > 1 else {},
         by_task=after.get("by_task") or {},
+        measured=after,
     )
 
 

@@ -72,6 +72,51 @@ def _draw(axis, histories: list[dict], metric: str, label: str) -> None:
         axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
 
 
+STAGE_PANELS = {
+    "pass@1": "share right (pass@1)",
+    "format": "share in the right format",
+    "language": "words in the target language",
+    "mean_length": "tokens of a completion",
+}
+
+
+def plot_stages(measured: dict[str, list[dict]], title: str, output: Path) -> None:
+    """What was measured after each stage of a pipeline: four panels, of a mixed run a colour for each task.
+
+    No lines, as a stage need not follow the one beside it.
+
+    Args:
+        measured: stage -> what each seed's `summary.json` has as `after`. Points are means, bars go from the lowest to
+            the highest seed.
+        output: the file; its folder is made.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(12, 7), constrained_layout=True)
+    stages = list(measured)
+    tasks = list(dict.fromkeys(task for runs in measured.values() for run in runs for task in run.get("by_task") or {}))
+    for axis, (key, label) in zip(axes.flat, STAGE_PANELS.items(), strict=True):
+        for number, task in enumerate(tasks or [None]):
+            beside = 0.15 * (number - (len(tasks or [None]) - 1) / 2)
+            points = []
+            for place, runs in enumerate(measured.values()):
+                own = [(run.get("by_task") or {}).get(task, {}) if task else run for run in runs]
+                values = [one[key] for one in own if one.get(key) is not None]
+                points += [(place, sum(values) / len(values), min(values), max(values))] if values else []
+            if points:
+                x, mean, low, high = (np.array(column) for column in zip(*points, strict=True))
+                axis.errorbar(x + beside, mean, yerr=[mean - low, high - mean], fmt="o", capsize=3, label=task)
+        axis.set_title(label, loc="left", fontsize="medium")
+        axis.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
+        axis.set_xlim(-0.4, len(stages) - 0.6)
+        axis.set_ylim(0, None if key == "mean_length" else 1.02)
+        axis.grid(alpha=0.3)
+    if tasks:
+        axes.flat[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(title)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
 def draw_figure(figure, output: Path) -> None:
     """A figure of the report (`mini_r1.report.figures.Figure`) as a PNG: up to three panels in a row, else rows of two.
 

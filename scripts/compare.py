@@ -1,10 +1,11 @@
 """Compare the stages of a pipeline over all seeds that were run: means, spread, tokens, seconds, memory, as Markdown.
 
 python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 3]"] [--against STAGE]
-    [--by_difficulty]
+    [--by_difficulty] [--plot FILE.png]
 """
 
 import sys
+from pathlib import Path
 
 from mini_r1.comparison import differences, find_seeds, markdown, read_outcomes, table
 from mini_r1.errors import RecipeError, exit_on_recipe_error
@@ -13,10 +14,12 @@ from mini_r1.recipe import parse_command_line
 
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
-    seeds, against, levels = (flags.pop(name, None) for name in ("seeds", "against", "by_difficulty"))
+    seeds, against, levels, plot = (flags.pop(name, None) for name in ("seeds", "against", "by_difficulty", "plot"))
     if flags:
         raise RecipeError(
-            "unknown; there are --seeds, --against and --by_difficulty", key=next(iter(flags)), file="command line"
+            "unknown; there are --seeds, --against, --by_difficulty and --plot",
+            key=next(iter(flags)),
+            file="command line",
         )
     if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
         raise RecipeError(f"got {seeds!r}, expected a list such as [1, 2, 3]", key="seeds", file="command line")
@@ -24,6 +27,12 @@ def main() -> None:
     print(markdown(table(outcomes, bool(levels))))
     if against is not None:
         print("\n" + markdown(differences(outcomes, str(against))))
+    if plot is not None:
+        from mini_r1.plots import plot_stages
+
+        measured = {name: [run.measured for run in by_seed.values()] for name, by_seed in outcomes.items()}
+        used = sorted({seed for by_seed in outcomes.values() for seed in by_seed})
+        plot_stages(measured, f"{Path(path).stem}, seeds {', '.join(map(str, used))}", Path(str(plot)))
 
 
 if __name__ == "__main__":

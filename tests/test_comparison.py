@@ -83,13 +83,18 @@ def test_differences_are_of_the_same_seed(place, run_script, capsys):
     assert "| cold-start | -0.515 | -0.510, -0.520 |" in out
 
 
+def test_the_stages_are_drawn(place, run_script, capsys, tmp_path):
+    compare(run_script, capsys, "--plot", "out/stages.png")
+    assert (tmp_path / "out/stages.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
         (["--against", "cold"], "--against: no finished stage 'cold'; there are cold-start, plain, hot"),
         (["--seeds", "[7]"], "recipes/pipelines/two.yaml: no finished stage for seeds 7 in runs/"),
         (["--seeds", "7"], "command line: seeds: got 7, expected a list such as [1, 2, 3]"),
-        (["--sead", "7"], "command line: sead: unknown; there are --seeds, --against and --by_difficulty"),
+        (["--sead", "7"], "command line: sead: unknown; there are --seeds, --against, --by_difficulty and --plot"),
     ],
 )
 def test_wrong_flags(place, run_script, capsys, flags, problem):

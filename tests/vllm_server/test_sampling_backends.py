@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, variance
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -25,6 +26,7 @@ from mini_r1.sampling import Sampling
 from mini_r1.sampling.hf import HFSampler
 from mini_r1.sampling.server import ServerSampler
 from mini_r1.sampling.vllm import VLLMSampler
+from mini_r1.signals import read_signals
 from mini_r1.vllm_server import free_ports
 from rewards import equation_reward, format_reward
 
@@ -235,3 +237,22 @@ def test_a_server_of_another_model(backends, trained, prompts):
     assert prompt_ids(prompts[0], other) != prompt_ids(prompts[0], backends["server"].tokenizer)
     with pytest.raises(RecipeError, match="whose tokenizer makes other tokens"):
         list(ServerSampler(backends["server"]._client.url, GREEDY, other).sample(prompts))
+
+
+def test_all_that_is_kept_of_a_real_server_is_right_and_readable(backends, trained, tmp_path):
+    """scripts/generate.py by HTTP, and every kept conversation looked at once more, apart from the script."""
+    small = yaml.safe_load((ROOT / "recipes" / "countdown-tiny-sft.yaml").read_text())["task_args"] | {"n": PROBLEMS}
+    recipe = {"extends": str(ROOT / "recipes" / "countdown-tiny-generate.yaml"), "model_name_or_path": str(trained)}
+    recipe |= {"task_args": small, "max_completion_length": LENGTH, "output_dir": str(tmp_path / "run")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    words = ["--config", str(tmp_path / "recipe.yaml"), "--server", backends["server"]._client.url]
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "generate.py"), *words], check=True)
+    kept = pq.read_table(tmp_path / "run/dataset/train.parquet").to_pylist()
+    texts = [one["messages"][-1]["content"] for one in kept]
+    rows = [json.loads(one["row"]) for one in kept]
+    answers = [text[text.index("<think>") :] for text in texts]
+    assert len(kept) > 20 and len(set(texts)) > 20
+    assert set(format_reward(answers)) == {1.0}
+    assert set(equation_reward(answers, **{name: [row[name] for row in rows] for name in ("nums", "target")})) == {1.0}
+    assert not any(signals.mixed_languages or signals.repetition for signals in map(read_signals, answers))
+    assert not any("```" in text for text in texts)
