@@ -20,7 +20,11 @@ from mini_r1.stages import KINDS
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tuple(KINDS.values())
 TIMES = ("_time", "runtime", "per_second")  # not to be compared
-OF_ONE_ATTEMPT = ("train_loss", "num_tokens")  # what SFTTrainer counts from the checkpoint on; GRPO's are exact
+OF_ONE_ATTEMPT = (
+    "train_loss",
+    "num_tokens",
+)  # TRL's other trainers count from the checkpoint on; GRPO's are exact
+NOT_MEASURED = ("seconds", "stages", "manifest")  # of a summary
 SAVED = ("model.safetensors", "adapter_model.safetensors")
 PATIENCE = 60.0  # seconds for the rest of a pipeline to be gone after a part of it was killed; the guard gives 15
 PARTS = ("all", "all", "trainer", "guard", "pipeline")  # what is killed: all processes, or one of them alone
@@ -118,7 +122,7 @@ class Home:
             state = folder / "trainer_state.json"
             weights = {name: folder / name for name in SAVED if (folder / name).exists()}
             found[str(folder.relative_to(self.runs))] = {
-                "measured": {key: value for key, value in summary.items() if key not in ("seconds", "stages")},
+                "measured": {key: value for key, value in summary.items() if key not in NOT_MEASURED},
                 "history": history(json.loads(state.read_text()), summary["stage"]) if state.exists() else None,
                 "weights": {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in weights.items()},
             }
@@ -155,7 +159,7 @@ class Home:
 
 def history(state: dict, stage: str) -> list[dict]:
     """The log history, without times and memory, and what is counted anew in every attempt."""
-    left_out = OF_ONE_ATTEMPT if stage == "sft" else ()
+    left_out = OF_ONE_ATTEMPT if stage in ("sft", "reward") else ()
     return [
         {
             key: value
