@@ -53,7 +53,7 @@ BEFORE_THE_MODEL = {
     "wrong type in a list": ("difficulty: [3, four]", MINE + "difficulty: got", "expected a list of whole numbers"),
     "wrong choice": ("lr_scheduler_type: cosin", MINE + "lr_scheduler_type: got", "did you mean cosine?"),
     "unknown task": ("task: countdwn", MINE + "task: ", "did you mean countdown?"),
-    "no task": ("task: null", MINE + "task: ", "choose one of: code, countdown"),
+    "no task": ("task: null", MINE + "task: ", "choose one of: chat, code, countdown"),
     "unknown reward": ("reward_funcs: [equaton_reward]", MINE + "reward_funcs: ", "did you mean equation_reward?"),
     "reward of another task": (
         "task: gsm8k\ntask_args: null",
