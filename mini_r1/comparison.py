@@ -28,8 +28,7 @@ class Outcome:
         generation, update: seconds of all steps.
         peak: GiB, of the largest logged step (see `StepTimes`).
         by_difficulty: pass@1 after, for each difficulty, where there are several.
-        by_task: of a mixed run pass@1, format, language and mean_length after, for each task.
-        measured: all that was measured after, as in summary.json.
+        measured: all that was measured after, as in summary.json; of a mixed run with `by_task`.
     """
 
     before: float | None
@@ -43,7 +42,6 @@ class Outcome:
     update: float | None
     peak: float | None
     by_difficulty: dict[str, float]
-    by_task: dict[str, dict[str, float]]
     measured: dict
 
 
@@ -93,8 +91,8 @@ def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[
         ):  # fmt: skip
             cells.append(_mean([getattr(run, key) for run in runs], digits))
         rows.append(tuple(cells))
-        for task in runs[0].by_task:
-            own = [run.by_task.get(task, {}) for run in runs]
+        for task in runs[0].measured.get("by_task") or ():
+            own = [(run.measured.get("by_task") or {}).get(task, {}) for run in runs]
             cells = [f"- {task}", "", "", _spread([one.get("pass@1") for one in own])]
             for key, digits in (("format", 3), ("language", 3), ("mean_length", 1)):
                 cells.append(_mean([one.get(key) for one in own], digits))
@@ -147,7 +145,6 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
         update=_total(steps, "time/update"),
         peak=max((entry["memory/peak_gib"] for entry in steps if "memory/peak_gib" in entry), default=None),
         by_difficulty={level: values["pass@1"] for level, values in levels.items()} if len(levels) > 1 else {},
-        by_task=after.get("by_task") or {},
         measured=after,
     )
 

@@ -26,11 +26,11 @@ from mini_r1.preferences import check_preferences
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
 from mini_r1.recipe_keys import check_values, did_you_mean
 from mini_r1.stages import KINDS, ONLY_SAMPLE, dataclass_types
+from mini_r1.teacher import KEY as TEACHER
 
 NEEDED_KEYS = ("name", "run", "recipe")
 STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "teacher_from", "set")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
-TEACHER = "teacher_model_name_or_path"
 SAID_BY = {
     "model_name_or_path": ("init_from", "what the stage begins with"),
     "sft_datasets": ("data_from", "what the stage learns from"),

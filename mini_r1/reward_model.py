@@ -41,6 +41,13 @@ def judged(text: str, part: str) -> str:
     return text.partition(THINK_CLOSE)[2].strip() if part == "summary" else text
 
 
+def shows(tokenizer, part: str) -> bool:
+    """Whether the chat template of a tokenizer leaves the part to be judged in; some leave reasoning out."""
+    text = judged("<think>hm</think>\n72", part)
+    probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+    return text in tokenizer.apply_chat_template(probe, tokenize=False)
+
+
 def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[..., list[float]]:
     """The reward `name`: the first logit of a sequence-classification model with one label.
 
@@ -119,8 +126,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
         raise RecipeError(f"{name}: {folder} has no weights for {missing}: it has not been trained", key="reward_funcs")
     if not tokenizer.chat_template:
         raise RecipeError(f"{name}: {folder} has no chat template to judge a conversation in", key="reward_funcs")
-    probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": judged("<think>hm</think>\n72", part)}]
-    if probe[1]["content"] not in tokenizer.apply_chat_template(probe, tokenize=False):
+    if not shows(tokenizer, part):
         problem = f"{name}: the chat template of {folder} leaves reasoning out; use part: summary"
         raise RecipeError(problem, key="reward_funcs")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

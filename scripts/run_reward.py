@@ -11,7 +11,7 @@ from mini_r1 import hub
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.preferences import accuracy, check_preferences, load_pairs, to_ids
 from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_model import judged
+from mini_r1.reward_model import shows
 from mini_r1.stages import dataclass_types, name_cpu
 
 
@@ -91,9 +91,7 @@ def check_template(tokenizer, part: str) -> None:
     """Refuse a tokenizer whose chat template cannot show what is to be judged."""
     if not tokenizer.chat_template:
         raise RecipeError("has no chat template; use a model that has one", key="model_name_or_path")
-    text = judged("<think>hm</think>\n72", part)
-    probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
-    if text not in tokenizer.apply_chat_template(probe, tokenize=False):
+    if not shows(tokenizer, part):
         raise RecipeError("the model's chat template leaves reasoning out; use part: summary", key="part")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
