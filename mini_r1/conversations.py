@@ -25,8 +25,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.mixture import Part
 from mini_r1.prompts import prompt_ids, render
 from mini_r1.recipe_keys import did_you_mean
-from mini_r1.tiny_model import joined
-from mini_r1.traces import IGNORED, like_lengths_together
+from mini_r1.traces import IGNORED, like_lengths_together, trace_text
 
 KEY = "sft_datasets"
 ENTRY_KEYS = ("path", "split", "config", "share")
@@ -106,10 +105,10 @@ def _write(source: dict, parts: list[Part], seed: int) -> list[dict]:
         problems = load_rows(part.args, part.task).train
     for row in problems:
         try:
-            trace = part.task.trace(row, rng, **(source.get("trace_args") or {}), **part.template.trace_settings)
-        except (TypeError, ValueError) as error:
+            answer = trace_text(part.task, part.template, row, rng, source.get("trace_args"))
+        except ValueError as error:
             raise RecipeError(f"{name}: trace_args: {error}", key=KEY) from error
-        turns = [("user", part.task.question(row)), ("assistant", f"<think>{joined(trace)}")]
+        turns = [("user", part.task.question(row)), ("assistant", answer)]
         messages = [{"role": role, "content": content} for role, content in turns]
         rows.append({"messages": messages, "task": name, "row": json.dumps(row)})
     return rows

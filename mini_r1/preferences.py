@@ -20,7 +20,7 @@ from mini_r1.data import load_rows, uniform
 from mini_r1.errors import RecipeError
 from mini_r1.prompts import get_template
 from mini_r1.reward_model import judged, scores
-from mini_r1.tiny_model import joined
+from mini_r1.traces import trace_text
 
 KEY = "preference_datasets"
 SIDES = ("chosen", "rejected")
@@ -120,10 +120,9 @@ def _written(args: RewardArguments, seed: int) -> list[tuple[dict, bool]]:
         pair = {"prompt": task.question(row)}
         for side, key, settings in sides:
             try:
-                trace = task.trace(row, rng, **(settings or {}), **template.trace_settings)
-            except (TypeError, ValueError) as error:
+                pair[side] = trace_text(task, template, row, rng, settings)
+            except ValueError as error:
                 raise RecipeError(str(error), key=key) from error
-            pair[side] = f"<think>{joined(trace)}"
         written.append((pair, held_out))
     return written
 

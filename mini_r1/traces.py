@@ -7,6 +7,7 @@ from mini_r1.arguments import SFTArguments
 from mini_r1.errors import RecipeError
 from mini_r1.mixture import Part, shares, take_turns, weights
 from mini_r1.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.tiny_model import joined
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -69,6 +70,18 @@ def mixed_trace_dataset(
     examples = take_turns(written)
     order = like_lengths_together([one["tokens"] for one in examples], batch_size, rng)
     return _to_dataset([examples[i] for i in order], max_length)
+
+
+def trace_text(task: ModuleType, template: PromptTemplate, row: dict, rng: random.Random, settings: dict | None) -> str:
+    """A trace as the whole text of an answer, think tag and all, in the form that the template asks for.
+
+    Raises:
+        ValueError: where the task cannot write it of this row, or does not know a setting.
+    """
+    try:
+        return f"<think>{joined(task.trace(row, rng, **(settings or {}), **template.trace_settings))}"
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def write_traces(
