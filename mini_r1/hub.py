@@ -19,11 +19,9 @@ def offline_if_unreachable(values: dict) -> None:
     Must be called before transformers or datasets are imported: they read HF_HUB_OFFLINE once. Without this, every file
     is asked for five times, for about a minute.
     """
-    given = [values, *(entry for entry in _list(values.get("tasks")) if isinstance(entry, dict))]
-    rewards = [entry for each in given for entry in _list(each.get("reward_funcs")) if isinstance(entry, dict)]
     names = [values.get("model_name_or_path"), values.get("teacher_model_name_or_path")]
-    names += [each.get("dataset_id_or_path") for each in given]
-    names += [entry.get("reward_model") for entry in rewards]
+    names += [each.get("dataset_id_or_path") for each in _with_parts(values)]
+    names += reward_models(values)
     wanted = [name for name in names if isinstance(name, str) and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if not wanted or behind_proxy or "HF_HUB_OFFLINE" in os.environ:
@@ -35,6 +33,18 @@ def offline_if_unreachable(values: dict) -> None:
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
         print(f"note: {endpoint.hostname} cannot be reached from here; only what is in the local cache can be used")
+
+
+def reward_models(values: dict) -> list[str]:
+    """Hub ids and folders of the models that judge, as `reward_funcs` of a recipe and of its `tasks` name them."""
+    entries = (entry for each in _with_parts(values) for entry in _list(each.get("reward_funcs")))
+    named = (entry.get("reward_model") for entry in entries if isinstance(entry, dict))
+    return [name for name in named if isinstance(name, str)]
+
+
+def _with_parts(values: dict) -> list[dict]:
+    """The recipe, and the entries of its `tasks`."""
+    return [values, *(entry for entry in _list(values.get("tasks")) if isinstance(entry, dict))]
 
 
 def _list(value) -> list:

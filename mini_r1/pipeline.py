@@ -21,6 +21,7 @@ from typing import Any
 
 from mini_r1.errors import RecipeError
 from mini_r1.flags import flag_text
+from mini_r1.hub import reward_models
 from mini_r1.mixture import read_parts
 from mini_r1.preferences import check_preferences
 from mini_r1.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
@@ -56,6 +57,7 @@ class Stage:
         parent: that stage's name.
         data_from: the name of the stage whose data set it learns from, where there is one.
         teacher_from: the name of the stage whose model teaches it, where there is one.
+        judges: the names of the stages whose reward models its `reward_funcs` name by their folders.
         changes: the entry's `set`.
     """
 
@@ -69,6 +71,7 @@ class Stage:
     parent: str | None
     data_from: str | None
     teacher_from: str | None
+    judges: tuple[str, ...]
     changes: dict[str, Any]
 
     @property
@@ -209,7 +212,8 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
                 raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
     folder = Path(recipe.values["output_dir"])
     init_from, earlier = parent.folder if parent else None, (entry.get(said_by) for said_by, _ in SAID_BY.values())
-    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, init_from, *earlier, changes)
+    judges = _judges(recipe, pipeline)
+    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, init_from, *earlier, judges, changes)
 
 
 def _sampled(sources: list[dict] | None, path: str) -> list[dict]:
@@ -241,6 +245,12 @@ def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
         problem = f"a stage with run: distill learns from one that leaves a model, not {entry['run']} from"
         raise RecipeError(f"stage {entry['name']}: {problem} {teacher.kind}", key="teacher_from", file=pipeline.path)
     return teacher
+
+
+def _judges(recipe: Recipe, pipeline: Pipeline) -> tuple[str, ...]:
+    """The earlier stages in whose folders the recipe's reward models are."""
+    named = {os.path.abspath(model) for model in reward_models(recipe.values)}
+    return tuple(stage.name for stage in pipeline.stages if os.path.abspath(stage.folder) in named)
 
 
 def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:

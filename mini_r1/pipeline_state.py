@@ -59,7 +59,7 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
             needed.append(parent)
             if summary(parent) is None:
                 raise RecipeError(
-                    f"{stage.name} begins with {parent.name}, which is not finished in {parent.folder}; run that "
+                    f"{stage.name} needs {parent.name}, which is not finished in {parent.folder}; run that "
                     f"first: --only {parent.name}, or --from {parent.name} for it and all that follows",
                     key=flag,
                     file=COMMAND_LINE,
@@ -196,7 +196,7 @@ def stage_seconds(stage: Stage, found: dict) -> float:
 
 
 def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | None:
-    """Did the stage begin with a model that its parent has made anew since, or will have to?
+    """Was the stage made with what its parent has made anew since, or will have to?
 
     To the second; where a manifest does not tell, nothing is refused.
     """
@@ -205,13 +205,10 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
     started = begun[-1].get("started") if begun else None
     if started is None:
         return None
-    file, trained = (
-        f"{pipeline.path}: stage {stage.name}",
-        {"evaluate": "measured with", "generate": "sampled with"}.get(stage.kind, "begun with"),
-    )
+    file = f"{pipeline.path}: stage {stage.name}"
     if summary(parent) is None:
         return RecipeError(
-            f"{stage.folder} was {trained} an earlier {parent.name}, which is not in {parent.folder} any more: put it "
+            f"{stage.folder} was made with an earlier {parent.name}, which is not in {parent.folder} any more: put it "
             f"back, or run both anew with --from {parent.name} --overwrite_output_dir true (what is there is moved "
             "aside, not deleted)",
             file=file,
@@ -220,7 +217,7 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
     if finished is None or datetime.datetime.fromisoformat(finished) <= datetime.datetime.fromisoformat(started):
         return None
     return RecipeError(
-        f"{stage.folder} was {trained} an older {parent.name} (that in {parent.folder} was finished at {finished}, "
+        f"{stage.folder} was made with an older {parent.name} (that in {parent.folder} was finished at {finished}, "
         f"{stage.name} was begun at {started}): run it and all that follows anew with --from {stage.name} "
         "--overwrite_output_dir true (what is there is moved aside, not deleted)",
         file=file,
@@ -241,8 +238,8 @@ def _told_by_launcher(stage: Stage) -> dict:
 
 
 def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
-    """The stages whose model it begins with, whose data it learns from, and whose model teaches it."""
-    named = (stage.parent, stage.data_from, stage.teacher_from)
+    """The stages whose model it begins with, whose data it learns from, and whose models teach and judge it."""
+    named = (stage.parent, stage.data_from, stage.teacher_from, *stage.judges)
     return [each for each in pipeline.stages if each.name in named]
 
 

@@ -150,7 +150,7 @@ def test_from_and_only(home):
         ("rll", None, "did you mean rl?"),
         (None, "nothing", "it has base, cold-start, rl, greedy"),
         ("rl", "rl", "give one"),
-        ("rl", None, "rl begins with cold-start, which is not finished in runs/countdown-tiny-sft-s42"),
+        ("rl", None, "rl needs cold-start, which is not finished in runs/countdown-tiny-sft-s42"),
         (None, "greedy", "--only rl"),
     ):
         with pytest.raises(RecipeError, match="command line") as error:
@@ -208,7 +208,7 @@ def test_a_stage_of_an_older_model_is_refused(home, run_script, capsys):
     finish(sft, finished=LATE)
     assert refusal(rl, pipeline, choice) and not refusal(greedy, pipeline, choice)
     status, _, error = said(run_script, capsys)
-    assert status == 2 and "was begun with an older cold-start" in error and "--from rl --overwrite" in error
+    assert status == 2 and "was made with an older cold-start" in error and "--from rl --overwrite" in error
     (rl.folder / "summary.json").unlink()  # begun: no different
     assert refusal(rl, pipeline, choice)
     anew = {"attempts": [{"started": EARLY, "from": None}, {"started": LATE, "from": None}]}

@@ -1,10 +1,11 @@
-"""Stages that learn from the data set of another stage: `data_from`."""
+"""Stages that need more of another than its model: its samples, its teaching, its judgement."""
 
 import pytest
 import yaml
 from test_pipeline import BASE, LATE, RL, SFT, finish, home, read  # noqa: F401 (home is a fixture)
 
 from mini_r1.errors import RecipeError
+from mini_r1.pipeline import read_pipeline
 from mini_r1.pipeline_state import choose, refusal
 
 SAMPLES = "  - {name: samples, run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl%s}\n"
@@ -65,7 +66,7 @@ def test_data_made_anew_since_is_refused(home):  # noqa: F811
     finish(samples, finished=LATE)
     assert "an older samples" in str(refusal(again, pipeline, choice))
     (samples.folder / "summary.json").unlink()
-    with pytest.raises(RecipeError, match="again begins with samples, which is not finished"):
+    with pytest.raises(RecipeError, match="again needs samples, which is not finished"):
         choose(pipeline, "again", None, False)
 
 
@@ -116,3 +117,34 @@ def test_a_teacher_made_anew_since_is_refused(home):  # noqa: F811
     assert refusal(pipeline.stages[-1], pipeline, choice) is None
     finish(pipeline.stages[2], finished=LATE)
     assert "an older rl" in str(refusal(pipeline.stages[-1], pipeline, choice))
+
+
+JUDGE = (
+    "  - {name: judge, run: reward, recipe: ../r1-tiny-helpful-rm.yaml, init_from: cold-start, "
+    "set: {output_dir: runs/rm}}\n"
+)
+JUDGED = (
+    "  - {name: judged, run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {reward_funcs: "
+    "[equation_reward, {name: helpful, reward_model: runs/rm, part: summary}]}}\n"
+)
+
+
+def test_a_judge_made_anew_since_is_refused(home):  # noqa: F811
+    pipeline = read(BASE, SFT, JUDGE, RL % "", JUDGED)
+    judge, rl, judged = pipeline.stages[2:]
+    assert (rl.judges, judged.judges) == ((), ("judge",))
+    for stage in pipeline.stages:
+        finish(stage)
+    choice = choose(pipeline, None, None, False)
+    assert refusal(judged, pipeline, choice) is None
+    finish(judge, finished=LATE)
+    assert "an older judge" in str(refusal(judged, pipeline, choice)) and refusal(rl, pipeline, choice) is None
+    (judge.folder / "summary.json").unlink()
+    with pytest.raises(RecipeError, match="judged needs judge, which is not finished"):
+        choose(pipeline, None, "judged", False)
+
+
+def test_a_judge_of_one_of_several_tasks_counts(home):  # noqa: F811
+    stages = read_pipeline("recipes/pipelines/r1-tiny.yaml", 3).stages
+    judged = {stage.name: stage.judges for stage in stages if stage.judges}
+    assert judged == dict.fromkeys(("rl-all", "final"), ("helpful", "harmless"))
