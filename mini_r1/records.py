@@ -67,7 +67,11 @@ def summarise(records: list[dict]) -> dict:
             problems.setdefault(record["problem"], []).append(record)
     groups = list(problems.values())
     if not groups:
-        raise RecipeError("no held-out problem has a gold that can be used", key="dataset_id_or_path")
+        raise RecipeError(
+            "no held-out problem has a gold that can be used; take rows that have one, or, to train on them all the "
+            "same, hold none out (test_fraction: 0)",
+            key="dataset_id_or_path",
+        )
     found = _summary(groups)
     found["lengths"] = {
         "right": _lengths([r["tokens"] for r in records if r["right"]]),
