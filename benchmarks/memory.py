@@ -1,4 +1,4 @@
-"""What mini_r1/memory.py estimates, beside what is measured. Every measurement is a process of its own.
+"""What mini_r1/launch/memory.py estimates, beside what is measured. Every measurement is a process of its own.
 
 .venv/bin/python benchmarks/memory.py            on two CPU cores that are free: about ten minutes, and 8 GB of memory
 .venv/bin/python benchmarks/memory.py --quick    the smallest models only
@@ -22,8 +22,8 @@ import torch
 
 from benchmarks._memory import PROMPT, SIZES, run_of, shape
 from benchmarks._timing import table
-from mini_r1.memory import estimate_memory
-from mini_r1.memory_terms import GIB
+from mini_r1.launch.memory import estimate_memory
+from mini_r1.launch.memory_terms import GIB
 
 MIB = 2**20
 LIMIT = 0.15

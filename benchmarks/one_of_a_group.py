@@ -56,9 +56,9 @@ def measure(setting: str) -> dict:
     from small_trainer import kinds_of_letters, small_trainer
 
     import tasks
-    from mini_r1.prompts import get_template
-    from mini_r1.recipe import resolve
-    from mini_r1.tiny_model import build_model, build_tokenizer
+    from mini_r1.config.recipe import resolve
+    from mini_r1.data.prompts import get_template
+    from mini_r1.run.tiny_model import build_model, build_tokenizer
 
     recipe = resolve(ROOT / "recipes" / "countdown-tiny-base.yaml").values
     task = tasks.get("countdown")

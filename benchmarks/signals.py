@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `benchmarks`
 
 from benchmarks._texts import CHARACTERS_A_TOKEN, PREFILL, SETTINGS, STRESS, label, ordinary, stress_text
 from benchmarks._timing import best_seconds, is_quick, number, table
-from mini_r1.signals import read_signals
+from mini_r1.evaluation.signals import read_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = (50, 200, 1_000, 8_000)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `tasks` is the package, not the benchmark beside this
 
+from mini_r1.config.recipe import Recipe, parse_command_line, resolve
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.recipe import Recipe, parse_command_line, resolve
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -66,11 +66,11 @@ def random_model(recipe: Recipe) -> Path:
     from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
     import tasks
-    from mini_r1.arguments import RecipeArguments
-    from mini_r1.data import load_rows
-    from mini_r1.model_shapes import model_config
-    from mini_r1.prompts import get_template
-    from mini_r1.tiny_model import build_tokenizer
+    from mini_r1.config.arguments import RecipeArguments
+    from mini_r1.data.problems import load_rows
+    from mini_r1.data.prompts import get_template
+    from mini_r1.launch.model_shapes import model_config
+    from mini_r1.run.tiny_model import build_tokenizer
 
     values = recipe.values
     name = values["model_name_or_path"]

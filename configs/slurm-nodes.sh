@@ -21,7 +21,7 @@ mapfile -t NODES < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 LAUNCH=(.venv/bin/python scripts/launch.py --config "$RECIPE" "$@")
 BACKEND=$(.venv/bin/python -c '
 import sys
-from mini_r1.recipe import parse_command_line, resolve
+from mini_r1.config.recipe import parse_command_line, resolve
 values = resolve(*parse_command_line(sys.argv[1:])).values
 print(values.get("vllm_mode") if values.get("use_vllm") and not values.get("vllm_server_base_url") else None)
 ' --config "$RECIPE" "$@")

@@ -5,11 +5,11 @@ python scripts/build_model.py --config recipes/NAME-base.yaml [--any_key value]
 
 import sys
 
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data.mixed_data import load_parts
+from mini_r1.data.mixture import read_parts
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.mixed_data import load_parts
-from mini_r1.mixture import read_parts
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
 
 
 def main() -> None:
@@ -20,8 +20,8 @@ def main() -> None:
         parts = read_parts(recipe.values, types[0])
         (args,) = build(recipe, types)
 
-        from mini_r1 import run_dir
-        from mini_r1.tiny_model import build_mixed_tokenizer, build_model
+        from mini_r1.run import run_dir
+        from mini_r1.run.tiny_model import build_mixed_tokenizer, build_model
 
         run = run_dir.start(recipe, args.output_dir, "false", args.overwrite_output_dir)
         if run.finished:

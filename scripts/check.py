@@ -11,11 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from mini_r1.config.kinds import KINDS
+from mini_r1.config.recipe import COMMAND_LINE, parse_command_line
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch import Options, cpu_flags
-from mini_r1.preflight_imports import leave_torch_out
-from mini_r1.recipe import COMMAND_LINE, parse_command_line
-from mini_r1.stages import KINDS
+from mini_r1.launch.check_imports import leave_torch_out
+from mini_r1.launch.launcher import Options, cpu_flags
 
 BY_NAME = {
     "-rm": "reward",
@@ -42,7 +42,7 @@ def main() -> None:
     kind = own.run or next((run for tail, run in BY_NAME.items() if stem.endswith(tail)), "r1_grpo")
     leave_torch_out(words)
 
-    from mini_r1.preflight import preflight, report
+    from mini_r1.launch.check import preflight, report
 
     found = preflight([*words, *cpu_flags(Options(kind, own.gpus))], kind, gpus=own.gpus, assume_gpus=True)
     report(found, "all")

@@ -7,9 +7,9 @@ python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 
 import sys
 from pathlib import Path
 
-from mini_r1.comparison import differences, find_seeds, markdown, read_outcomes, table
+from mini_r1.config.recipe import parse_command_line
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.recipe import parse_command_line
+from mini_r1.pipeline.comparison import differences, find_seeds, markdown, read_outcomes, table
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     if against is not None:
         print("\n" + markdown(differences(outcomes, str(against))))
     if plot is not None:
-        from mini_r1.plots import plot_stages
+        from mini_r1.report.plots import plot_stages
 
         measured = {name: [run.measured for run in by_seed.values()] for name, by_seed in outcomes.items()}
         used = sorted({seed for by_seed in outcomes.values() for seed in by_seed})

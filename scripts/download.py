@@ -6,11 +6,11 @@ python scripts/download.py --config recipes/NAME.yaml
 import sys
 from pathlib import Path
 
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data.mixed_data import describe_rows, load_parts
+from mini_r1.data.mixture import read_parts
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.mixed_data import describe_rows, load_parts
-from mini_r1.mixture import read_parts
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ python scripts/evaluate.py --compare RUN RUN      two runs on the same problems,
 import sys
 from pathlib import Path
 
-from mini_r1.asking import begin, with_recipe
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.evaluation.asking import begin, with_recipe
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--compare"]:
-        from mini_r1.paired import compare
+        from mini_r1.evaluation.paired import compare
 
         print(compare([Path(name) for name in sys.argv[2:]]))
         return
@@ -25,10 +25,10 @@ def evaluate(recipe, args, config, model_args, parts) -> None:
     if asking is None:
         return
 
-    from mini_r1.evaluation import measure
-    from mini_r1.finish import end_processes, results_table
-    from mini_r1.kept import Kept
-    from mini_r1.sampling.backends import greedy
+    from mini_r1.evaluation.backends import greedy
+    from mini_r1.evaluation.completion_log import Kept
+    from mini_r1.evaluation.evaluate import measure
+    from mini_r1.training.finish import end_processes, results_table
 
     run, sampler = asking.run, asking.sampler
     drawn = sampler.sampling

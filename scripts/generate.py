@@ -6,10 +6,10 @@ python scripts/generate.py --config recipes/NAME.yaml [--model_name_or_path FOLD
 import sys
 from dataclasses import asdict
 
-from mini_r1.asking import begin, with_recipe
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.judge import meet_judge, read_judge
-from mini_r1.rejection import read_filters
+from mini_r1.evaluation.asking import begin, with_recipe
+from mini_r1.evaluation.judge import meet_judge, read_judge
+from mini_r1.evaluation.rejection import read_filters
 
 
 def generate(recipe, args, config, model_args, parts) -> None:
@@ -28,11 +28,11 @@ def generate(recipe, args, config, model_args, parts) -> None:
     if asking is None:
         return
 
-    from mini_r1.evaluation import sample_all, to_records
-    from mini_r1.finish import end_processes
-    from mini_r1.generated import DATASET, conversation_of, describe, write_generated
-    from mini_r1.judged import judge_records, question_of
-    from mini_r1.model_card import write_dataset_card
+    from mini_r1.evaluation.evaluate import sample_all, to_records
+    from mini_r1.evaluation.generated import DATASET, conversation_of, describe, write_generated
+    from mini_r1.evaluation.judged import judge_records, question_of
+    from mini_r1.training.finish import end_processes
+    from mini_r1.training.model_card import write_dataset_card
 
     run = asking.run
     judge = asking.met

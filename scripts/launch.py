@@ -13,11 +13,11 @@ Over several machines (configs/slurm-nodes.sh):
 import argparse
 import sys
 
+from mini_r1.config.kinds import KINDS
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch import Options, launch
-from mini_r1.launch_plan import Machines
-from mini_r1.preflight_imports import leave_torch_out
-from mini_r1.stages import KINDS
+from mini_r1.launch.check_imports import leave_torch_out
+from mini_r1.launch.launcher import Options, launch
+from mini_r1.launch.plan import Machines
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,13 +5,13 @@ accelerate launch scripts/run_distill.py --config recipes/NAME-distill.yaml [--a
 
 import sys
 
-from mini_r1 import hub
+from mini_r1.config.kinds import dataclass_types, name_cpu, processes
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data import hub
+from mini_r1.data.mixed_data import describe_mix, describe_rows, load_parts, to_datasets
+from mini_r1.data.mixture import check_parts, read_parts, weights
+from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.mixed_data import describe_mix, describe_rows, load_parts, to_datasets
-from mini_r1.mixture import check_parts, read_parts, weights
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types, name_cpu, processes
-from mini_r1.teacher import KEY, check_teacher
 
 SAMPLING = ("max_completion_length", "temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
@@ -33,9 +33,9 @@ def main() -> None:
 
 
 def train(recipe, args, training, model_args, parts, tokenizer) -> None:
-    from mini_r1 import run_dir
-    from mini_r1.curriculum import arrange
-    from mini_r1.distill_trainer import R1DistillationTrainer, plan_steps
+    from mini_r1.run import run_dir
+    from mini_r1.training.curriculum import arrange
+    from mini_r1.training.distill_trainer import R1DistillationTrainer, plan_steps
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -61,11 +61,11 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.callbacks import add_callbacks, at_the_ends
-    from mini_r1.evaluation import config_like, measure_trained
-    from mini_r1.finish import end_processes, model_kwargs, results_table, save_and_publish
-    from mini_r1.grading import grader_of
-    from mini_r1.trainer import seed_processes
+    from mini_r1.evaluation.evaluate import config_like, measure_trained
+    from mini_r1.evaluation.grading import grader_of
+    from mini_r1.training.callbacks import add_callbacks, at_the_ends
+    from mini_r1.training.finish import end_processes, model_kwargs, results_table, save_and_publish
+    from mini_r1.training.grpo_trainer import seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     # in the student's precision, unless the recipe says otherwise: TRL's own default is that of the teacher's files

@@ -11,13 +11,13 @@ python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [
 import shlex
 import sys
 
+from mini_r1.config.keys import did_you_mean
+from mini_r1.config.recipe import parse_command_line
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch import Options, launch
-from mini_r1.pipeline import Pipeline, read_pipeline, words_for_imports
-from mini_r1.pipeline_state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
-from mini_r1.preflight_imports import leave_torch_out
-from mini_r1.recipe import parse_command_line
-from mini_r1.recipe_keys import did_you_mean
+from mini_r1.launch.check_imports import leave_torch_out
+from mini_r1.launch.launcher import Options, launch
+from mini_r1.pipeline.stages import Pipeline, read_pipeline, words_for_imports
+from mini_r1.pipeline.state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
 
 FLAGS = ("seed", "gpus", "from", "only", "dry_run", "overwrite_output_dir")
 

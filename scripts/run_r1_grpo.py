@@ -6,14 +6,14 @@ accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key v
 import os
 import sys
 
-from mini_r1 import hub
-from mini_r1.algorithm_settings import check_algorithm
-from mini_r1.batch import plan_batch
+from mini_r1.config.kinds import dataclass_types, name_cpu, processes
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data import hub
+from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts, weights
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.mixture import check_parts, load_part_rewards, read_parts, weights
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.schedules import read_temperature_schedule
-from mini_r1.stages import dataclass_types, name_cpu, processes
+from mini_r1.training.algorithm_settings import check_algorithm
+from mini_r1.training.batch import plan_batch
+from mini_r1.training.schedules import read_temperature_schedule
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         rewards = load_part_rewards(parts)
         check_parts(parts, rewards)
 
-        from mini_r1.guards import read_guards
+        from mini_r1.training.guards import read_guards
 
         args.guards = read_guards(args.guards)
         train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
@@ -42,7 +42,7 @@ def main() -> None:
 
 def dry_run() -> int:
     """Print what `make check` says, for the processes at hand; returns the exit status. Nothing is loaded."""
-    from mini_r1.preflight import preflight, report
+    from mini_r1.launch.check import preflight, report
 
     found = preflight(sys.argv[1:], assume_gpus=True, processes=processes())
     if os.environ.get("RANK", "0") == "0":
@@ -51,8 +51,9 @@ def dry_run() -> int:
 
 
 def train(recipe, args, training, model_args, plan, planned_for, parts, rewards) -> None:
-    from mini_r1 import mixed_data, run_dir
-    from mini_r1.curriculum import arrange
+    from mini_r1.data import mixed_data
+    from mini_r1.run import run_dir
+    from mini_r1.training.curriculum import arrange
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -79,12 +80,12 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.callbacks import add_callbacks, at_the_ends
-    from mini_r1.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
-    from mini_r1.grading import grader_of
-    from mini_r1.guards import Guards
-    from mini_r1.samples import drop_samples_after
-    from mini_r1.trainer import R1GRPOTrainer, seed_processes
+    from mini_r1.evaluation.grading import grader_of
+    from mini_r1.training.callbacks import add_callbacks, at_the_ends
+    from mini_r1.training.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
+    from mini_r1.training.grpo_trainer import R1GRPOTrainer, seed_processes
+    from mini_r1.training.guards import Guards
+    from mini_r1.training.samples import drop_samples_after
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     if training.use_vllm and training.vllm_max_model_length is None:

@@ -7,12 +7,12 @@ The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's 
 
 import sys
 
-from mini_r1 import hub
+from mini_r1.config.kinds import dataclass_types, name_cpu
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data import hub
+from mini_r1.data.preferences import accuracy, check_preferences, load_pairs, to_ids
+from mini_r1.data.reward_model import shows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.preferences import accuracy, check_preferences, load_pairs, to_ids
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.reward_model import shows
-from mini_r1.stages import dataclass_types, name_cpu
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def train(recipe, args, training, model_args) -> None:
-    from mini_r1 import run_dir
+    from mini_r1.run import run_dir
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -51,8 +51,8 @@ def train(recipe, args, training, model_args) -> None:
 
     from trl import RewardTrainer, get_quantization_config
 
-    from mini_r1.callbacks import add_callbacks
-    from mini_r1.finish import end_processes, model_kwargs, save_and_publish
+    from mini_r1.training.callbacks import add_callbacks
+    from mini_r1.training.finish import end_processes, model_kwargs, save_and_publish
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     trainer = RewardTrainer(

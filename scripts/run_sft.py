@@ -5,14 +5,14 @@ accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key v
 
 import sys
 
-from mini_r1 import hub
-from mini_r1.conversations import check_sources, conversation_dataset
+from mini_r1.config.kinds import dataclass_types, name_cpu
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data import hub
+from mini_r1.data.conversations import check_sources, conversation_dataset
+from mini_r1.data.mixed_data import describe_rows, load_parts, to_datasets
+from mini_r1.data.mixture import check_parts, read_parts
+from mini_r1.data.traces import mixed_trace_dataset
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.mixed_data import describe_rows, load_parts, to_datasets
-from mini_r1.mixture import check_parts, read_parts
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types, name_cpu
-from mini_r1.traces import mixed_trace_dataset
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def train(recipe, args, training, model_args, parts) -> None:
-    from mini_r1 import run_dir
+    from mini_r1.run import run_dir
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -65,12 +65,12 @@ def train(recipe, args, training, model_args, parts) -> None:
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.callbacks import add_callbacks
-    from mini_r1.evaluation import config_like, measure_trained
-    from mini_r1.finish import end_processes, model_kwargs, results_table, save_and_publish
-    from mini_r1.grading import grader_of
-    from mini_r1.optim import MuonFactory
-    from mini_r1.sft_trainer import R1SFTTrainer
+    from mini_r1.evaluation.evaluate import config_like, measure_trained
+    from mini_r1.evaluation.grading import grader_of
+    from mini_r1.training.callbacks import add_callbacks
+    from mini_r1.training.finish import end_processes, model_kwargs, results_table, save_and_publish
+    from mini_r1.training.muon import MuonFactory
+    from mini_r1.training.sft_trainer import R1SFTTrainer
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     muon = None

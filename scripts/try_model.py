@@ -7,12 +7,12 @@ import random
 import sys
 from pathlib import Path
 
-from mini_r1 import hub, prompts
-from mini_r1.data import load_rows
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.data import hub, prompts
+from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts
+from mini_r1.data.problems import load_rows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.mixture import check_parts, load_part_rewards, read_parts
-from mini_r1.recipe import build, check, parse_command_line, resolve
-from mini_r1.stages import dataclass_types
 
 
 def main() -> None:

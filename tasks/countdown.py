@@ -20,7 +20,7 @@ REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
 _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 OPERATORS = "".join(_APPLY)
-# A trace's words in Chinese, where it mixes languages; none that mini_r1/signals.py takes for a behaviour.
+# A trace's words in Chinese, where it mixes languages; none that mini_r1/evaluation/signals.py takes for a behaviour.
 _CHINESE = {"Next": "下一个", "want": "要得到", "no": "不是", "yes": "对了", "fails": "失败"}
 _CHINESE |= {"I give up and guess": "我不找了就猜一个"}
 

@@ -16,7 +16,7 @@ import pytest
 import torch  # noqa: F401 (else scripts that leave it out would do so for all tests after them)
 
 import tasks
-from mini_r1.prompts import get_template
+from mini_r1.data.prompts import get_template
 
 ROOT = Path(__file__).parents[1]
 TASK_ARGS = {"count": [3], "numbers": [1, 12], "target": [1, 99], "in_order": True}  # of the tiny Countdown recipes
@@ -42,7 +42,7 @@ def tiny_rows() -> list[dict]:
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny_rows):
     """The tokenizer of the tiny Countdown model; it adds no BOS."""
-    from mini_r1.tiny_model import build_tokenizer
+    from mini_r1.run.tiny_model import build_tokenizer
 
     return build_tokenizer(tasks.get("countdown"), get_template("mini_r1"), tiny_rows, {"limit": 99}, seed=1)
 
@@ -52,7 +52,7 @@ def mixed_tokenizer():
     """A tokenizer of Countdown and GSM8K, as in tests/mixed.py."""
     from mixed import SETTINGS
 
-    from mini_r1.tiny_model import build_mixed_tokenizer
+    from mini_r1.run.tiny_model import build_mixed_tokenizer
 
     parts = []
     for name, settings in SETTINGS.items():

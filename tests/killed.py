@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from mini_r1.stages import KINDS
+from mini_r1.config.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tuple(KINDS.values())
@@ -82,7 +82,7 @@ class Home:
         for each in known:
             with suppress(psutil.NoSuchProcess):
                 words = each.cmdline()
-                if "mini_r1.guard_process" in words:
+                if "mini_r1.launch.guard_process" in words:
                     found["guard"].append(each)
                 elif any(word.endswith(SCRIPTS) for word in words[:2]):
                     found["trainer"].append(each)

@@ -1,9 +1,9 @@
 """A mixture for tests: two Countdown prompts for each GSM8K one, rewards that remember what they were asked."""
 
-from mini_r1.arguments import GRPOArguments
-from mini_r1.curriculum import mixed_order
-from mini_r1.mixed_data import load_parts, to_datasets
-from mini_r1.mixture import read_parts, weights
+from mini_r1.config.arguments import GRPOArguments
+from mini_r1.data.mixed_data import load_parts, to_datasets
+from mini_r1.data.mixture import read_parts, weights
+from mini_r1.training.curriculum import mixed_order
 
 SETTINGS = {
     "countdown": {"n": 60, "seed": 0, "count": [3], "numbers": [1, 12], "target": [1, 99], "in_order": True},

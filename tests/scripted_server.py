@@ -6,8 +6,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from mini_r1.errors import RecipeError
-from mini_r1.sampling import Sampling, problem_seed
-from mini_r1.sampling.server import ServerSampler
+from mini_r1.evaluation.sampler import Sampling, problem_seed
+from mini_r1.evaluation.server_sampler import ServerSampler
 
 RIGHT, WRONG = "7 + 5</think>\n<answer>7 + 5</answer>", "7 - 5</think>\n<answer>7 - 5</answer>"
 PROMPTS = {number: f"<think>{number}" for number in (5, 3, 12, 7, 40, 41, 42)}

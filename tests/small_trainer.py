@@ -5,10 +5,10 @@ from pathlib import Path
 from datasets import Dataset
 
 import tasks
-from mini_r1.grading import Grader
-from mini_r1.prompts import get_template, render
-from mini_r1.tiny_model import build_model
-from mini_r1.trainer import R1GRPOTrainer
+from mini_r1.data.prompts import get_template, render
+from mini_r1.evaluation.grading import Grader
+from mini_r1.run.tiny_model import build_model
+from mini_r1.training.grpo_trainer import R1GRPOTrainer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
          "num_key_value_heads": 2, "max_position_embeddings": 128}  # fmt: skip

@@ -17,7 +17,7 @@ PATIENCE = 60  # seconds after which a test that hangs fails; nothing is timed
 CALLER = """
 import json, signal, subprocess, sys
 from pathlib import Path
-from mini_r1.supervisor import Process, supervise
+from mini_r1.launch.supervisor import Process, supervise
 processes, folder, grace, ignored = json.loads(sys.argv[1])
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a test run in the background may ignore some
     signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)

@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from mini_r1.advantages import ADVANTAGES
+from mini_r1.training.advantages import ADVANTAGES
 
 NAN = math.nan
 STEPS = [-2.0, -1.5, -1.0, 0.0, 0.1, 0.3, 1.0, 1.1, 2.0, 3.0]

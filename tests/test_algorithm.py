@@ -8,7 +8,7 @@ import torch
 from small_trainer import kinds_of_letters
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from mini_r1.advantages import ADVANTAGES
+from mini_r1.training.advantages import ADVANTAGES
 
 GROUP = 4
 REINFORCE = {"loss_type": "luspo", "importance_sampling_level": "sequence"}

@@ -6,8 +6,8 @@ import itertools
 import pytest
 from trl import GRPOConfig
 
-from mini_r1.batch import DEFAULTS, plan_batch
 from mini_r1.errors import RecipeError
+from mini_r1.training.batch import DEFAULTS, plan_batch
 
 
 def values(per_device=8, accumulation=1, group=8, **others):

@@ -9,10 +9,11 @@ from collections import namedtuple
 import pytest
 from broken import CPU, GPU, LARGE, MINE, ROOT, Place
 
-from mini_r1 import checkpoints, preflight_machine, preflight_memory
-from mini_r1.preflight_findings import Findings
-from mini_r1.recipe import check, resolve, write_resolved
-from mini_r1.stages import dataclass_types
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import check, resolve, write_resolved
+from mini_r1.launch import check_machine, check_memory
+from mini_r1.launch.check_findings import Findings
+from mini_r1.run import checkpoints
 
 NVIDIA_SMI = """#!/bin/sh
 case "$*" in
@@ -54,7 +55,7 @@ def test_one_port_for_two(place):
 
 def test_disk_full(place, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(preflight_memory.shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 2**20, 2**20))
+    monkeypatch.setattr(check_memory.shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 2**20, 2**20))
     (error,) = place.errors(CPU)
     assert error.startswith(
         MINE + "output_dir: 3 checkpoints of 1.7 MiB and the model of 0.6 MiB need 5.8 MiB, and 1.0"
@@ -69,7 +70,7 @@ def test_output_dir_is_a_file(place):
 
 
 def test_unsupported_version(place, monkeypatch):
-    monkeypatch.setitem(preflight_machine.SUPPORTED, "trl", ">=2.0")
+    monkeypatch.setitem(check_machine.SUPPORTED, "trl", ">=2.0")
     (error,) = place.errors(CPU)
     assert error.startswith("requirements.txt: trl: 1.") and "supported is >=2.0; run: pip install -r" in error
 
@@ -157,9 +158,9 @@ def test_a_lock_left_by_a_killed_compiler(tmp_path, monkeypatch):
     lock.parent.mkdir(parents=True)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     findings = Findings(resolve(ROOT / "recipes" / "countdown.yaml"))
-    preflight_machine.check_compiler_locks(findings)
+    check_machine.check_compiler_locks(findings)
     assert findings.sorted() == []
     lock.touch()
-    preflight_machine.check_compiler_locks(findings)
+    check_machine.check_compiler_locks(findings)
     (warning,) = findings.sorted()
     assert warning.level == "warning" and warning.text.endswith(f"if none does, run: rm {lock}")

@@ -2,7 +2,7 @@
 
 from transformers import TrainerCallback
 
-from mini_r1.callbacks import add_callbacks, at_the_ends
+from mini_r1.training.callbacks import add_callbacks, at_the_ends
 
 
 class Tracker(TrainerCallback):

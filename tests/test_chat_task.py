@@ -8,9 +8,9 @@ import pytest
 from conftest import TASK_ARGS
 from tables import RIGHT, table, turn
 
-from mini_r1.mixed_data import check_types
-from mini_r1.prompts import get_template, render
-from mini_r1.tiny_model import build_mixed_tokenizer, joined
+from mini_r1.data.mixed_data import check_types
+from mini_r1.data.prompts import get_template, render
+from mini_r1.run.tiny_model import build_mixed_tokenizer, joined
 from rewards import format_reward, language_consistency_reward, needs_reward, needs_verdict, summary_format_reward
 from tasks import chat, code, countdown, gsm8k, knights_knaves
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1.checkpoints import MARK, find_checkpoint, mark, read_mark
 from mini_r1.errors import RecipeError
+from mini_r1.run.checkpoints import MARK, find_checkpoint, mark, read_mark
 
 
 def save(folder: Path, step: int, seconds: float | None = None) -> Path:

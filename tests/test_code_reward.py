@@ -9,7 +9,7 @@ from broken import MINE, Place
 from tables import RIGHT, UNPARSEABLE, WRONG, needs_sandbox, table, turn
 
 import tasks
-from mini_r1.reward_loader import check_available, load_rewards
+from mini_r1.data.reward_loader import check_available, load_rewards
 from rewards import code, code_reward, sandbox, seccomp, verdict
 from rewards.explain import explain
 from rewards.sandbox import INSTALL, Limits, SandboxError, run_program, unavailable

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from mini_r1.comparison import find_seeds
+from mini_r1.pipeline.comparison import find_seeds
 
 PIPELINE = """
 stages:

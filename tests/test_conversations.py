@@ -5,13 +5,13 @@ import json
 import pytest
 
 import tasks
-from mini_r1.arguments import SFTArguments
-from mini_r1.conversations import check_sources, conversation_dataset, load_conversations, to_texts
-from mini_r1.data import load_rows
+from mini_r1.config.arguments import SFTArguments
+from mini_r1.data.conversations import check_sources, conversation_dataset, load_conversations, to_texts
+from mini_r1.data.mixture import Part
+from mini_r1.data.problems import load_rows
+from mini_r1.data.prompts import get_template, messages, prompt_ids, render
+from mini_r1.data.traces import IGNORED
 from mini_r1.errors import RecipeError
-from mini_r1.mixture import Part
-from mini_r1.prompts import get_template, messages, prompt_ids, render
-from mini_r1.traces import IGNORED
 
 COUNTDOWN, MINI_R1, R1_ZERO = tasks.get("countdown"), get_template("mini_r1"), get_template("r1_zero")
 READABLE = get_template("readable")

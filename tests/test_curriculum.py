@@ -5,8 +5,8 @@ from datasets import Dataset
 from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
-from mini_r1.batch import plan_batch
-from mini_r1.curriculum import arrange, order
+from mini_r1.training.batch import plan_batch
+from mini_r1.training.curriculum import arrange, order
 
 DIFFICULTIES = [2, 5, 3, 3, 2, 4, 5, 5, 3, 2, 4]
 

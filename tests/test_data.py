@@ -7,10 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mini_r1.arguments import RecipeArguments
-from mini_r1.data import load_rows, to_dataset
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.problems import load_rows, to_dataset
+from mini_r1.data.prompts import get_template, prompt_ids
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import get_template, prompt_ids
 from tasks import countdown
 
 

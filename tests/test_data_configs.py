@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1.arguments import RecipeArguments
-from mini_r1.data import load_rows
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.problems import load_rows
 from mini_r1.errors import RecipeError
 from tasks import knights_knaves
 

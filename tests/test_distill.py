@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from trl import DistillationConfig
 
 import tasks
-from mini_r1.distill_trainer import R1DistillationTrainer
-from mini_r1.prompts import get_template, prompt_ids, render
-from mini_r1.tiny_model import build_model
+from mini_r1.data.prompts import get_template, prompt_ids, render
+from mini_r1.run.tiny_model import build_model
+from mini_r1.training.distill_trainer import R1DistillationTrainer
 
 RECIPE = """
 seed: 1

@@ -8,12 +8,12 @@ import yaml
 from attacked import attacks
 
 import tasks
-from mini_r1.arguments import GRPOArguments
-from mini_r1.mixture import load_part_rewards, read_parts
-from mini_r1.prompts import TEMPLATES
-from mini_r1.recipe_keys import check_values
-from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import dataclass_types
+from mini_r1.config.arguments import GRPOArguments
+from mini_r1.config.keys import check_values
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.data.mixture import load_part_rewards, read_parts
+from mini_r1.data.prompts import TEMPLATES
+from mini_r1.data.reward_loader import load_rewards
 from rewards.code import LIMITS, PROGRAM_CAP
 from rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
 from tasks._code_problems import NUMBERS, WORDS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_r1.estimates import maj_at_k, paired_difference, pass_at_k, ratio_intervals
+from mini_r1.evaluation.metrics import maj_at_k, paired_difference, pass_at_k, ratio_intervals
 
 OUTCOMES = st.lists(st.booleans(), min_size=1, max_size=9)
 VOTES = st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=1, max_size=9)

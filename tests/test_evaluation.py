@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import tasks
-from mini_r1.evaluation import measure
-from mini_r1.grading import Grader
-from mini_r1.kept import Kept
-from mini_r1.sampling import Completion, Sampling
-from mini_r1.sampling.hf import HFSampler
+from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.evaluate import measure
+from mini_r1.evaluation.grading import Grader
+from mini_r1.evaluation.sampler import Completion, Sampling
+from mini_r1.evaluation.transformers_sampler import HFSampler
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """
@@ -104,7 +104,7 @@ def test_killed_and_begun_again_it_ends_with_the_same(home, evaluate):
 def test_other_weights_are_not_taken_for_those_measured(evaluate, run_script, tiny_tokenizer, tmp_path, capsys):
     from small_trainer import SIZES
 
-    from mini_r1.tiny_model import build_model
+    from mini_r1.run.tiny_model import build_model
 
     folder = tmp_path / "model"
     words = ["--model_name_or_path", str(folder), "--max_eval_rows", "4"]
@@ -142,7 +142,7 @@ class Counting:
 
 
 def problems(tiny_rows, tiny_tokenizer) -> list[dict]:
-    from mini_r1.prompts import get_template, render
+    from mini_r1.data.prompts import get_template, render
 
     task, template = tasks.get("countdown"), get_template("mini_r1")
     return [

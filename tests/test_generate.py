@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import tasks
-from mini_r1.data import load_rows
-from mini_r1.recipe import build, check, resolve
-from mini_r1.signals import read_signals
-from mini_r1.stages import dataclass_types
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import build, check, resolve
+from mini_r1.data.problems import load_rows
+from mini_r1.evaluation.signals import read_signals
 from rewards import Verdict, equation_verdict, format_verdict
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ class Scripted:
         self.sampling, self.model = None, "scripted"
 
     def sample(self, prompts):
-        from mini_r1.sampling import Completion
+        from mini_r1.evaluation.sampler import Completion
 
         for number in prompts:
             if self.stop_after is not None and len(self.asked) == self.stop_after:
@@ -75,7 +75,7 @@ class Scripted:
 @pytest.fixture
 def generate(home, run_script, small_model_dir, monkeypatch, capsys):
     """`generate(sampler, ...)`: the script in this process, asking `sampler`; gives what it printed."""
-    import mini_r1.sampling.backends as backends
+    import mini_r1.evaluation.backends as backends
 
     def generate(sampler, *words) -> str:
         monkeypatch.setattr(backends, "make_sampler", lambda *args: sampler)

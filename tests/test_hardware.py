@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from mini_r1 import hardware
 from mini_r1.errors import RecipeError
-from mini_r1.hardware import select_visible, usable_gpus, visible_gpus
+from mini_r1.launch import hardware
+from mini_r1.launch.hardware import select_visible, usable_gpus, visible_gpus
 
 LISTING = """\
 0, GPU-aa11, NVIDIA A100-SXM4-80GB, 81920, 0

@@ -5,7 +5,7 @@ import os
 import pytest
 from mixed import recipe
 
-from mini_r1.hub import offline_if_unreachable
+from mini_r1.data.hub import offline_if_unreachable
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1.launch import Options, launch, processes
-from mini_r1.launch_plan import LaunchPlan, Machines
-from mini_r1.recipe import Recipe
-from mini_r1.stages import SCRIPTS
+from mini_r1.config.kinds import SCRIPTS
+from mini_r1.config.recipe import Recipe
+from mini_r1.launch.launcher import Options, launch, processes
+from mini_r1.launch.plan import LaunchPlan, Machines
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from mini_r1.config.recipe import COMMAND_LINE, Recipe
 from mini_r1.errors import RecipeError
-from mini_r1.hardware import Gpu
-from mini_r1.launch_plan import CONFIGS, ON_CPU, Machines, plan_launch
-from mini_r1.recipe import COMMAND_LINE, Recipe
+from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.plan import CONFIGS, ON_CPU, Machines, plan_launch
 
 # the published Countdown run: 7 x 8 x 8 = 448 completions, groups of 8
 PUBLISHED = {

@@ -7,7 +7,7 @@ from broken import CPU, MINE, Place
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mini_r1.hub import LostTagsError, load_tokenizer, lost_tags
+from mini_r1.data.hub import LostTagsError, load_tokenizer, lost_tags
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 

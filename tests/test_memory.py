@@ -14,9 +14,9 @@ import yaml
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.errors import RecipeError
-from mini_r1.memory import MemoryEstimate, estimate_memory
-from mini_r1.memory_terms import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, Run
-from mini_r1.model_shapes import lora_parameters, model_shape, quantized_bytes
+from mini_r1.launch.memory import MemoryEstimate, estimate_memory
+from mini_r1.launch.memory_terms import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, Run
+from mini_r1.launch.model_shapes import lora_parameters, model_shape, quantized_bytes
 
 ROOT = Path(__file__).parents[1]
 _SPEC = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "_memory.py")

@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from mini_r1.metrics_file import METRICS_FILE, MetricsFile
+from mini_r1.training.metrics_file import METRICS_FILE, MetricsFile
 
 
 def lines(folder) -> list[dict]:
@@ -38,7 +38,7 @@ def test_measurements_and_other_processes_write_nothing(tmp_path):
 
 
 def test_training_writes_it(build, tmp_path):
-    from mini_r1.callbacks import add_callbacks
+    from mini_r1.training.callbacks import add_callbacks
 
     trainer = build(max_steps=3)
     add_callbacks(trainer, lambda: 0.0)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from small_trainer import small_model, trainer_of
 
-from mini_r1.arguments import GRPOArguments
-from mini_r1.finish import results_table
-from mini_r1.grading import Grader, grader_of
-from mini_r1.mixture import load_part_rewards, read_parts
-from mini_r1.records import SCHEMA
+from mini_r1.config.arguments import GRPOArguments
+from mini_r1.data.mixture import load_part_rewards, read_parts
+from mini_r1.evaluation.grading import Grader, grader_of
+from mini_r1.evaluation.records import SCHEMA
+from mini_r1.training.finish import results_table
 from tasks import countdown, gsm8k
 
 STEPS, PROMPTS, GROUP = 6, 6, 4  # of a step; four of Countdown, two of GSM8K
@@ -101,7 +101,7 @@ def test_a_group_learns_from_the_sum_of_its_own_rewards(trained):
 
 @pytest.mark.parametrize("advantage", ["leave_one_out", "batch"])
 def test_other_advantages_see_the_same_totals(train, advantage):
-    from mini_r1.advantages import ADVANTAGES
+    from mini_r1.training.advantages import ADVANTAGES
 
     _, folder = train(advantage, algorithm={"advantage": advantage}, max_steps=1)
     table = completions(folder, 1)

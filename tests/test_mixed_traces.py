@@ -5,13 +5,13 @@ import json
 import pytest
 from mixed import SETTINGS
 
-from mini_r1.arguments import SFTArguments
-from mini_r1.conversations import conversation_dataset
+from mini_r1.config.arguments import SFTArguments
+from mini_r1.data.conversations import conversation_dataset
+from mini_r1.data.mixed_data import load_parts
+from mini_r1.data.mixture import read_parts
+from mini_r1.data.prompts import messages, prompt_ids, render
+from mini_r1.data.traces import IGNORED, mixed_trace_dataset, trace_dataset
 from mini_r1.errors import RecipeError
-from mini_r1.mixed_data import load_parts
-from mini_r1.mixture import read_parts
-from mini_r1.prompts import messages, prompt_ids, render
-from mini_r1.traces import IGNORED, mixed_trace_dataset, trace_dataset
 
 PHASES = [{"share": 0.5}, {"share": 0.5, "give_up": 1.0}]
 ENTRIES = [

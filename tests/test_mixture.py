@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from mixed import SETTINGS, parts_of, recipe, sets_of
 
-from mini_r1.arguments import GRPOArguments
-from mini_r1.curriculum import mixed_order
+from mini_r1.config.arguments import GRPOArguments
+from mini_r1.data.mixed_data import check_types, describe_mix, load_parts, to_datasets
+from mini_r1.data.mixture import chat_of, load_part_rewards, read_parts, shares
 from mini_r1.errors import RecipeError
-from mini_r1.mixed_data import check_types, describe_mix, load_parts, to_datasets
-from mini_r1.mixture import chat_of, load_part_rewards, read_parts, shares
+from mini_r1.training.curriculum import mixed_order
 from tasks import countdown, gsm8k
 
 KEYS = {"countdown": countdown.key, "gsm8k": gsm8k.key}

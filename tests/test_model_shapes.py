@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, LlamaConfig, Phi3Config, Qwen2Config
 
 from mini_r1.errors import RecipeError
-from mini_r1.model_shapes import TABLE, kv_cache_bytes, lora_parameters, model_shape, quantized_bytes, shape_of
+from mini_r1.launch.model_shapes import TABLE, kv_cache_bytes, lora_parameters, model_shape, quantized_bytes, shape_of
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 64}
 ENDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}

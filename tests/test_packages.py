@@ -2,7 +2,7 @@
 
 import pytest
 
-from mini_r1 import packages
+from mini_r1.run import packages
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1.clock import clock
+from mini_r1.config.flags import flag_text
+from mini_r1.config.kinds import KINDS
+from mini_r1.config.recipe import parse_command_line, write_resolved
 from mini_r1.errors import RecipeError
-from mini_r1.flags import flag_text
-from mini_r1.pipeline import STAGE_KEYS, read_pipeline
-from mini_r1.pipeline_state import choose, refusal, stages_table, write_summary
-from mini_r1.recipe import parse_command_line, write_resolved
-from mini_r1.stages import KINDS
+from mini_r1.pipeline.stages import STAGE_KEYS, read_pipeline
+from mini_r1.pipeline.state import choose, refusal, stages_table, write_summary
+from mini_r1.run.clock import clock
 
 ROOT = Path(__file__).parents[1]
 FILE = "recipes/pipelines/mine.yaml"
@@ -233,7 +233,7 @@ def fake_launch(monkeypatch, status=0, leave=True) -> list[str]:
             finish(stage)
         return status
 
-    monkeypatch.setattr("mini_r1.launch.launch", launch)
+    monkeypatch.setattr("mini_r1.launch.launcher.launch", launch)
     return started
 
 

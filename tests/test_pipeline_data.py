@@ -5,8 +5,8 @@ import yaml
 from test_pipeline import BASE, LATE, RL, SFT, finish, home, read  # noqa: F401 (home is a fixture)
 
 from mini_r1.errors import RecipeError
-from mini_r1.pipeline import read_pipeline
-from mini_r1.pipeline_state import choose, refusal
+from mini_r1.pipeline.stages import read_pipeline
+from mini_r1.pipeline.state import choose, refusal
 
 SAMPLES = "  - {name: samples, run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl%s}\n"
 AGAIN = (

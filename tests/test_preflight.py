@@ -10,12 +10,12 @@ from broken import CPU, GPU, LARGE, LORA, MINE, ROOT, Place
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mini_r1 import checkpoints
-from mini_r1.launch_plan import Machines
-from mini_r1.preflight import preflight
-from mini_r1.preflight_machine import SUPPORTED
-from mini_r1.recipe import check, resolve, write_resolved
-from mini_r1.stages import dataclass_types
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import check, resolve, write_resolved
+from mini_r1.launch.check import preflight
+from mini_r1.launch.check_machine import SUPPORTED
+from mini_r1.launch.plan import Machines
+from mini_r1.run import checkpoints
 
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 

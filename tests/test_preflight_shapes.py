@@ -4,8 +4,8 @@ import pytest
 import transformers
 from transformers import AutoConfig
 
-from mini_r1.model_shapes import TABLE, model_shape
-from mini_r1.preflight_shapes import by_formula, find_shape
+from mini_r1.launch.check_shapes import by_formula, find_shape
+from mini_r1.launch.model_shapes import TABLE, model_shape
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -5,10 +5,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 import tasks
+from mini_r1.data.prompts import TEMPLATES, WORKED, PromptTemplate, get_template, messages, prompt_ids, render
+from mini_r1.data.reward_loader import check_available, load_rewards
 from mini_r1.errors import RecipeError
-from mini_r1.preflight_data import gold_completion
-from mini_r1.prompts import TEMPLATES, WORKED, PromptTemplate, get_template, messages, prompt_ids, render
-from mini_r1.reward_loader import check_available, load_rewards
+from mini_r1.launch.check_data import gold_completion
 from rewards import FORMAT_REWARDS, number_reward, summary_format_reward
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]

@@ -9,14 +9,14 @@ from test_real_recipes import header_of, recipe_of
 from transformers import get_scheduler
 
 import tasks
-from mini_r1.arguments import GRPOArguments
-from mini_r1.batch import plan_batch
-from mini_r1.data import load_rows
-from mini_r1.memory import estimate_memory
-from mini_r1.model_shapes import model_shape
-from mini_r1.pipeline import read_pipeline
-from mini_r1.prompts import get_template
-from mini_r1.schedules import read_temperature_schedule
+from mini_r1.config.arguments import GRPOArguments
+from mini_r1.data.problems import load_rows
+from mini_r1.data.prompts import get_template
+from mini_r1.launch.memory import estimate_memory
+from mini_r1.launch.model_shapes import model_shape
+from mini_r1.pipeline.stages import read_pipeline
+from mini_r1.training.batch import plan_batch
+from mini_r1.training.schedules import read_temperature_schedule
 
 ROOT = Path(__file__).parents[1]
 LOGIC_RL = ("logic-rl-1", "logic-rl-2", "logic-rl-3")

@@ -8,17 +8,17 @@ import pytest
 import yaml
 from trl import GRPOConfig, ModelConfig
 
-from mini_r1.algorithm_settings import check_algorithm
-from mini_r1.batch import plan_batch
-from mini_r1.memory import estimate_memory
-from mini_r1.mixture import read_parts
-from mini_r1.model_shapes import model_shape
-from mini_r1.pipeline import read_pipeline
-from mini_r1.preflight_model import first_model
-from mini_r1.recipe import Recipe, build, check, resolve
-from mini_r1.recipe_keys import COSMETIC
-from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import dataclass_types
+from mini_r1.config.keys import COSMETIC
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.recipe import Recipe, build, check, resolve
+from mini_r1.data.mixture import read_parts
+from mini_r1.data.reward_loader import load_rewards
+from mini_r1.launch.check_model import first_model
+from mini_r1.launch.memory import estimate_memory
+from mini_r1.launch.model_shapes import model_shape
+from mini_r1.pipeline.stages import read_pipeline
+from mini_r1.training.algorithm_settings import check_algorithm
+from mini_r1.training.batch import plan_batch
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

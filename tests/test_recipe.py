@@ -13,9 +13,9 @@ import pytest
 import yaml
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
-from mini_r1.arguments import RecipeArguments
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.config.recipe import check, differences, parse, parse_command_line, resolve, write_resolved
 from mini_r1.errors import RecipeError
-from mini_r1.recipe import check, differences, parse, parse_command_line, resolve, write_resolved
 
 ROOT = Path(__file__).parents[1]
 GRPO = (RecipeArguments, GRPOConfig, ModelConfig)
@@ -279,7 +279,8 @@ def test_differences():
 def test_resolving_loads_nothing_heavy(write):
     path = write(x="max_prompt_tokns: 3")
     code = (
-        "import sys, mini_r1.batch\nfrom mini_r1.recipe import *\nfrom mini_r1.arguments import RecipeArguments\n"
+        "import sys, mini_r1.training.batch\nfrom mini_r1.config.recipe import *\n"
+        "from mini_r1.config.arguments import RecipeArguments\n"
         f"r = resolve({path!r}, {{}})\n"
         "try: check(r, (RecipeArguments,))\n"
         "except Exception as e: print(e)\n"

@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
-from mini_r1.arguments import EvaluateArguments, RecipeArguments
+from mini_r1.config.arguments import EvaluateArguments, RecipeArguments
+from mini_r1.config.keys import COSMETIC, SUCCESSORS, check_values
 from mini_r1.errors import RecipeError
-from mini_r1.recipe_keys import COSMETIC, SUCCESSORS, check_values
 
 
 class Colour(Enum):

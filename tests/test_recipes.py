@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1.batch import plan_batch
-from mini_r1.launch_plan import GROUPED
-from mini_r1.mixture import load_part_rewards, read_parts
-from mini_r1.pipeline import SAID_BY, read_pipeline
-from mini_r1.preferences import check_preferences
-from mini_r1.recipe import Recipe, build, check, resolve
-from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import KINDS, dataclass_types
+from mini_r1.config.kinds import KINDS, dataclass_types
+from mini_r1.config.recipe import Recipe, build, check, resolve
+from mini_r1.data.mixture import load_part_rewards, read_parts
+from mini_r1.data.preferences import check_preferences
+from mini_r1.data.reward_loader import load_rewards
+from mini_r1.launch.plan import GROUPED
+from mini_r1.pipeline.stages import SAID_BY, read_pipeline
+from mini_r1.training.batch import plan_batch
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))

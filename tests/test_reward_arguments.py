@@ -8,11 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from mini_r1.arguments import RecipeArguments
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.mixture import read_parts
+from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
-from mini_r1.mixture import read_parts
-from mini_r1.preflight_data import example
-from mini_r1.reward_loader import load_rewards
+from mini_r1.launch.check_data import example
 from tasks import countdown
 
 OVERLONG = {"name": "soft_overlong", "max_completion_len": 10, "soft_punish_cache": 4}
@@ -67,7 +67,7 @@ def test_shaping_of_a_mixed_batch_looks_at_the_token_ids_of_its_own_rows():
 def test_shaping_imports_nothing_until_it_is_named():
     code = (
         "import sys\n"
-        "from mini_r1.reward_loader import load_rewards\n"
+        "from mini_r1.data.reward_loader import load_rewards\n"
         "load_rewards(['format_reward'])\n"
         "assert 'trl' not in sys.modules\n"
         "load_rewards(['repetition_penalty'])\n"

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
-from mini_r1.reward_loader import load_rewards
 from rewards import Verdict, equation_reward, format_reward, reward_from
 from tasks import countdown
 

@@ -9,11 +9,11 @@ from small_trainer import SIZES, small_model, trainer_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Qwen2Config, Qwen2ForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
+from mini_r1.data.mixture import check_parts, load_part_rewards
+from mini_r1.data.reward_loader import load_rewards
+from mini_r1.data.reward_model import judged
 from mini_r1.errors import RecipeError
-from mini_r1.grading import Grader
-from mini_r1.mixture import check_parts, load_part_rewards
-from mini_r1.reward_loader import load_rewards
-from mini_r1.reward_model import judged
+from mini_r1.evaluation.grading import Grader
 from tasks import countdown, gsm8k
 
 POLITE, CURT = "It is {}, thank you.", "No idea, {} or so."

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mini_r1.grading import Grader
-from mini_r1.rollout_metrics import COLUMNS, describe_completions, rollout_metrics
+from mini_r1.evaluation.grading import Grader
+from mini_r1.training.rollout_metrics import COLUMNS, describe_completions, rollout_metrics
 from tasks import countdown
 
 ROW = {"prompt": "p", "prefill": "<think>", "difficulty": 3, "nums": [1, 2, 5], "target": 8}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mini_r1 import run_dir
-from mini_r1.checkpoints import mark
+from mini_r1.config.recipe import Recipe, resolve
 from mini_r1.errors import RecipeError
-from mini_r1.recipe import Recipe, resolve
+from mini_r1.run import run_dir
+from mini_r1.run.checkpoints import mark
 
 TEXT = """
 task: countdown

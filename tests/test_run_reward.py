@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from small_trainer import SIZES
 
-from mini_r1.arguments import RewardArguments
-from mini_r1.data import load_rows
-from mini_r1.placeholders import fill_placeholders
-from mini_r1.preferences import load_pairs, to_pair
-from mini_r1.reward_loader import load_rewards
-from mini_r1.stages import dataclass_types
-from mini_r1.tiny_model import build_model
+from mini_r1.config.arguments import RewardArguments
+from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.placeholders import fill_placeholders
+from mini_r1.data.preferences import load_pairs, to_pair
+from mini_r1.data.problems import load_rows
+from mini_r1.data.reward_loader import load_rewards
+from mini_r1.run.tiny_model import build_model
 from tasks import gsm8k
 
 KIND, CURT = ("It is {}, thank you.", "Thank you, it is {}."), ("No idea, {} or so.", "I say {} and no more.")
@@ -159,7 +159,7 @@ def test_the_judges_of_tasks_take_placeholders():
 
 
 def test_the_parts_are_those_of_the_reward():
-    from mini_r1.reward_model import PARTS
+    from mini_r1.data.reward_model import PARTS
 
     own = dataclass_types("reward")[0]
     assert own.__dataclass_fields__["part"].metadata["choices"] == PARTS

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 from scripted_server import PROMPTS, RIGHT, WRONG, collect, expected, texts
 
+from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
-from mini_r1.prompts import prompt_ids
-from mini_r1.sampling import problem_seed
+from mini_r1.evaluation.sampler import problem_seed
 
 
 def test_token_ids_where_the_server_takes_them(serve, sampler, tiny_tokenizer):

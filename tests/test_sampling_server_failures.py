@@ -6,7 +6,7 @@ import pytest
 from scripted_server import PROMPTS, collect, expected, texts
 
 from mini_r1.errors import RecipeError
-from mini_r1.sampling import problem_seed
+from mini_r1.evaluation.sampler import problem_seed
 
 KEY = "sk-secret-0123456789"
 

@@ -8,9 +8,9 @@ import pyarrow.parquet
 import pytest
 
 import tasks
-from mini_r1.arguments import RecipeArguments
-from mini_r1.data import load_rows
-from mini_r1.reward_loader import load_rewards
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.problems import load_rows
+from mini_r1.data.reward_loader import load_rewards
 from tasks._knights_knaves_puzzles import HUB_SHARES
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"

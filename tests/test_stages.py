@@ -2,7 +2,7 @@
 
 import pytest
 
-from mini_r1 import stages
+from mini_r1.config import kinds
 from mini_r1.errors import RecipeError
 
 
@@ -20,7 +20,7 @@ def test_processes(monkeypatch, environment, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert stages.processes() == expected
+    assert kinds.processes() == expected
 
 
 def test_several_processes_asked_for_and_one_started(monkeypatch):
@@ -29,4 +29,4 @@ def test_several_processes_asked_for_and_one_started(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     with pytest.raises(RecipeError, match="started one process"):
-        stages.processes()
+        kinds.processes()

@@ -6,8 +6,8 @@ import torch
 from small_trainer import kinds_of_letters, small_model, small_trainer
 from transformers import TrainerCallback
 
-from mini_r1.callbacks import OneLineAStep
-from mini_r1.step_time import PARTS, PeakMemory, StepTimes
+from mini_r1.training.callbacks import OneLineAStep
+from mini_r1.training.step_time import PARTS, PeakMemory, StepTimes
 
 KEYS = [f"time/{part}" for part in PARTS]
 
@@ -179,7 +179,7 @@ def test_the_line_names_generation_where_it_takes_most(capsys, logs, end):
 )
 def test_the_time_left_knows_of_a_budget_of_tokens(capsys, monkeypatch, tokens, left):
     clock = iter([0.0, 0.0, 1.0])
-    monkeypatch.setattr("mini_r1.callbacks.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mini_r1.training.callbacks.time.monotonic", lambda: next(clock))
     state = type("State", (), {"global_step": 0, "max_steps": 400, "is_world_process_zero": True})
     line = OneLineAStep(token_limit=1000)
     line.on_train_begin(None, state, None)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, WRONG, needs_sandbox, table
 
 import tasks
-from mini_r1.reward_loader import load_rewards
+from mini_r1.data.reward_loader import load_rewards
 from rewards import answer_block, format_verdict, summary_format_reward, summary_format_verdict
 from rewards.summary_format import SUMMARY_CAP
 from rewards.verdict import reward_from

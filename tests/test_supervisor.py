@@ -22,7 +22,7 @@ def run(tmp_path):
 
 WHO = {
     "caller": lambda run: run.caller,
-    "guard": lambda run: run.find("mini_r1.guard_process"),
+    "guard": lambda run: run.find("mini_r1.launch.guard_process"),
     "trainer": lambda run: run.find("trainer"),
     "server": lambda run: run.find("server"),
 }
@@ -162,7 +162,7 @@ def test_a_command_that_does_not_exist(run):
 # the guard, where a process has always ended by the time that it has been started
 SLOW_GUARD = """
 import os, sys
-from mini_r1 import guard_process
+from mini_r1.launch import guard_process
 def output(*arguments, make=guard_process.Output):
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     return make(*arguments)

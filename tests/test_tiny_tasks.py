@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import tasks
-from mini_r1.prompts import get_template, prompt_ids, render
-from mini_r1.recipe import resolve
-from mini_r1.tiny_model import build_tokenizer, joined
+from mini_r1.config.recipe import resolve
+from mini_r1.data.prompts import get_template, prompt_ids, render
+from mini_r1.run.tiny_model import build_tokenizer, joined
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FAMILIES = ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mini_r1.errors import RecipeError
-from mini_r1.vllm_server import free_ports, port_is_free, server_environment, server_words, trainer_environment
+from mini_r1.launch.vllm_server import free_ports, port_is_free, server_environment, server_words, trainer_environment
 
 VALUES = {"model_name_or_path": "Qwen/Qwen2.5-3B-Instruct", "dtype": "bfloat16", "model_revision": "main"}
 

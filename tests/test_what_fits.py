@@ -6,7 +6,7 @@ import pytest
 import yaml
 from test_memory import COUNTDOWN, LORA, NODE, ONE, SHAPE
 
-from mini_r1.memory import estimate_memory, largest_batch, what_fits
+from mini_r1.launch.memory import estimate_memory, largest_batch, what_fits
 
 
 def test_largest_batch_keeps_the_batch():

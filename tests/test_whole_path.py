@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mini_r1.arguments import RecipeArguments
-from mini_r1.data import load_rows
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.problems import load_rows
 from tasks import countdown
 
 ROOT = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""What a figure of the report is. mini_r1/report/plotly_charts.py and mini_r1/plots.py draw the same description."""
+"""What a figure of the report is. plotly_charts.py and plots.py, beside this file, draw the same description."""
 
 from dataclasses import dataclass, field
 

@@ -9,7 +9,7 @@ import yaml
 
 from mini_r1.report.figures import colour, dash
 from mini_r1.report.runs import Group, ReportedRun, read_run
-from mini_r1.run_dir import short_name
+from mini_r1.run.run_dir import short_name
 
 
 def group_runs(folders: list[Path], beside: list[Path]) -> list[Group]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
-from mini_r1.plots import draw_figure
 from mini_r1.report import aha, conduct, learning, overview, rollouts, samples, words
 from mini_r1.report.figures import Figure
 from mini_r1.report.plotly_charts import chart
+from mini_r1.report.plots import draw_figure
 from mini_r1.report.runs import Group
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from mini_r1.config.recipe import load_yaml
 from mini_r1.errors import RecipeError
-from mini_r1.recipe import load_yaml
-from mini_r1.run_dir import short_name
+from mini_r1.run.run_dir import short_name
 
 NOT_CURVES = ("eval_", "train_", "epoch", "step", "total_flos")
 

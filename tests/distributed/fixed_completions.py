@@ -37,7 +37,7 @@ def complete(self, prompt_ids, images, multimodal_fields, num_generations, has_t
 
 
 def main() -> None:
-    from mini_r1.trainer import R1GRPOTrainer
+    from mini_r1.training.grpo_trainer import R1GRPOTrainer
 
     own_step = R1GRPOTrainer.training_step
 

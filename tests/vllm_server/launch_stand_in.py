@@ -3,9 +3,9 @@
 import runpy
 from pathlib import Path
 
-from mini_r1 import launch
+from mini_r1.launch import launcher
 
 HERE = Path(__file__).parent
 
-launch.KINDS = {**launch.KINDS, "r1_grpo": str(HERE / "stand_in_trainer.py")}
+launcher.KINDS = {**launcher.KINDS, "r1_grpo": str(HERE / "stand_in_trainer.py")}
 runpy.run_path(str(HERE.parents[1] / "scripts" / "launch.py"), run_name="__main__")

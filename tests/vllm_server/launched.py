@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from mini_r1.vllm_server import port_is_free
+from mini_r1.launch.vllm_server import port_is_free
 
 HERE = Path(__file__).parent
 STAND_IN = HERE / "launch_stand_in.py"

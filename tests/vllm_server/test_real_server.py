@@ -18,8 +18,8 @@ from stand_in_trainer import GREEDY, SAMPLED
 from transformers import AutoModelForCausalLM
 
 import tasks
-from mini_r1.hub import load_tokenizer
-from mini_r1.prompts import get_template, prompt_ids, render
+from mini_r1.data.hub import load_tokenizer
+from mini_r1.data.prompts import get_template, prompt_ids, render
 
 pytestmark = pytest.mark.vllm
 

@@ -19,15 +19,15 @@ from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM
 
 import tasks
+from mini_r1.data.hub import load_tokenizer
+from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.errors import RecipeError
-from mini_r1.hub import load_tokenizer
-from mini_r1.prompts import get_template, prompt_ids, render
-from mini_r1.sampling import Sampling
-from mini_r1.sampling.hf import HFSampler
-from mini_r1.sampling.server import ServerSampler
-from mini_r1.sampling.vllm import VLLMSampler
-from mini_r1.signals import read_signals
-from mini_r1.vllm_server import free_ports
+from mini_r1.evaluation.sampler import Sampling
+from mini_r1.evaluation.server_sampler import ServerSampler
+from mini_r1.evaluation.signals import read_signals
+from mini_r1.evaluation.transformers_sampler import HFSampler
+from mini_r1.evaluation.vllm_sampler import VLLMSampler
+from mini_r1.launch.vllm_server import free_ports
 from rewards import equation_reward, format_reward
 
 pytestmark = pytest.mark.vllm

@@ -1,0 +1,290 @@
+"""From a recipe file and command-line flags to the dataclasses that TRL wants.
+
+    recipe, (arguments, training, model) = parse(sys.argv[1:], (GRPOArguments, GRPOConfig, ModelConfig))
+
+A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values it
+starts from: maps merge, lists and everything else replace. Flags come last. Nothing here imports torch or TRL until
+`build`, so a mistake in a recipe is found in well under a second.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mini_r1.config.keys import COSMETIC, check_values, did_you_mean
+from mini_r1.config.placeholders import PLACEHOLDER_KEYS, fill_placeholders
+from mini_r1.errors import RecipeError
+
+COMMAND_LINE = "command line"
+USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
+_SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe: flat `values`, and per key its `origin`, the file that set it or "command line"."""
+
+    path: str
+    values: dict[str, Any]
+    origin: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The recipe's stem: `countdown-tiny` for `recipes/countdown-tiny.yaml`."""
+        return Path(self.path).stem
+
+    @contextmanager
+    def blame(self):
+        """Inside, a `RecipeError` that names a key but no file gets the file that set the key."""
+        try:
+            yield
+        except RecipeError as error:
+            error.file = error.file or self.origin.get(error.key, self.path)
+            raise
+
+
+def parse(argv: list[str], dataclass_types: tuple[type, ...]) -> tuple[Recipe, tuple]:
+    """Resolve, check and build what `argv` (without the program's name) asks for.
+
+    Raises:
+        RecipeError: for anything wrong with the flags, the files, a key, a value or a combination of values.
+    """
+    path, overrides = parse_command_line(argv)
+    recipe = check(resolve(path, overrides), dataclass_types)
+    return recipe, build(recipe, dataclass_types)
+
+
+def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
+    """Split `--config FILE --key value --key=value --switch` into the recipe's path and the overrides.
+
+    A flag without a value means true. A value that starts with `[`, `{` or `"` is JSON, any other is a YAML scalar.
+    The last of two equal flags wins. A missing --config, a stray word or broken JSON is a `RecipeError`.
+    """
+    config, overrides = None, {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word in ("-h", "--help"):
+            raise RecipeError(USAGE)
+        key, has_value, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key:
+            raise RecipeError(f"unexpected {word!r}; {USAGE}", file=COMMAND_LINE)
+        if not has_value and words and not words[0].startswith("--"):
+            has_value, text = "=", words.pop(0)
+        if key == "config":
+            config = text
+        elif key == "extends":
+            raise RecipeError("belongs in a recipe, not in a flag", key=key, file=COMMAND_LINE)
+        else:
+            overrides[key] = _flag_value(key, text) if has_value else True
+    if not config:
+        raise RecipeError(f"--config is missing; {USAGE}", file=COMMAND_LINE)
+    return config, overrides
+
+
+def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe, what it extends, and the overrides; fill in `{recipe}` and `{seed}`. Types are not checked yet.
+
+    Raises:
+        RecipeError: for a file that is missing or not a YAML map, a circle of `extends`, or an unknown placeholder.
+    """
+    layers = _layers(Path(path))
+    values, origin = {}, {}
+    for source, layer in [*reversed(layers), (COMMAND_LINE, overrides or {})]:
+        values = _merge(values, layer)
+        origin |= dict.fromkeys(layer, source)
+    fill_placeholders(values, Path(path).stem, origin)
+    return Recipe(str(path), values, origin)
+
+
+def check(recipe: Recipe, dataclass_types: tuple[type, ...]) -> Recipe:
+    """The recipe with every key known and every value of its type; `RecipeError` for the first that is not."""
+    return dataclasses.replace(recipe, values=check_values(recipe.values, recipe.origin, dataclass_types))
+
+
+def build(recipe: Recipe, dataclass_types: tuple[type, ...]) -> tuple:
+    """Turn a checked recipe into one instance per dataclass, through TrlParser, which also exports `env:`.
+
+    Raises:
+        RecipeError: where a dataclass refuses a combination of values.
+    """
+    from trl import TrlParser  # imports torch
+
+    class Parser(TrlParser):
+        def error(self, message: str):  # argparse would print its whole usage and exit
+            raise RecipeError(message, file=recipe.path)
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        file.write(_dump(recipe.values))
+        file.flush()
+        try:
+            return Parser(dataclass_types).parse_args_and_config(["--config", file.name])
+        except ValueError as error:
+            raise RecipeError(" ".join(str(error).split()), file=recipe.path) from error
+
+
+def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
+    """Write the resolved values to `folder/recipe.yaml`, whole or not at all, without secrets; return its path.
+
+    The file is a recipe itself: `--config folder/recipe.yaml` asks for the same run.
+    """
+    sources = [source for source in dict.fromkeys(recipe.origin.values()) if source != COMMAND_LINE]
+    flags = [f"--{key}" for key, source in recipe.origin.items() if source == COMMAND_LINE]
+    header = (
+        f"# {recipe.path}, resolved by mini_r1/config/recipe.py. Secrets are left out.\n# files: {', '.join(sources)}\n"
+    )
+    if flags:
+        header += f"# set on the command line: {', '.join(flags)}\n"
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    target, partial = folder / "recipe.yaml", folder / f".recipe.yaml.{os.getpid()}"
+    partial.write_text(header + _dump(_without_secrets(recipe.values)), encoding="utf-8")
+    os.replace(partial, target)
+    return target
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What changed between two resolved recipes, as lines `key: old -> new`, leaving out what cannot change results."""
+    old, new = _without_secrets(old), _without_secrets(new)
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        if key in COSMETIC:
+            continue
+        before, after = (_one_line(values, key) for values in (old, new))
+        if old.get(key) != new.get(key) or (key in old) != (key in new):
+            lines.append(f"{key}: {before} -> {after}")
+    return lines
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with two traps removed: a key given twice is an error, and 1e-6 is a number, as in YAML 1.2."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value} appears twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back equal: text such as "1e-6" is quoted, and no value is an alias of another."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+
+
+def _layers(path: Path) -> list[tuple[str, dict]]:
+    """The recipe and what it extends, nearest first, as (file, values)."""
+    layers: list[tuple[str, dict]] = []
+    seen: list[Path] = []
+    while True:
+        values = load_yaml(path)
+        layers.append((_short(path), values))
+        seen.append(path.resolve())
+        if "extends" not in values:
+            return layers
+        base = values.pop("extends")
+        here = {"key": "extends", "file": _short(path)}
+        if not isinstance(base, str):
+            raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
+        root = _extends_root(path)
+        path = root / base
+        if not path.is_file():
+            options = (str(file.relative_to(root)) for file in root.rglob("*.yaml"))
+            raise RecipeError(f"no file {base} in {_short(root)}{did_you_mean(base, options)}", **here)
+        if path.resolve() in seen:
+            chain = " -> ".join([source for source, _ in layers] + [_short(path)])
+            raise RecipeError(f"goes in a circle: {chain}", **here)
+
+
+def _extends_root(path: Path) -> Path:
+    """The nearest folder above the recipe that is named recipes, or else the recipe's own."""
+    folders = path.absolute().parents
+    return next((folder for folder in folders if folder.name == "recipes"), folders[0])
+
+
+def _short(path: Path) -> str:
+    """The path as it reads best in a message: relative to the working directory if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def load_yaml(path: Path) -> dict:
+    """A YAML map from a file; `RecipeError` with line and column where it is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.load(file, Loader=_Loader)
+    except FileNotFoundError:
+        options = (file.name for file in path.parent.glob("*.yaml"))
+        raise RecipeError(f"no such recipe{did_you_mean(path.name, options)}", file=_short(path)) from None
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", file=_short(path)) from error
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
+        raise RecipeError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}", file=_short(path)) from error
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, or a date such as 2025-02-31
+        raise RecipeError("not YAML: " + " ".join(str(error).split()), file=_short(path)) from error
+    if not isinstance(values, dict):
+        raise RecipeError("expected a map of keys to values at the top level", file=_short(path))
+    for key in values:
+        if not isinstance(key, str):
+            raise RecipeError(f"the key {key!r} is not text; put it in quotes", file=_short(path))
+    return values
+
+
+def _merge(base: dict, over: dict) -> dict:
+    merged = dict(base)
+    for key, value in over.items():
+        both_maps = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_maps else value
+    return merged
+
+
+def _flag_value(key: str, text: str) -> Any:
+    # "{recipe}-b" is not JSON: the keys that take placeholders are always text.
+    if text[:1] in ("[", "{", '"') and not (key in PLACEHOLDER_KEYS and text[0] == "{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            problem = f"not JSON at column {error.colno}: {error.msg}; write maps and lists as '{{\"a\": 1}}', '[1, 2]'"
+            raise RecipeError(problem, key=key, file=COMMAND_LINE) from None
+    loader = _Loader("")  # only the rules for one scalar: no comments, no `a: b` maps
+    try:
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _without_secrets(values: dict) -> dict:
+    kept = {key: value for key, value in values.items() if key != "hub_token"}
+    if isinstance(kept.get("env"), dict):
+        kept["env"] = {name: text for name, text in kept["env"].items() if not _SECRET_NAME.search(name)}
+    return kept
+
+
+def _dump(values: dict) -> str:
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _one_line(values: dict, key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False, default=str) if key in values else "(not set)"

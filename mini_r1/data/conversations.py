@@ -1,0 +1,201 @@
+"""Supervised data that is not the task's own traces: conversations from files or the hub, as token ids with labels.
+
+A recipe's `sft_datasets` lists them, each a map:
+    path: a local .parquet, .jsonl or .json file, a folder of them, or a hub id; such as runs/NAME-s42/dataset, what
+        scripts/generate.py leaves.
+    split, config: of a hub data set or folder; "train" where left out.
+    task, in place of path: one of the recipe's own tasks writes a trace for each of its training rows, in the form of
+        its template; `trace_args` are settings of its `trace`. So general rows are mixed into sampled reasoning.
+    share: of the mixture, all or none of the entries; together 1. As many rows as can be had without taking one twice.
+
+A row is one of these:
+    messages: a conversation that ends with the assistant's turn. Where it also has the `row` of the recipe's own
+        `task`, or of one of its `tasks`, the question is put as the template there puts it, so that a student may have
+        another template than the model that was sampled from.
+    prompt, completion: two strings, the prompt as the tokenizer is to get it; or two conversations.
+"""
+
+import json
+import random
+from dataclasses import replace
+
+from mini_r1.config.arguments import SFTArguments
+from mini_r1.config.keys import did_you_mean
+from mini_r1.data.mixture import Part
+from mini_r1.data.problems import load_rows, read_split
+from mini_r1.data.prompts import prompt_ids, render
+from mini_r1.data.traces import IGNORED, like_lengths_together, trace_text
+from mini_r1.errors import RecipeError
+
+KEY = "sft_datasets"
+ENTRY_KEYS = ("path", "split", "config", "share")
+WRITER_KEYS = ("task", "trace_args", "share")
+
+
+def check_sources(sources: object, key: str = KEY) -> list[dict]:
+    """The entries of `sft_datasets`, or of a `key` like it.
+
+    Raises:
+        RecipeError: for an entry without a path, an unknown key, or shares that are not shares.
+    """
+    if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
+        raise RecipeError(f"must be a list such as [{{path: runs/x-s42/dataset}}], not {sources!r}", key=key)
+    for one in sources:
+        written = key == KEY and "task" in one
+        known = WRITER_KEYS if written else ENTRY_KEYS
+        for each in one:
+            if each not in known:
+                raise RecipeError(f"{each!r} is no key of an entry{did_you_mean(str(each), known)}", key=key)
+        if written and not isinstance(one.get("trace_args", {}), dict):
+            raise RecipeError(f"trace_args must be a map, not {one['trace_args']!r}", key=key)
+        if not written and not isinstance(one.get("path"), str):
+            raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=key)
+    shares = [one.get("share") for one in sources]
+    known = all(isinstance(share, int | float) and share > 0 for share in shares)
+    if shares.count(None) < len(shares) and not (known and abs(sum(shares) - 1) < 1e-6):
+        raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=key)
+    return sources
+
+
+def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None = None) -> list[dict]:
+    """The rows of all entries, mixed by their shares and shuffled; the same for the same seed.
+
+    Args:
+        parts: the recipe's tasks, of which those that an entry names write its rows.
+
+    Raises:
+        RecipeError: for an entry that cannot be read, or that has no rows.
+    """
+    rng = random.Random(seed)
+    pools = []
+    for one in check_sources(args.sft_datasets):
+        rows = _write(one, parts or [], seed) if "task" in one else _read(one, args)
+        pools.append(rng.sample(rows, len(rows)))
+    shares = [one.get("share") for one in args.sft_datasets]
+    if shares[0] is not None:
+        total = min(len(rows) / share for rows, share in zip(pools, shares, strict=True))
+        pools = [rows[: max(1, round(total * share))] for rows, share in zip(pools, shares, strict=True)]
+    mixed = [row for rows in pools for row in rows]
+    rng.shuffle(mixed)
+    return mixed
+
+
+def _read(source: dict, args: SFTArguments) -> list[dict]:
+    split = source.get("split", "train")
+    alone = replace(args, dataset_id_or_path=source["path"], dataset_train_split=split)
+    try:
+        rows = read_split(alone, split, source.get("config"))
+    except RecipeError as error:
+        error.key = KEY
+        raise
+    if not rows:
+        raise RecipeError(f"{source['path']} has no rows", key=KEY)
+    return rows
+
+
+def _write(source: dict, parts: list[Part], seed: int) -> list[dict]:
+    """A conversation for each training row of the task that an entry names."""
+    name, rng = source["task"], random.Random(seed)
+    part = next((part for part in parts if part.name == name), None)
+    if part is None or not hasattr(part.task, "trace"):
+        why = "no task of this recipe" if part is None else "a task without a trace writer"
+        raise RecipeError(f"{name!r} is {why}; this recipe has {', '.join(each.name for each in parts)}", key=KEY)
+    rows = []
+    with part.blame():
+        problems = load_rows(part.args, part.task).train
+    for row in problems:
+        try:
+            answer = trace_text(part.task, part.template, row, rng, source.get("trace_args"))
+        except ValueError as error:
+            raise RecipeError(f"{name}: trace_args: {error}", key=KEY) from error
+        turns = [("user", part.task.question(row)), ("assistant", answer)]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        rows.append({"messages": messages, "task": name, "row": json.dumps(row)})
+    return rows
+
+
+def _own(row: dict, parts: list[Part]) -> tuple[Part, dict] | None:
+    """The part whose problem it is, and that problem in the task's columns; None where it is no part's."""
+    part = next((part for part in parts if part.name == row.get("task")), None)
+    return (part, part.task.parse_row(json.loads(row["row"]))) if part and row.get("row") else None
+
+
+def to_texts(row: dict, own: tuple[Part, dict] | None, tokenizer) -> tuple[str, str]:
+    """A row as (prompt, completion): what the policy is given, and what it is to say, without the end token.
+
+    Args:
+        own: the part and the problem, where the row is of one of the recipe's tasks.
+
+    Raises:
+        ValueError: where the row is none of the forms above, naming what is wrong with it.
+    """
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+        return row["prompt"], row["completion"]
+    turns = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns) or len(turns) < 2:
+        raise ValueError("needs a column messages, or prompt and completion")
+    *asked, answer = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
+    if answer["role"] != "assistant" or not isinstance(answer["content"], str) or not answer["content"].strip():
+        raise ValueError("its last message must be the assistant's, and a text that is not blank")
+    if own:
+        return _under_template(answer["content"], *own, tokenizer)
+    if not tokenizer.chat_template:
+        raise ValueError("is a conversation, and this tokenizer has no chat template")
+    return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True), answer["content"]
+
+
+def _under_template(answer: str, part: Part, row: dict, tokenizer) -> tuple[str, str]:
+    """The question under this recipe's template, whose prefill is taken off the answer that another one began."""
+    start = answer.find("<think>")
+    completion = answer[start:] if start >= 0 else answer
+    return render(part.template, part.task, row, tokenizer), completion.removeprefix(part.template.answer_prefill)
+
+
+def conversation_dataset(
+    args: SFTArguments,
+    parts: list[Part],
+    tokenizer,
+    seed: int,
+    batch_size: int,
+    max_length: int | None,
+    held_out: list[list[dict]],
+):
+    """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`, and how many rows were
+    left out: they are longer than `max_length` tokens, hold one of the problems that a part has `held_out` or, with
+    `skip_bad_rows`, cannot be used.
+
+    As in `traces.trace_dataset`, prompt and completion are tokenized apart and joined, only the completion and the
+    end-of-sequence token after it are learned, and rows of like length share a batch.
+
+    Raises:
+        RecipeError: for a row that cannot be used, or where none is left.
+    """
+    from datasets import Dataset
+
+    prompts, completions = [], []
+    rows = load_conversations(args, seed, parts)
+    reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
+    for number, row in enumerate(rows):
+        try:
+            own = _own(row, parts)
+            if own and (own[0].name, own[0].task.key(own[1])) in reserved:
+                continue
+            prompt, completion = to_texts(row, own, tokenizer)
+        except ValueError as error:
+            if args.skip_bad_rows:
+                continue
+            raise RecipeError(f"row {number} of the mixture {error}; or set skip_bad_rows: true", key=KEY) from error
+        prompts.append(prompt)
+        completions.append(completion)
+    examples = []
+    if prompts:
+        learned = tokenizer(completions, add_special_tokens=False)["input_ids"]
+        for prompt, completion in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
+            completion = [*completion, tokenizer.eos_token_id]
+            if max_length is None or len(prompt) + len(completion) <= max_length:
+                examples.append(([*prompt, *completion], [*[IGNORED] * len(prompt), *completion]))
+    if not examples:
+        raise RecipeError(f"none of the {len(rows)} rows can be used, or all are longer than max_length", key=KEY)
+    order = like_lengths_together([len(ids) for ids, _ in examples], batch_size, random.Random(seed))
+    columns = {"input_ids": [examples[i][0] for i in order], "labels": [examples[i][1] for i in order]}
+    return Dataset.from_dict(columns), len(rows) - len(examples)

@@ -1,0 +1,174 @@
+"""Preference pairs for a reward model: read or written, cut to the part that it will judge, held out by prompt.
+
+A recipe's `preference_datasets` lists data sets, each a map as in mini_r1/data/conversations.py (path, split, config,
+share). A row is one of TRL's preference formats: `chosen` and `rejected`, two conversations that end with the
+assistant's turn, with the `prompt` before both in them or in a column of its own; or three strings `prompt`, `chosen`,
+`rejected`.
+
+With `task` in its place the task writes the pairs: two traces of one problem, by `chosen_trace_args` and by
+`rejected_trace_args`, in the form that `prompt_template` asks for. Its held-out problems are those of a policy's run.
+"""
+
+import json
+import random
+from dataclasses import dataclass
+
+import tasks
+from mini_r1.config.arguments import RewardArguments, SFTArguments
+from mini_r1.data.conversations import check_sources, load_conversations
+from mini_r1.data.problems import load_rows, uniform
+from mini_r1.data.prompts import get_template
+from mini_r1.data.reward_model import judged, scores
+from mini_r1.data.traces import trace_text
+from mini_r1.errors import RecipeError
+
+KEY = "preference_datasets"
+SIDES = ("chosen", "rejected")
+WRITER = ("num_pairs", "chosen_trace_args", "rejected_trace_args")
+
+
+@dataclass
+class Pairs:
+    """Rows {chosen, rejected}, each a conversation, to train on and held out; what was left out, by reason."""
+
+    train: list[dict]
+    test: list[dict]
+    left_out: dict[str, int]
+
+    def describe(self) -> str:
+        out = ", ".join(f"{count} {why}" for why, count in self.left_out.items() if count)
+        return f"{len(self.train)} pairs to train on, {len(self.test)} held out; left out: {out or 'none'}"
+
+
+def check_preferences(values: dict) -> None:
+    """Refuse a recipe that does not say where its pairs are from, or says it twice.
+
+    Args:
+        values: checked (`recipe.check`); keys may be left out.
+
+    Raises:
+        RecipeError: naming the key.
+    """
+    if values.get("tasks") is not None:
+        raise RecipeError("a reward model learns from one task's pairs; use task, or preference_datasets", key="tasks")
+    if values.get("task") is None:
+        if idle := [key for key in WRITER if values.get(key) is not None]:
+            raise RecipeError("is about a task that writes the pairs; name it (task: ...)", key=idle[0])
+        check_sources(values.get(KEY), KEY)
+        return
+    if values.get(KEY) is not None:
+        raise RecipeError("given together with task, which writes the pairs itself; leave one of the two out", key=KEY)
+    if not hasattr(tasks.get(values["task"]), "trace"):
+        raise RecipeError(f"tasks/{values['task']}.py has no trace writer; use {KEY}", key="task")
+    if (values.get("chosen_trace_args") or {}) == (values.get("rejected_trace_args") or {}):
+        raise RecipeError("is what chosen_trace_args is; say what is worse, such as {give_up: 1}", key=WRITER[2])
+    get_template(values.get("prompt_template", RewardArguments.prompt_template))
+
+
+def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | None) -> Pairs:
+    """The pairs of all data sets or of the task, those of one prompt on one side.
+
+    Raises:
+        RecipeError: for an entry that cannot be read, a row that is no pair (unless `skip_bad_rows`), or where none is
+            left to train on.
+    """
+    pairs = Pairs([], [], {"that are no pair": 0, "whose parts are equal": 0, "too long": 0})
+    for row, held_out in _written(args, seed) if args.task else _read(args, seed):
+        try:
+            pair = to_pair(row, args.part)
+        except ValueError as error:
+            if not args.skip_bad_rows:
+                raise RecipeError(
+                    f"a row {error} (or skip_bad_rows: true); it has {', '.join(row)}", key=KEY
+                ) from error
+            pairs.left_out["that are no pair"] += 1
+            continue
+        if pair["chosen"] == pair["rejected"]:
+            pairs.left_out["whose parts are equal"] += 1
+        elif max_length and max(len(token_ids(pair[side], tokenizer)) for side in SIDES) > max_length:
+            pairs.left_out["too long"] += 1
+        else:
+            if held_out is None:
+                held_out = uniform(json.dumps(pair["chosen"][:-1], sort_keys=True), "test") < args.test_fraction
+            (pairs.test if held_out else pairs.train).append(pair)
+    if not args.task:  # a task has counted its problems
+        pairs.train, pairs.test = pairs.train[: args.max_train_rows], pairs.test[: args.max_eval_rows]
+    if not pairs.train:
+        raise RecipeError(f"no pairs are left to train on: {pairs.describe()}", key="task" if args.task else KEY)
+    return pairs
+
+
+def _read(args: RewardArguments, seed: int) -> list[tuple[dict, None]]:
+    if not 0 <= args.test_fraction < 1:
+        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
+    try:
+        return [(row, None) for row in load_conversations(SFTArguments(sft_datasets=args.preference_datasets), seed)]
+    except RecipeError as error:
+        error.key = KEY
+        raise
+
+
+def _written(args: RewardArguments, seed: int) -> list[tuple[dict, bool]]:
+    """`num_pairs` rows on random training problems, and one on each held-out problem; each with whether it is that."""
+    task, template, rng = tasks.get(args.task), get_template(args.prompt_template), random.Random(seed)
+    rows = load_rows(args, task)
+    problems = [(rng.choice(rows.train), False) for _ in range(args.num_pairs or len(rows.train))]
+    problems += [(row, True) for row in rows.test]
+    sides = list(zip(SIDES, WRITER[1:], (args.chosen_trace_args, args.rejected_trace_args), strict=True))
+    written = []
+    for row, held_out in problems:
+        pair = {"prompt": task.question(row)}
+        for side, key, settings in sides:
+            try:
+                pair[side] = trace_text(task, template, row, rng, settings)
+            except ValueError as error:
+                raise RecipeError(str(error), key=key) from error
+        written.append((pair, held_out))
+    return written
+
+
+def to_pair(row: dict, part: str) -> dict:
+    """A row as {chosen, rejected}, two conversations whose last turn is the part that is judged.
+
+    Raises:
+        ValueError: where the row is none of the forms above, saying what it would be.
+    """
+    pair = {}
+    for side in SIDES:
+        before, said = row.get("prompt") or [], row.get(side)
+        before = [{"role": "user", "content": before}] if isinstance(before, str) else before
+        said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
+        turns = [*before, *said] if isinstance(before, list) and isinstance(said, list) else []
+        turns = [{key: turn.get(key) for key in ("role", "content")} for turn in turns if isinstance(turn, dict)]
+        whole = all(isinstance(turn["content"], str) for turn in turns)
+        if len(turns) < 2 or not whole or turns[-1]["role"] != "assistant":
+            raise ValueError(f"needs {side}, a conversation of a user and then the assistant, or with prompt, a text")
+        pair[side] = [*turns[:-1], {"role": "assistant", "content": _part(turns[-1]["content"], part)}]
+    return pair
+
+
+def _part(text: str, part: str) -> str:
+    """As a reward it sees a policy's `<think>` always; an answer without any tag is all that its user reads."""
+    untagged = "<think>" not in text and "</think>" not in text
+    return text.strip() if part == "summary" and untagged else judged(text, part)
+
+
+def token_ids(turns: list[dict], tokenizer) -> list[int]:
+    """A conversation as the reward will show it to the model."""
+    return tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+
+
+def to_ids(pairs: list[dict], tokenizer):
+    """A `Dataset` of {chosen_ids, rejected_ids}, which TRL's trainer takes as it is."""
+    from datasets import Dataset
+
+    return Dataset.from_list([{f"{side}_ids": token_ids(pair[side], tokenizer) for side in SIDES} for pair in pairs])
+
+
+def accuracy(model, tokenizer, pairs: list[dict], batch_size: int) -> float:
+    """The share of pairs whose chosen side scores above the rejected one; every process scores all of them."""
+    training = model.training
+    model.eval()
+    chosen, rejected = (scores(model, tokenizer, [pair[side] for pair in pairs], batch_size) for side in SIDES)
+    model.train(training)
+    return sum(a > b for a, b in zip(chosen, rejected, strict=True)) / len(pairs)

@@ -1,0 +1,233 @@
+"""Rows for the trainer: load or generate, validate, remove duplicates, split by problem key, render."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.errors import RecipeError
+
+SUFFIXES = (".parquet", ".jsonl", ".json")
+
+
+@dataclass
+class Rows:
+    """Problems of a task, split, with what was left out on the way."""
+
+    train: list[dict]
+    test: list[dict]
+    source: str
+    duplicates: int = 0
+    bad: int = 0
+
+    def describe(self) -> str:
+        left_out = [f"{self.duplicates} duplicates removed"] if self.duplicates else []
+        left_out += [f"{self.bad} bad rows skipped"] if self.bad else []
+        return f"{len(self.train)} training and {len(self.test)} held-out problems from {self.source}" + "".join(
+            f", {text}" for text in left_out
+        )
+
+
+def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
+    """All problems that the recipe asks for. The split depends on a problem alone, never on order or seed: on its key
+    or, where there is one, on the test split; what the task's `held_out` claims is never trained on.
+
+    Raises:
+        RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or an empty split.
+    """
+    if not 0 <= args.test_fraction < 1:
+        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
+    if args.dataset_id_or_path is None:
+        source = f"the {args.task} generator"
+        raw = {"train": generate(args, task)}
+    else:
+        source = args.dataset_id_or_path
+        raw = {"train": read_split(args, args.dataset_train_split, args.dataset_config)}
+        if args.dataset_test_split:
+            config = args.dataset_test_config or args.dataset_config
+            raw["test"] = read_split(args, args.dataset_test_split, config)
+    reserved = getattr(task, "held_out", lambda row: None)
+    rows = Rows(train=[], test=[], source=source)
+    seen: set[str] = set()
+    for split in ("test", "train"):  # test first: a problem in both is held out
+        for number, values in enumerate(raw.get(split, [])):
+            try:
+                row = task.parse_row(values)
+            except ValueError as error:
+                if not args.skip_bad_rows:
+                    raise RecipeError(
+                        f"row {number} of {source} (split {split}): {error}; mend it or set skip_bad_rows: true",
+                        key="dataset_id_or_path",
+                    ) from None
+                rows.bad += 1
+                continue
+            problem = task.key(row)
+            if problem in seen:
+                rows.duplicates += 1
+                continue
+            seen.add(problem)
+            if args.difficulty and row["difficulty"] not in args.difficulty:
+                continue
+            held_out = split == "test" or bool(reserved(row))
+            if "test" not in raw:
+                held_out = held_out or uniform(problem, "split") < args.test_fraction
+            (rows.test if held_out else rows.train).append(row)
+    rows.train = _at_most(args.max_train_rows, rows.train, task)
+    rows.test = _at_most(args.max_eval_rows, rows.test, task)
+    if not rows.train and args.needs_training_rows:
+        why = f"; all {len(rows.test)} are held out" if rows.test else ""
+        key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
+        raise RecipeError(f"no training rows are left of {source}{why}", key=key)
+    return rows
+
+
+def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
+    """Rows from the task's generator with the recipe's `task_args`; their seed is apart from the run's, so that runs
+    with other seeds are tested on the same problems."""
+    if not hasattr(task, "generate"):
+        raise RecipeError(f"this task makes no problems; name a dataset: {task.HUB_ID}", key="dataset_id_or_path")
+    settings = {"n": 10_000, "seed": 0, **(args.task_args or {})}
+    known = inspect.signature(task.generate).parameters
+    for name in settings:
+        if name not in known:
+            raise RecipeError(f"{name!r} is no setting of this generator; it knows {', '.join(known)}", key="task_args")
+    try:
+        return task.generate(**settings)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(str(error), key="task_args") from error
+
+
+def read_split(args: RecipeArguments, split: str, config: str | None = None) -> list[dict]:
+    """The raw rows of one split of a local file, a local folder or a hub dataset.
+
+    A folder's files belong to the split that their name begins with (`train.parquet`,
+    `data/test-00000-of-00001.parquet`). With a configuration, a folder with a README.md is read as a clone of a hub
+    dataset: there it says which files belong to which configuration and split.
+    """
+    name = args.dataset_id_or_path
+    path = Path(name).expanduser()
+    clone = bool(config) and (path / "README.md").is_file()
+    if path.is_file():
+        files = [path]
+        if split != args.dataset_train_split:
+            raise RecipeError(f"{name} is one file and has no split {split!r}", key="dataset_test_split")
+    elif path.is_dir() and not clone:
+        files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.name.startswith(split))
+        if not files:
+            there = (
+                ", ".join(sorted(f.name for f in path.rglob("*") if f.suffix in SUFFIXES)[:5]) or "nothing of the kind"
+            )
+            raise RecipeError(
+                f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
+                key="dataset_id_or_path",
+            )
+    elif clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
+
+        try:
+            return load_dataset(str(path) if clone else name, config, split=split).to_list()
+        except (ConnectionError, DatasetsError, FileNotFoundError, ValueError) as error:
+            where = "cannot be loaded" if clone else "is no folder here and cannot be loaded from the hub"
+            raise RecipeError(
+                f"{name} {where}: {_first_line(error)}",
+                key="dataset_id_or_path",
+            ) from error
+    else:
+        raise RecipeError(
+            f"there is no file or folder {name}; paths start at {Path.cwd()}, and without this key the task generates "
+            "its problems",
+            key="dataset_id_or_path",
+        )
+    unknown = [f for f in files if f.suffix not in SUFFIXES]
+    if unknown:
+        raise RecipeError(f"{unknown[0]} is neither .parquet nor .jsonl", key="dataset_id_or_path")
+    return [row for file in files for row in _read_file(file)]
+
+
+def _read_file(file: Path) -> list[dict]:
+    """Rows of a .parquet, .jsonl or .json file, each value as it stands there.
+
+    Not through `datasets`: one 2.5 among the integers of a JSON file would make it call all of them floats, and so
+    blame, or skip, every row.
+    """
+    import pyarrow.parquet
+
+    try:
+        if file.suffix == ".parquet":
+            return pyarrow.parquet.ParquetFile(file).read().to_pylist()
+        text = file.read_text(encoding="utf-8")
+        one_list = file.suffix == ".json" and text.lstrip().startswith("[")
+        rows = json.loads(text) if one_list else _parse_lines(text)
+    except (ValueError, OSError) as error:  # what json and pyarrow raise for a broken file are ValueErrors
+        raise RecipeError(f"{file} cannot be read: {_first_line(error)}", key="dataset_id_or_path") from error
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise RecipeError(f"row {number} of {file} is no map of columns to values", key="dataset_id_or_path")
+    return rows
+
+
+def _parse_lines(text: str) -> list:
+    """One JSON value a line; blank lines do not count."""
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            values += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    return values
+
+
+def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):
+    """Rows with `prompt` and `prefill`, as a `datasets.Dataset`; prompts over `max_prompt_tokens` are dropped.
+
+    Returns:
+        (dataset, how many were dropped, tokens of the longest prompt kept).
+    """
+    from datasets import Dataset
+
+    kept, dropped, longest = render_rows(rows, args, task, template, tokenizer)
+    return Dataset.from_list(kept), dropped, longest
+
+
+def render_rows(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):
+    """`to_dataset`, but for a list of rows in the dataset's place.
+
+    Raises:
+        RecipeError: where no prompt is short enough.
+    """
+    prompts = [render(template, task, row, tokenizer) for row in rows]
+    lengths = [len(ids) for ids in prompt_ids(prompts, tokenizer)] if prompts else []
+    kept, longest = [], 0
+    for row, prompt, length in zip(rows, prompts, lengths, strict=True):
+        if length <= args.max_prompt_tokens:
+            longest = max(longest, length)
+            kept.append({"prompt": prompt, "prefill": template.answer_prefill, **row})
+    dropped = len(rows) - len(kept)
+    if not kept:
+        raise RecipeError(
+            f"all {dropped} prompts are longer than {args.max_prompt_tokens} tokens; raise it", key="max_prompt_tokens"
+        )
+    return kept, dropped, longest
+
+
+def uniform(key: str, purpose: str) -> float:
+    """A number in [0, 1) that depends on the key alone; `purpose` makes independent ones."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8]) / 2**64
+
+
+def _at_most(limit: int | None, rows: list[dict], task: ModuleType) -> list[dict]:
+    """`limit` of the rows, chosen by key, in their order."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    chosen = sorted(rows, key=lambda row: uniform(task.key(row), "sample"))[:limit]
+    keys = {task.key(row) for row in chosen}
+    return [row for row in rows if task.key(row) in keys]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,239 @@
+"""From the names in a recipe to the reward functions that TRL calls.
+
+A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
+of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`). A
+map with `reward_model` is a model that judges, under a name of your choice (mini_r1/data/reward_model.py).
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from types import ModuleType
+
+import rewards
+import tasks
+from mini_r1.data.prompts import PromptTemplate
+from mini_r1.data.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
+from mini_r1.data.reward_model import reward_of
+from mini_r1.errors import RecipeError
+from rewards import Verdict
+
+Reward = Callable[..., list[float | None]]
+
+
+def load_rewards(
+    reward_funcs: list[str | dict],
+    reward_values: dict[str, list[float]] | None = None,
+    require_format: list[str] | None = None,
+    task_module: ModuleType | None = None,
+    template: PromptTemplate | None = None,
+) -> list[Reward]:
+    """The rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
+
+    Args:
+        reward_funcs: as in the recipe, names, or maps of `name` and arguments; arguments are the same for all rows.
+        reward_values: per name the numbers for correct, wrong and unparseable.
+        require_format: names of the rewards that count as unparseable wherever the format is wrong.
+        task_module: the task's module; its rewards go before those of the same name in `rewards`.
+        template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
+
+    Each reward keeps its public `__name__` (of a dotted path the last part), and gives None for a row whose `rewards`
+    column lists only others. Whatever the recipe gets wrong is a `RecipeError`.
+
+    Example: `load_rewards(["format_reward", "equation_reward"], {"equation_reward": [2, -1, -1]})`.
+    """
+    values, strict = reward_values or {}, require_format or []
+    _check_types(reward_funcs, values, strict)
+    known = _rewards_in(rewards) | (_rewards_in(task_module) if task_module else {})
+    entries = [read_entry(entry) for entry in reward_funcs]
+    public = [_public_name(name) for name, _ in entries]
+    if twice := sorted({name for name in public if public.count(name) > 1}):
+        raise RecipeError(f"names {', '.join(twice)} twice; name each reward once", key="reward_funcs")
+    form = template.format_reward if template else "format_reward"
+    for name in public:
+        if template and name in rewards.FORMAT_REWARDS and name != form:
+            raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
+    found, arguments = {}, {}
+    for name, given in entries:
+        if "reward_model" in given:
+            if name in known or name in TRL_SHAPING or not name.isidentifier():
+                raise RecipeError(f"{name} is no name for a reward model; choose another", key="reward_funcs")
+            found[name], arguments[name] = reward_of(name, given, task_module), {}
+        elif name in TRL_SHAPING:
+            found[name], arguments[name] = trl_shaping(name, given), {}
+        else:
+            found[name] = _find(name, known)
+            arguments[name] = check_arguments(name, found[name], given)
+    if task_module:
+        _check_columns(found, arguments, task_module)
+    _check_changeable(values, found, key="reward_values")
+    _check_changeable(strict, found, key="require_format")
+
+    for name in {*values, *strict}:
+        verifier = found[name].verifier
+        if name in strict:
+            verifier = _requiring_format(verifier, getattr(rewards, form).verifier)
+        found[name] = found[name].rebuilt(_public_name(name), verifier, values.get(name, found[name].values))
+    return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in found.items()]
+
+
+def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
+    """Can these rewards, and the one that the task is measured with, be given on this machine?
+
+    Raises:
+        RecipeError: with the remedy, where one cannot: `code_reward` without bubblewrap.
+    """
+    own = _rewards_in(rewards) | _rewards_in(task_module)
+    asked = [*(("reward_funcs", reward) for reward in reward_funcs), ("task", own.get(task_module.REWARD))]
+    for key, reward in asked:
+        if hasattr(reward, "unavailable") and (why := reward.unavailable()):
+            raise RecipeError(f"{reward.__name__}: {why}", key=key)
+
+
+def _public_name(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _check_types(reward_funcs: object, values: object, strict: object) -> None:
+    for key, names, kinds in (("reward_funcs", reward_funcs, (str, dict)), ("require_format", strict, str)):
+        if not isinstance(names, list) or not all(isinstance(name, kinds) for name in names):
+            raise RecipeError(f"must be a list of reward names, such as [format_reward], not {names!r}", key=key)
+    if not reward_funcs:
+        raise RecipeError("is empty; name at least one reward, such as format_reward", key="reward_funcs")
+    if not isinstance(values, dict):
+        raise RecipeError(f"must be a map such as {{equation_reward: [1, 0, 0]}}, not {values!r}", key="reward_values")
+    for name, numbers in values.items():
+        if not (isinstance(numbers, (list, tuple)) and len(numbers) == 3 and all(map(_is_number, numbers))):
+            raise RecipeError(
+                f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
+                key="reward_values",
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_changeable(names: Iterable[str], found: dict[str, Reward], key: str) -> None:
+    for name in names:
+        if name not in found:
+            raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(found)}", key=key)
+        if not hasattr(found[name], "verifier"):
+            raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
+
+
+def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
+    """Does the task give every column that a verifier needs, and none that an argument would replace?
+
+    Asked of a problem that the task generates.
+    """
+    columns = task.parse_row(tasks.examples(task, 1)[0])
+    for name, reward in found.items():
+        needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
+        if any(column not in columns for column in needed):
+            raise RecipeError(
+                f"{name} needs the columns {', '.join(needed)}, which {task.__name__} does not give; its own "
+                f"reward is {task.REWARD}",
+                key="reward_funcs",
+            )
+        if twice := sorted(arguments[name].keys() & columns.keys()):
+            raise RecipeError(f"{name}: {twice[0]} is a column of the task; leave it out", key="reward_funcs")
+
+
+def _rewards_in(module: ModuleType) -> dict[str, Reward]:
+    return {name: value for name, value in vars(module).items() if name.endswith("_reward") and callable(value)}
+
+
+def _find(name: str, known: dict[str, Reward]) -> Reward:
+    if name in known:
+        return known[name]
+    module_name, dot, function_name = name.rpartition(".")
+    if not dot:
+        raise _unknown(f"there is no reward {name!r}", name, [*known, *TRL_SHAPING])
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_module.my_reward", key="reward_funcs")
+    if module_name == "trl.rewards" and function_name in TRL_SHAPING.values():
+        short = next(short for short, maker in TRL_SHAPING.items() if maker == function_name)
+        raise RecipeError(f"{name} makes a reward and is none itself; use {short}", key="reward_funcs")
+    module = _import(module_name)
+    reward = getattr(module, function_name, None)
+    if not callable(reward):
+        raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
+    return reward
+
+
+def _unknown(problem: str, name: str, known: Iterable[str]) -> RecipeError:
+    nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
+    return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
+
+
+def _import(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Only where it is this module, or a package around it, that is missing. What is missing inside a module of
+        # the user's is for the user to see in full.
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise RecipeError(
+            f"there is no module {error.name!r}; install it, or set PYTHONPATH to the folder that holds it",
+            key="reward_funcs",
+        ) from error
+
+
+def _requiring_format(
+    verifier: Callable[..., Verdict | None], format_verdict: Callable[[str], Verdict]
+) -> Callable[..., Verdict | None]:
+    @functools.wraps(verifier)
+    def strict(text, *gold):
+        verdict = verifier(text, *gold)
+        if verdict is None or format_verdict(text) is Verdict.CORRECT:
+            return verdict
+        return Verdict.UNPARSEABLE
+
+    return strict
+
+
+def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
+    """The same reward with `arguments`, but None, without a call, for rows whose `rewards` column does not list `name`.
+
+    Rows of other tasks are left out of the call altogether, so that no reward has to cope with their null columns.
+    """
+
+    def select(completions, columns):
+        """Which rows are due, and all that the reward gets for these rows alone."""
+        wanted = columns.get("rewards") or [None] * len(completions)
+        due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
+        if len(due) == len(completions):
+            return due, {"completions": completions, **columns, **arguments}
+        # Not all that TRL passes is a column: trainer_state and the logging functions go through as they are.
+        rows = {
+            key: [value[i] for i in due] if isinstance(value, list) and len(value) == len(completions) else value
+            for key, value in {"completions": completions, **columns}.items()
+        }
+        return due, rows | arguments
+
+    def spread(due, numbers, length):
+        by_row = dict(zip(due, numbers, strict=True))
+        return [by_row.get(i) for i in range(length)]
+
+    if inspect.iscoroutinefunction(reward):  # TRL awaits what it sees to be a coroutine function
+
+        @functools.wraps(reward)
+        async def filtered(completions, **columns):
+            due, rows = select(completions, columns)
+            return spread(due, await reward(**rows) if due else [], len(completions))
+
+    else:
+
+        @functools.wraps(reward)
+        def filtered(completions, **columns):
+            due, rows = select(completions, columns)
+            return spread(due, reward(**rows) if due else [], len(completions))
+
+    filtered.__name__ = name
+    return filtered

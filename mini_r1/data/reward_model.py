@@ -1,0 +1,156 @@
+"""A model that judges, as one reward among others: for what no verifier can decide.
+
+    reward_funcs:
+      - {name: helpfulness, reward_model: models/helpful, part: summary}
+      - {name: harmlessness, reward_model: models/harmless, part: response}
+
+DeepSeek-R1 (arXiv:2501.12948, 2.3.4) judges helpfulness on the final summary alone, so that the reasoning is left free,
+and harmlessness on the whole response. TRL would score every row of a model given as a module, with prompt and prefill;
+a function scores what it is asked about. Nothing here imports torch before the first score.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import tasks
+from mini_r1.config.keys import check_values
+from mini_r1.data.hub import looks_local
+from mini_r1.errors import RecipeError
+from rewards.text import THINK_CLOSE, full_text
+
+PARTS = ("summary", "response")
+
+
+@dataclass
+class _Settings:
+    reward_model: str
+    part: str = field(default="response", metadata={"choices": PARTS})
+    batch_size: int = 16
+
+
+def judged(text: str, part: str) -> str:
+    """What is judged of a whole turn: all of it, or what follows the first `</think>`, which is all that a user reads.
+
+    Thinking that is never closed leaves an empty summary, and that is judged, so that nobody gains by it.
+
+    Example: `judged("<think>hm</think>\\n72", "summary")` is `"72"`.
+    """
+    return text.partition(THINK_CLOSE)[2].strip() if part == "summary" else text
+
+
+def shows(tokenizer, part: str) -> bool:
+    """Whether the chat template of a tokenizer leaves the part to be judged in; some leave reasoning out."""
+    text = judged("<think>hm</think>\n72", part)
+    probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+    return text in tokenizer.apply_chat_template(probe, tokenize=False)
+
+
+def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[..., list[float]]:
+    """The reward `name`: the first logit of a sequence-classification model with one label.
+
+    The model is asked about a conversation of the task's bare question and the part that it judges, in its own chat
+    template; what is longer than its positions is cut off at the end. It is loaded once, with the first score.
+
+    Args:
+        arguments: `reward_model`, hub id or local folder; `part`, a value of `PARTS`; `batch_size`, texts at a time.
+        task: whose rows they are where rows have no column `task`.
+
+    Raises:
+        RecipeError: for an unknown argument or a value of another type.
+    """
+    try:
+        settings = _Settings(**check_values(arguments, {}, (_Settings,)))
+    except RecipeError as error:
+        raise RecipeError(f"{name}: {error}", key="reward_funcs") from None
+    if settings.batch_size < 1:
+        raise RecipeError(f"{name}: batch_size: got {settings.batch_size}, expected 1 or more", key="reward_funcs")
+    load = functools.cache(functools.partial(_load, name, settings.reward_model, settings.part))
+
+    def reward(completions, prefill=None, **columns) -> list[float]:
+        starts = prefill or [None] * len(completions)
+        conversations = []
+        for i, (start, completion) in enumerate(zip(starts, completions, strict=True)):
+            row = {column: values[i] for column, values in columns.items() if isinstance(values, list)}
+            asked = tasks.get(row["task"]) if row.get("task") else task
+            text = judged(full_text(start, completion), settings.part)
+            conversations.append(
+                [{"role": "user", "content": asked.question(row)}, {"role": "assistant", "content": text}]
+            )
+        return scores(*load(), conversations, settings.batch_size)
+
+    reward.__name__ = reward.__qualname__ = name
+    reward.judge = settings.reward_model
+    reward.unavailable = functools.partial(_why_not, settings.reward_model)
+    return reward
+
+
+def _why_not(folder: str) -> str | None:
+    """Why a run cannot have this model, in one line, or None; a hub id is taken at its word until it is loaded."""
+    from transformers import AutoConfig
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    if is_deepspeed_zero3_enabled():
+        return "ZeRO-3 would split the model, whose rows are not the same on all processes; use zero2 or ddp"
+    if not looks_local(folder):
+        return None
+    path = Path(folder).expanduser()
+    if not (path / "config.json").is_file():
+        return f"{folder} is no model folder; name one, or a hub id (owner/name)"
+    if (labels := AutoConfig.from_pretrained(path).num_labels) != 1:
+        return f"{folder} has {labels} labels; a reward model has one (TRL's RewardTrainer makes them)"
+    return None
+
+
+def _load(name: str, folder: str, part: str) -> tuple:
+    """(model, tokenizer), on this process's device.
+
+    Raises:
+        RecipeError: where there is none, or one without a trained head or a chat template that shows it `part`.
+    """
+    from accelerate import PartialState
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    path = str(Path(folder).expanduser()) if looks_local(folder) else folder
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="right", truncation_side="right")
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=1, dtype="auto", output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{name}: {str(error).splitlines()[0]}", key="reward_funcs") from error
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])[0]
+        raise RecipeError(f"{name}: {folder} has no weights for {missing}: it has not been trained", key="reward_funcs")
+    if not tokenizer.chat_template:
+        raise RecipeError(f"{name}: {folder} has no chat template to judge a conversation in", key="reward_funcs")
+    if not shows(tokenizer, part):
+        problem = f"{name}: the chat template of {folder} leaves reasoning out; use part: summary"
+        raise RecipeError(problem, key="reward_funcs")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id  # by which the model finds the end of each text
+    return model.to(PartialState().device).eval(), tokenizer
+
+
+def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
+    """One number for each conversation; it does not depend on what else is in its batch."""
+    import torch
+
+    longest = getattr(model.config, "max_position_embeddings", None)
+    scores: list[float] = []
+    for start in range(0, len(conversations), batch_size):
+        inputs = tokenizer.apply_chat_template(
+            conversations[start : start + batch_size],
+            padding=True,
+            truncation=longest is not None,
+            max_length=longest,
+            return_tensors="pt",
+            return_dict=True,
+        ).to(model.device)
+        with torch.no_grad():
+            scores += (
+                model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, 0].tolist()
+            )
+    return scores

@@ -1,0 +1,59 @@
+"""Completions kept as they come, so that an evaluation that was killed asks no problem twice."""
+
+import json
+import os
+from pathlib import Path
+
+from mini_r1.evaluation.records import FOLDER
+from mini_r1.evaluation.sampler import Completion
+
+
+class Kept:
+    """`<run>/evaluation/<name>-<process>.jsonl`: one line for what was finished together, whole or not there.
+
+    Args:
+        run: the run directory.
+        name: of the measurement, such as `after`.
+        process: number of this process, which writes a file of its own and reads all.
+    """
+
+    def __init__(self, run: Path, name: str, process: int = 0):
+        self.folder, self.name = run / FOLDER, name
+        self.path = self.folder / f"{name}-{process}.jsonl"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        drop_half_line(self.path)
+
+    def read(self) -> dict[int, list[Completion]]:
+        """number of the problem -> its completions, from the files of all processes."""
+        found = {}
+        for path in sorted(self.folder.glob(f"{self.name}-*.jsonl")):
+            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+                finished = json.loads(line)
+                found |= {int(number): [Completion(*one) for one in drawn] for number, drawn in finished.items()}
+        return found
+
+    def add(self, finished: dict[int, list[Completion]]) -> None:
+        """Keep what is finished; it is on the disk when this returns."""
+        line = {number: [(one.text, one.tokens, one.cut_off) for one in drawn] for number, drawn in finished.items()}
+        add_line(self.path, line)
+
+    def forget(self) -> None:
+        """Delete the files of all processes: their content is in the parquet file now."""
+        for path in self.folder.glob(f"{self.name}-*.jsonl"):
+            path.unlink()
+
+
+def drop_half_line(path: Path) -> None:
+    """End the file, where there is one, behind its last whole line: a line that a kill cut off is no line."""
+    if path.exists():
+        whole = path.read_bytes()
+        if len(whole) > (end := whole.rfind(b"\n") + 1):
+            os.truncate(path, end)
+
+
+def add_line(path: Path, values: dict) -> None:
+    """Add a line of JSON to the file; it is on the disk when this returns."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(values, ensure_ascii=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

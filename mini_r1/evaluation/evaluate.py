@@ -1,0 +1,135 @@
+"""Accuracy of any model on held-out rows: same prompts, sampling, parser and rewards as in training."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.grading import Grader
+from mini_r1.evaluation.progress import progress_bar
+from mini_r1.evaluation.records import summarise, write_records
+from mini_r1.evaluation.sampler import Sampler
+
+
+def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> dict | None:
+    """Sample and grade `Sampling.samples` completions of every problem; see `sample_all`.
+
+    Returns:
+        What `records.summarise` says, once all is in `evaluation/<name>.parquet`; on processes but the main one None.
+    """
+    kept = sample_all(run, name, rows, sampler, grader)
+    if kept is None:
+        return None
+    records = [record for drawn in to_records(rows, kept.read(), grader) for record in drawn]
+    write_records(run, name, records)
+    return summarise(records)
+
+
+def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> Kept | None:
+    """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was cut off.
+
+    Every finished problem is kept at once, and never asked again.
+
+    Args:
+        run: the run directory.
+        rows: the problems, with `prompt`, `prefill` and `difficulty`. A problem's number is its place.
+        grader: for the share of right ones beside the progress bar; None: it says nothing of them.
+
+    Returns:
+        All completions; on processes but the main one None.
+    """
+    from accelerate import PartialState
+
+    process = PartialState()
+    kept = Kept(run, name, process.process_index)
+    process.wait_for_everyone()  # nobody reads what another has not yet mended
+    done = kept.read()
+    process.wait_for_everyone()  # nor what another has begun to add to
+    todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
+    right = sum(_right(grader, rows, done)) if grader else 0.0
+    bar = progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process)
+    with bar:
+        for finished in sampler.sample(todo):
+            kept.add(finished)
+            done |= finished
+            if grader:
+                right += sum(_right(grader, rows, finished))
+                bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
+            bar.update(len(finished) * process.num_processes)  # the others are about as far
+    process.wait_for_everyone()
+    return kept if process.is_main_process else None
+
+
+def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> Iterator[list[dict]]:
+    """For each problem in order a row of `records.SCHEMA` for each of its completions."""
+    for number, row in enumerate(rows):
+        drawn = completions[number]
+        texts, repeated = [one.text for one in drawn], [row] * len(drawn)
+        columns = {**grader.grade(repeated, texts), "vote": grader.votes(repeated, texts)}
+        columns["language"] = grader.language(repeated, texts)
+        records = []
+        for sample, one in enumerate(drawn):
+            record = {"problem": number, "sample": sample, "prompt": row["prompt"], "completion": one.text}
+            record |= {"tokens": one.tokens, "cut_off": one.cut_off}
+            records.append(record | {column: values[sample] for column, values in columns.items()})
+        yield records
+
+
+def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> list[float]:
+    """Each problem's share of right completions, for the progress bar."""
+    shares = []
+    for number, drawn in completions.items():
+        right = grader.grade([rows[number]] * len(drawn), [one.text for one in drawn])["right"]
+        shares.append(sum(map(bool, right)) / len(right))
+    return shares
+
+
+def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
+    """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
+
+    Args:
+        test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.
+        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
+    """
+    from mini_r1.training.callbacks import add_callbacks
+    from mini_r1.training.grpo_trainer import R1GRPOTrainer
+
+    measuring = R1GRPOTrainer(
+        model=trainer.model,
+        reward_funcs=[grader.correct],
+        args=config,
+        train_dataset=test_set,
+        eval_dataset=test_set,
+        processing_class=tokenizer,
+        grader=grader,
+    )
+    # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
+    measuring.accelerator, measuring.model_wrapped = trainer.accelerator, trainer.model_wrapped
+    measuring.deepspeed = trainer.deepspeed
+    add_callbacks(measuring, time.monotonic)
+    return measuring.measure(config.seed, name)
+
+
+def config_like(training, samples: int, **sampling):
+    """A `GRPOConfig` that evaluates with the device, precision and batch size of another trainer's config.
+
+    Args:
+        samples: completions of each problem.
+        sampling: keys of `GRPOConfig`: how long they may be, and what else their sampling needs.
+    """
+    from trl import GRPOConfig
+
+    batch = max(samples, training.per_device_eval_batch_size // samples * samples)
+    return GRPOConfig(
+        output_dir=training.output_dir,
+        report_to="none",
+        seed=training.seed,
+        use_cpu=training.use_cpu,
+        bf16=training.bf16,
+        fp16=training.fp16,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        num_generations=samples,
+        **sampling,
+    )

@@ -1,0 +1,140 @@
+"""Is a completion right? What is measured: the task's own verdict, whatever numbers a recipe rewards it with."""
+
+import json
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import rewards
+from mini_r1.data.prompts import PromptTemplate
+from mini_r1.data.reward_arguments import read_entry
+from mini_r1.data.reward_loader import Reward, load_rewards
+from rewards.language import language_share
+
+NOT_THE_TASKS = ("prompt", "prefill", "difficulty", "rewards", "task")  # columns of a row that are not the task's own
+
+
+class Grader:
+    """Grades completions of one task, or of several: each row is graded by the task that its column `task` names.
+
+    Args:
+        task: a module of `tasks/`; rows of a single one need no column `task`.
+        template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
+        others: (task, template) of each further task.
+        languages: task -> the language that its reasoning is to be in, where that is not English.
+    """
+
+    def __init__(
+        self,
+        task: ModuleType,
+        template: PromptTemplate | None = None,
+        *others: tuple[ModuleType, PromptTemplate | None],
+        languages: dict[str, str] | None = None,
+    ):
+        asked = [(task, template), *others]
+        self.tasks = {task.__name__.rpartition(".")[2]: task for task, _ in asked}
+        self._correct = {name: load_rewards([task.REWARD], None, None, task)[0] for name, task in self.tasks.items()}
+        forms = [template.format_reward if template else "format_reward" for _, template in asked]
+        self._form = dict(zip(self.tasks, forms, strict=True))
+        self._languages = dict.fromkeys(self.tasks, "en") | (languages or {})
+
+    @property
+    def correct(self) -> Reward:
+        """The reward that decides whether an answer is right; of several tasks, each row's own."""
+        if len(self._correct) == 1:
+            return next(iter(self._correct.values()))
+
+        def correct(completions, **columns):
+            # not `rewards`: what is right does not depend on what a row is rewarded for
+            each = {name: own for name, own in columns.items() if isinstance(own, list) and name != "rewards"}
+            return self._each(self._correct.__getitem__, each, completions)
+
+        return correct
+
+    def grade(self, rows: list[dict], completions: list[str]) -> dict[str, list]:
+        """What is known about each completion, as columns; texts alone are looked at.
+
+        Args:
+            rows: the completions' own rows, as `to_dataset` or `mixed_data.to_datasets` makes them.
+
+        Returns:
+            {"right": True, False, or None where the gold is unusable; "well_formed": bool; "difficulty": int;
+            "prefill": str; "row": the task's columns as JSON}, in them `format_reward` where it is another one, so that
+            whoever explains a completion later knows what was asked for; and where the rows have it, "task".
+        """
+        # without `rewards`, as above
+        columns = {name: [row.get(name) for row in rows] for name in rows[0] if name not in ("prompt", "rewards")}
+        right = self._each(self._correct.__getitem__, columns, completions)
+        well_formed = self._each(lambda name: getattr(rewards, self._form[name]), columns, completions)
+        graded = {
+            "right": [None if value is None else value == 1 for value in right],
+            "well_formed": [value == 1 for value in well_formed],
+            "difficulty": columns["difficulty"],
+            "prefill": columns["prefill"],
+            "row": [task_columns(row | self._other_form(row)) for row in rows],
+        }
+        return graded | ({"task": columns["task"]} if "task" in columns else {})
+
+    def votes(self, rows: list[dict], completions: list[str]) -> list[str | None]:
+        """The value of each completion's answer, equal for equal answers; None where there is none to read."""
+        votes = [getattr(self.tasks[self._name(row)], "vote", None) for row in rows]
+        return [
+            vote and vote(row["prefill"] + text, row) for vote, row, text in zip(votes, rows, completions, strict=True)
+        ]
+
+    def language(self, rows: list[dict], completions: list[str]) -> list[float]:
+        """Of each completion's reasoning, the share of words in the language of its task, from 0 to 1."""
+        return [
+            language_share(row["prefill"] + text, self._languages[self._name(row)])
+            for row, text in zip(rows, completions, strict=True)
+        ]
+
+    def _name(self, row: dict) -> str:
+        return row["task"] if "task" in row else next(iter(self.tasks))
+
+    def _other_form(self, row: dict) -> dict:
+        form = self._form[self._name(row)]
+        return {} if form == "format_reward" else {"format_reward": form}
+
+    def _each(
+        self, reward_of: Callable[[str], Reward], columns: dict[str, list], completions: Sequence[str]
+    ) -> list[float | None]:
+        """What each row's own task gives its completion.
+
+        Args:
+            reward_of: a task's name -> its reward.
+        """
+        if "task" not in columns:
+            return reward_of(next(iter(self.tasks)))(completions=completions, **columns)
+        given: list[float | None] = [None] * len(completions)
+        for name in dict.fromkeys(columns["task"]):
+            own = [i for i, task in enumerate(columns["task"]) if task == name]
+            theirs = {column: [values[i] for i in own] for column, values in columns.items()}
+            graded = reward_of(name)(completions=[completions[i] for i in own], **theirs)
+            for i, value in zip(own, graded, strict=True):
+                given[i] = value
+        return given
+
+
+def grader_of(parts) -> Grader:
+    """The grader of a run's tasks (`mini_r1.data.mixture.Part`)."""
+    first, *others = parts
+    asked = {part.name: arguments.get("language") for part in parts for arguments in _language_rewards(part)}
+    languages = {name: language for name, language in asked.items() if isinstance(language, str)}
+    return Grader(first.task, first.template, *((part.task, part.template) for part in others), languages=languages)
+
+
+def _language_rewards(part) -> list[dict]:
+    """The arguments of the language rewards that a part names."""
+    entries = map(read_entry, part.args.reward_funcs)
+    return [arguments for name, arguments in entries if name == "language_consistency_reward"]
+
+
+def task_columns(row: dict) -> str:
+    """The columns of a row that are the task's own, as JSON: what the verdict needs, and what explains it.
+
+    Of a mixed run's row without those that are null, as columns of other tasks are.
+    """
+    own = {name: value for name, value in row.items() if name not in NOT_THE_TASKS}
+    if "task" in row:
+        own = {name: value for name, value in own.items() if value is not None}
+    return json.dumps(own, ensure_ascii=False)

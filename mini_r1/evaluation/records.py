@@ -1,0 +1,167 @@
+"""Every completion of an evaluation, graded, one a row; and what they come to."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mini_r1.errors import RecipeError
+from mini_r1.evaluation.metrics import maj_at_k, pass_at_k, ratio_intervals
+
+SCHEMA = pa.schema(
+    {
+        "problem": pa.int64(),
+        "sample": pa.int64(),
+        "difficulty": pa.int64(),
+        "prompt": pa.large_string(),
+        "prefill": pa.string(),
+        "completion": pa.large_string(),
+        "right": pa.bool_(),
+        "well_formed": pa.bool_(),
+        "tokens": pa.int64(),
+        "cut_off": pa.bool_(),
+        "vote": pa.string(),
+        "language": pa.float64(),
+        "row": pa.string(),
+    }
+)
+TASK = pa.field("task", pa.string())  # beside SCHEMA, of a run that mixes tasks
+FOLDER = "evaluation"
+
+
+def write_records(run: Path, name: str, records: list[dict]) -> None:
+    """Write `<run>/evaluation/<name>.parquet`, whole or not at all. The columns are those of `SCHEMA`, and
+    `task` where the records have it."""
+    path = run / FOLDER / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    schema = SCHEMA.append(TASK) if records and "task" in records[0] else SCHEMA
+    pq.write_table(pa.Table.from_pylist(records, schema=schema), scratch)
+    os.replace(scratch, path)
+
+
+def summarise(records: list[dict]) -> dict:
+    """What a model can do, from all its graded completions; as many of each problem.
+
+    Returns:
+        n: problems; samples: of each; pass@1, pass@2, pass@4, ... up to all samples: the unbiased estimates, means over
+        problems; maj@k for k = samples: the most frequent answer is right (where any answer could be read as a vote);
+        format: share of completions in the right format; right_given_format: share of those that are right; cut_off:
+        share that reached the limit of tokens; language: share of the reasoning's words in the target language, mean
+        over completions; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
+        of cut-off ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length,
+        bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, language,
+        mean_length, interval (of pass@1)}; by_task, where records have a task: {task: the same, and its
+        by_difficulty}, while all other numbers are over the problems of all tasks, whose difficulties are not alike;
+        ungraded: problems whose gold is unusable, which count nowhere; left out where there are none.
+
+    Raises:
+        RecipeError: where no problem has a usable gold.
+    """
+    unusable = {record["problem"] for record in records if record["right"] is None}
+    problems: dict[int, list[dict]] = {}
+    for record in records:
+        if record["problem"] not in unusable:
+            problems.setdefault(record["problem"], []).append(record)
+    groups = list(problems.values())
+    if not groups:
+        raise RecipeError(
+            "no held-out problem has a gold that can be used; take rows that have one, or, to train on them all the "
+            "same, hold none out (test_fraction: 0)",
+            key="dataset_id_or_path",
+        )
+    found = _summary(groups)
+    found["lengths"] = {
+        "right": _lengths([r["tokens"] for r in records if r["right"]]),
+        "wrong": _lengths([r["tokens"] for r in records if r["right"] is False and not r["cut_off"]]),
+        "cut_off": _lengths([r["tokens"] for r in records if r["cut_off"] and r["right"] is not None]),
+    }
+    found["by_difficulty"] = _by_difficulty(groups)
+    if "task" in groups[0][0]:
+        found["by_task"] = {
+            task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in _by_task(groups).items()
+        }
+    return {**found, "ungraded": len(unusable)} if unusable else found
+
+
+def problem_scores(records: list[dict]) -> dict[int, float]:
+    """problem -> share of its samples that are right; without those whose gold is unusable."""
+    scores: dict[int, list[bool]] = {}
+    for record in records:
+        if record["right"] is not None:
+            scores.setdefault(record["problem"], []).append(record["right"])
+    return {problem: sum(right) / len(right) for problem, right in scores.items()}
+
+
+def _summary(groups: list[list[dict]]) -> dict:
+    """All but lengths and difficulties, of problems with as many samples each."""
+    samples = len(groups[0])
+    right, well_formed, both, tokens, cut_off, language = (
+        np.array([[float(of(record)) for record in group] for group in groups])
+        for of in (
+            lambda r: r["right"],
+            lambda r: r["well_formed"],
+            lambda r: r["right"] and r["well_formed"],
+            lambda r: r["tokens"],
+            lambda r: r["cut_off"],
+            lambda r: r["language"],
+        )
+    )
+    ones = np.ones(len(groups))
+    metrics = {"pass@1": (right.mean(axis=1), ones)}
+    for k in _powers(samples):
+        metrics[f"pass@{k}"] = (np.array([pass_at_k(samples, int(c), k) for c in right.sum(axis=1)]), ones)
+    if samples > 1 and any(record["vote"] is not None for group in groups for record in group):
+        metrics[f"maj@{samples}"] = (np.array([_majority(group, samples) for group in groups]), ones)
+    metrics["format"] = (well_formed.mean(axis=1), ones)
+    metrics["right_given_format"] = (both.sum(axis=1), well_formed.sum(axis=1))
+    metrics["cut_off"] = (cut_off.mean(axis=1), ones)
+    metrics["language"] = (language.mean(axis=1), ones)
+    metrics["mean_length"] = (tokens.mean(axis=1), ones)
+    values = {name: _ratio(*metric) for name, metric in metrics.items()}
+    intervals = {name: _known(bounds) for name, bounds in ratio_intervals(metrics, numbers=["mean_length"]).items()}
+    return {**values, "n": len(groups), "samples": samples, "intervals": intervals}
+
+
+def _level(groups: list[list[dict]]) -> dict:
+    found = _summary(groups)
+    kept = {name: found[name] for name in ("n", "pass@1", "format", "right_given_format", "language", "mean_length")}
+    return {**kept, "interval": found["intervals"]["pass@1"]}
+
+
+def _by_difficulty(groups: list[list[dict]]) -> dict[str, dict]:
+    levels = sorted({group[0]["difficulty"] for group in groups})
+    return {str(level): _level([group for group in groups if group[0]["difficulty"] == level]) for level in levels}
+
+
+def _by_task(groups: list[list[dict]]) -> dict[str, list[list[dict]]]:
+    found: dict[str, list[list[dict]]] = {}
+    for group in groups:
+        found.setdefault(group[0]["task"], []).append(group)
+    return found
+
+
+def _majority(group: list[dict], k: int) -> float:
+    return maj_at_k([r["vote"] for r in group], next((r["vote"] for r in group if r["right"]), None), k)
+
+
+def _powers(samples: int) -> list[int]:
+    """2, 4, 8, ... below the number of samples, and that number."""
+    powers = [2**i for i in range(1, samples.bit_length()) if 2**i < samples]
+    return [*powers, samples] if samples > 1 else []
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:
+    return float(above.sum() / below.sum()) if below.any() else None
+
+
+def _known(bounds: tuple[float, float]) -> list[float] | None:
+    return None if np.isnan(bounds[0]) else list(bounds)
+
+
+def _lengths(tokens: list[int]) -> dict:
+    if not tokens:
+        return {"n": 0}
+    return {"mean": sum(tokens) / len(tokens), "min": min(tokens), "max": max(tokens), "n": len(tokens)}

@@ -1,0 +1,133 @@
+"""Sampling with vLLM's engine in this process, offline: no server, no port.
+
+What vLLM 0.31 does by itself, and is relied on: it ends a completion at the end tokens of generation_config.json and
+the tokenizer's own, the same set as TRL's; the `n` completions of one request have the seeds seed, seed + 1, and so on;
+the end token is among the token ids. The engine is a process of its own, so a script needs `if __name__ == "__main__"`.
+"""
+
+from collections.abc import Iterator
+
+from mini_r1.data.hub import load_tokenizer
+from mini_r1.data.prompts import prompt_ids
+from mini_r1.errors import RecipeError
+from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
+
+SEQUENCES_AT_ONCE = 2048  # of one chunk; an engine has 256 or more of them in flight
+
+
+class VLLMSampler:
+    """A `Sampler`.
+
+    Args:
+        model: a hub id or a local folder.
+        revision: of the model on the hub; None: the newest.
+        dtype: "auto" (the model's own), "bfloat16", "float16" or "float32".
+        max_model_length: tokens of the longest prompt and completion together.
+        gpu_memory_utilization: the share of each GPU's memory for weights and cache, above 0 up to 1.
+        tensor_parallel_size: how many GPUs share the weights.
+        problems_at_once: the problems of one chunk, which is yielded when all of it is done; None: as many as make 2048
+            completions.
+        engine: further arguments of vLLM's `LLM`.
+
+    Raises:
+        RecipeError: where vLLM is not installed or cannot load the model so.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        sampling: Sampling,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        max_model_length: int,
+        gpu_memory_utilization: float = 0.9,
+        tensor_parallel_size: int = 1,
+        problems_at_once: int | None = None,
+        **engine,
+    ):
+        try:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ModuleNotFoundError as error:
+            if error.name != "vllm":
+                raise
+            raise RecipeError("vLLM is not installed; run: pip install -r requirements-gpu.txt") from error
+        self.sampling, self.max_model_length = sampling, max_model_length
+        self.problems_at_once = problems_at_once or max(1, SEQUENCES_AT_ONCE // sampling.samples)
+        trust = {"trust_remote_code": True} if engine.get("trust_remote_code") else {}
+        self.tokenizer = load_tokenizer(model, revision=revision, **trust)
+        if current_platform.is_cpu():  # a prompt in pieces rewinds its seeded generator, which CPUs' cannot do
+            engine.setdefault("enable_chunked_prefill", False)
+        try:
+            self.llm = LLM(
+                model,
+                revision=revision,
+                tokenizer_revision=revision,
+                dtype=dtype,
+                max_model_len=max_model_length,
+                gpu_memory_utilization=gpu_memory_utilization,
+                tensor_parallel_size=tensor_parallel_size,
+                **engine,
+            )
+        except (OSError, RuntimeError, ValueError) as error:  # the engine's own process has said more above
+            raise RecipeError(f"vLLM cannot load {model}: {_first_line(error)}", key="model_name_or_path") from error
+
+    def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
+        """See `mini_r1.evaluation.sampler.Sampler`. Greedy, one completion is made and counts for all.
+
+        Raises:
+            RecipeError: before anything is sampled, for a prompt that leaves no room for a whole completion.
+        """
+        from vllm import TokensPrompt
+
+        ids = dict(zip(prompts, prompt_ids(list(prompts.values()), self.tokenizer), strict=True)) if prompts else {}
+        room = self.max_model_length - self.sampling.max_completion_length
+        if too_long := [number for number in ids if len(ids[number]) > room]:
+            number = max(too_long, key=lambda number: len(ids[number]))
+            raise RecipeError(
+                f"the prompt of problem {number} has {len(ids[number])} tokens, and with a max_completion_length of "
+                f"{self.sampling.max_completion_length} only {max(0, room)} fit into {self.max_model_length}"
+            )
+        numbers = list(ids)
+        for start in range(0, len(numbers), self.problems_at_once):
+            chunk = numbers[start : start + self.problems_at_once]
+            made = self.llm.generate(
+                [TokensPrompt(prompt_token_ids=ids[number]) for number in chunk],
+                [self._parameters(number) for number in chunk],
+                use_tqdm=False,
+            )
+            yield {number: self._completions(one.outputs) for number, one in zip(chunk, made, strict=True)}
+
+    def _parameters(self, number: int):
+        from vllm import SamplingParams
+
+        sampling = self.sampling
+        drawn = {
+            "n": sampling.samples,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p or 0.0,
+        }
+        return SamplingParams(
+            **({"n": 1, "temperature": 0.0} if sampling.greedy else drawn),
+            seed=problem_seed(sampling.seed, number),
+            repetition_penalty=sampling.repetition_penalty,
+            max_tokens=sampling.max_completion_length,
+            detokenize=False,  # the tokenizer does it below, as in training
+        )
+
+    def _completions(self, outputs) -> list[Completion]:
+        texts = self.tokenizer.batch_decode([list(one.token_ids) for one in outputs], skip_special_tokens=True)
+        made = [
+            Completion(text=text, tokens=len(one.token_ids), cut_off=one.finish_reason == "length")
+            for text, one in zip(texts, outputs, strict=True)
+        ]
+        return made * self.sampling.samples if self.sampling.greedy else made
+
+
+def _first_line(error: Exception) -> str:
+    """What a person can read of an engine's error, which may be a page."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] or type(error).__name__

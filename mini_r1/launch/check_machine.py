@@ -1,0 +1,179 @@
+"""The part of a check that looks at this machine: packages, ports, room on the disk, and the run directory."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from mini_r1.config.recipe import Recipe
+from mini_r1.launch.check_findings import Findings
+from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.plan import LaunchPlan
+from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
+from mini_r1.run import run_dir
+from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
+from mini_r1.run.packages import find_distribution
+
+# What this code, written for TRL 1.16, works with. The other ranges are those that TRL 1.16 declares (torch's:
+# transformers 5.17); tests/test_preflight.py compares. vLLM 0.31 wants transformers below 5.18.
+SUPPORTED = {
+    "torch": ">=2.5",
+    "transformers": ">=5.0,<5.18",
+    "trl": ">=1.16,<1.17",
+    "datasets": ">=4.7.0",
+    "accelerate": ">=1.10.1",
+    "peft": ">=0.13.0",
+    "deepspeed": ">=0.18.6",
+    "vllm": ">=0.22.0,<=0.31.0",
+    "bitsandbytes": ">=0.45.1",
+}
+ON_GPUS = ("vllm", "deepspeed", "bitsandbytes")  # a machine that only checks recipes need not have these
+LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # of report_to, each a package of that name
+
+
+def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: bool, findings: Findings) -> None:
+    """Is every package there that the recipe needs, in a version that is supported?
+
+    Args:
+        vllm, deepspeed: what the plan needs.
+        gpus_are_here: this is a machine that could train: what it lacks is an error, not a warning.
+    """
+    needed = dict.fromkeys(SUPPORTED, "task") | {
+        "vllm": "use_vllm" if vllm else None,
+        "deepspeed": "accelerate_config" if deepspeed else None,
+        "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if values.get(key)), None),
+        "peft": "use_peft" if values.get("use_peft") else None,
+    }
+    there, wants = {}, {}
+    for name in SUPPORTED:
+        if needed[name] is None:
+            continue
+        say = findings.error if gpus_are_here or name not in ON_GPUS else findings.warning
+        file = "requirements-gpu.txt" if name in ON_GPUS else "requirements.txt"
+        found = find_distribution(name)
+        if found is None:
+            say(f"needs the package {name}, which is not installed; run: pip install -r {file}", needed[name])
+            continue
+        there[name], wants[name] = found.version, found.requires or []
+        if not SpecifierSet(SUPPORTED[name]).contains(there[name], prereleases=True):
+            say(f"{there[name]} is installed, supported is {SUPPORTED[name]}; run: pip install -r {file}", name, file)
+    for name, requirements in wants.items():
+        for wanted in map(Requirement, requirements):
+            version = there.get(wanted.name)
+            applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+            if version and applies and not wanted.specifier.contains(version, prereleases=True):
+                findings.warning(f"{wanted.name} {version} is installed, and {name} {there[name]} wants {wanted}")
+    findings.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
+
+
+def check_compiler_locks(findings: Findings) -> None:
+    """Was a process killed while it compiled an extension for DeepSpeed? Its lock would keep all later ones waiting."""
+    folder = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
+    for lock in Path(folder).expanduser().glob("*/*/lock"):
+        findings.warning(
+            f"{lock} is there: another run compiles that extension now, or was killed while it did, and this run would "
+            f"wait for ever; if none does, run: rm {lock}",
+            "accelerate_config",
+        )
+
+
+def check_ports(recipe: Recipe, plan: LaunchPlan, config: dict, findings: Findings) -> None:
+    """Is a port that the recipe, the command line or the accelerate file (`config`) names free? Others are chosen so.
+
+    Those of a server on another machine, or that somebody else has started, are not looked at.
+    """
+    host = recipe.values.get("vllm_server_host") or LOOPBACK
+    wanted = []
+    if plan.backend == "server" and plan.machines.part == "all":
+        for key in ("vllm_server_port", "vllm_group_port"):
+            wanted.append((recipe.values.get(key), host, key, None))
+    if plan.processes > 1 and plan.machines.rank == 0:
+        key = "main_process_port"
+        port, file = plan.machines.main_port, "command line"
+        if not port:
+            port, file = config.get(key), str(plan.accelerate_config)
+        wanted.append((port, LOOPBACK, key, file))
+    wanted = [entry for entry in wanted if entry[0]]
+    for port, address, key, file in wanted:
+        if not port_is_free(port, address):
+            remedy = "end that, choose another, or leave it out for a free one"
+            findings.error(f"port {port} is in use{listener(port)}; {remedy}", key, file)
+    numbers = [entry[0] for entry in wanted]
+    if len(set(numbers)) < len(numbers):
+        findings.error("the ports given must differ", wanted[-1][2])
+    if wanted:
+        findings.ok("ports: given are " + ", ".join(f"{key} {port}" for port, _, key, _ in wanted))
+
+
+def listener(port: int) -> str:
+    """Who listens on a port, as far as this user may know: ` (by python, process 123)`, or nothing."""
+    try:
+        listening = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+        pid = next((each.pid for each in listening if each.laddr.port == port and each.pid), None)
+        return f" by {psutil.Process(pid).name()}, process {pid}" if pid else ""
+    except psutil.Error:
+        return ""
+
+
+def check_gpus(values: dict, gpus: list[Gpu], findings: Findings) -> None:
+    """Can GPUs that are here compute in bfloat16?"""
+    if not gpus or not values.get("bf16") or shutil.which("nvidia-smi") is None:
+        return
+    words = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    capable = dict(line.replace(" ", "").split(",") for line in lines if "," in line)
+    for gpu in gpus:
+        if float(capable.get(gpu.index, "8.0")) < 8:
+            findings.error(
+                f"GPU {gpu.index} ({gpu.name}) has none (compute capability {capable[gpu.index]}, 8.0 is needed); set "
+                "bf16: false and dtype: float32",
+                "bf16",
+            )
+
+
+def check_accounts(values: dict, findings: Findings) -> None:
+    """What a run needs to log and to publish: packages, and a token for the hub."""
+    wanted = values.get("report_to") or []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        if name in LOGGERS and importlib.util.find_spec(name) is None:
+            findings.error(f"needs the package {name}; run: pip install {name}, or choose tensorboard", "report_to")
+    if values.get("push_to_hub"):
+        from huggingface_hub import get_token
+
+        if not values.get("hub_token") and not get_token():
+            findings.error("needs a token of the hub; run: hf auth login, or set HF_TOKEN", "push_to_hub")
+
+
+def check_run_folder(recipe: Recipe, plan: LaunchPlan, findings: Findings) -> None:
+    """What a launch would make of the run directory: begin, resume, or nothing; mini_r1/run/run_dir.py decides alike.
+
+    Args:
+        recipe: as the script would get it, flags of the plan included.
+
+    Raises:
+        RecipeError: where it holds another run, or a checkpoint is not there.
+    """
+    values = recipe.values
+    folder, wanted = Path(values["output_dir"]), values.get("resume_from_checkpoint")
+    if folder.exists() and values.get("overwrite_output_dir"):
+        findings.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
+        return
+    finished, begun = (folder / "summary.json").exists(), any(folder.glob(f"{PREFIX}-*"))
+    run_dir.refuse_other_recipe(folder, recipe)
+    whole = {int(found.name.rpartition("-")[2]): found for found in folder.glob(f"{PREFIX}-*") if read_mark(found)}
+    if finished:
+        findings.note(f"{folder} is finished: nothing would be done", "output_dir")
+    elif wanted is not None and str(wanted).lower() not in ("true", "false"):
+        findings.note(f"goes on from {find_checkpoint(folder, wanted, print)[0]}", "resume_from_checkpoint")
+    elif whole and str(wanted).lower() != "false":
+        run_dir.refuse_other_processes(folder, plan.processes)
+        findings.note(f"{folder} holds a run: it goes on from step {max(whole)}", "output_dir")
+    else:
+        findings.ok(
+            f"run directory: {folder}, without a whole checkpoint" if begun else f"run directory: {folder}, new"
+        )

@@ -1,0 +1,296 @@
+"""From a recipe and the GPUs at hand to what runs where: pure arithmetic, nothing is started.
+
+The recipe's batch is kept: `num_processes` says for how many training processes it was written, and on fewer (or, where
+asked for, more) of them gradients are accumulated over more (fewer) micro-batches.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mini_r1.config.keys import did_you_mean
+from mini_r1.config.kinds import ONLY_SAMPLE
+from mini_r1.config.recipe import COMMAND_LINE, Recipe, load_yaml
+from mini_r1.errors import RecipeError
+from mini_r1.launch.hardware import Gpu
+from mini_r1.training.batch import plan_batch
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ON_CPU = {  # what --gpus 0 sets
+    "use_cpu": True,
+    "bf16": False,
+    "fp16": False,
+    "dtype": "float32",
+    "use_vllm": False,
+    "accelerate_config": None,
+}
+GROUPED = ("r1_grpo", *ONLY_SAMPLE)  # kinds whose batch holds whole groups
+SAMPLING = (*GROUPED, "distill")  # kinds that vLLM can sample for
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Which machine of a run over several this is. The weights of one process are never split over machines.
+
+    Attributes:
+        part: "all" (server, where the recipe wants one, and trainer), or only the "trainer" or "server" of a run whose
+            other part is on other machines.
+        count, rank: of the machines that train.
+        main_ip, main_port: where training process 0 listens; a free port of this machine where None.
+    """
+
+    part: str = "all"
+    count: int = 1
+    rank: int = 0
+    main_ip: str | None = None
+    main_port: int | None = None
+
+
+ONE_MACHINE = Machines()
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """What runs where.
+
+    Attributes:
+        kind: a key of `stages.KINDS`.
+        backend: what generates: "server" (`vllm serve` on GPUs of its own), "colocate" (vLLM in the training
+            processes), "hf" (transformers), or "external" (a server that somebody else started).
+        processes: training processes over all machines.
+        trainer_gpus, server_gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; empty on a CPU.
+        accelerate_config: a file for `accelerate launch`, None for one plain process.
+        accumulation: gradient_accumulation_steps in use.
+        flags: what the script is told beside its recipe, so that the batch is kept.
+        notes: one line each, for people.
+        gpu_gib: memory in GiB of the smallest GPU in use; None on a CPU or where it is not known.
+    """
+
+    kind: str
+    backend: str
+    processes: int
+    trainer_gpus: tuple[str, ...]
+    server_gpus: tuple[str, ...]
+    accelerate_config: Path | None
+    accumulation: int
+    flags: tuple[str, ...]
+    notes: tuple[str, ...]
+    gpu_gib: float | None
+    machines: Machines = ONE_MACHINE
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of this machine that are used."""
+        return len(self.trainer_gpus) + len(self.server_gpus)
+
+
+def plan_launch(
+    recipe: Recipe, kind: str, gpus: list[Gpu], *, exact: bool = False, machines: Machines = ONE_MACHINE
+) -> LaunchPlan:
+    """Plan a run of a checked recipe.
+
+    Args:
+        gpus: those that may be used.
+        exact: use all of them (`--gpus` was given), also where the recipe was written for fewer.
+
+    Raises:
+        RecipeError: where the recipe cannot run on them, with what to change.
+    """
+    values = recipe.values
+    with recipe.blame():
+        if kind == "build_model":
+            return LaunchPlan(kind, "hf", 1, (), (), None, 1, (), (), None)
+        backend = _backend(values, kind)
+        on_cpu = bool(values.get("use_cpu"))
+        asks = kind in ONLY_SAMPLE and backend == "external"
+        if not gpus and not on_cpu and not asks:
+            raise RecipeError(
+                "no GPU is visible here, and the recipe does not say use_cpu: true; run it where there are GPUs, try "
+                "a recipe whose name ends in -tiny, or give --gpus 8 to check it for 8 that are not here",
+                key="use_cpu",
+            )
+        if kind in ONLY_SAMPLE and backend != "hf":
+            return _ask_from_one_process(values, kind, backend, gpus)
+        trainers, servers = ([], []) if on_cpu else _share_out(values, backend, gpus, machines.part)
+        plan = LaunchPlan(
+            kind,
+            backend,
+            processes=0,
+            trainer_gpus=(),
+            server_gpus=tuple(gpu.index for gpu in servers),
+            accelerate_config=None,
+            accumulation=_accumulation(values),
+            flags=(),
+            notes=(),
+            gpu_gib=min((gpu.total_gib for gpu in (*trainers, *servers) if gpu.total_gib), default=None),
+            machines=machines,
+        )
+        if machines.part == "server":
+            return plan
+        if on_cpu:  # several processes only where a file says how
+            several = values.get("num_processes") if values.get("accelerate_config") else None
+            plan = _with_processes(plan, recipe, [""] * (several or 1), exact)
+            plan = replace(plan, trainer_gpus=())
+        else:
+            plan = _with_processes(plan, recipe, [gpu.index for gpu in trainers], exact)
+        return replace(plan, accelerate_config=_config_file(values, plan.processes, kind))
+
+
+def server_size(values: dict) -> int:
+    """GPUs that the recipe's vLLM server takes: tensor x data parallel size."""
+    flags = values.get("vllm_serve_args") or {}
+    sizes = [flags.get(key, 1) for key in ("tensor_parallel_size", "data_parallel_size")]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise RecipeError("tensor_parallel_size and data_parallel_size are whole numbers", key="vllm_serve_args")
+    return sizes[0] * sizes[1]
+
+
+def _backend(values: dict, kind: str) -> str:
+    if kind in ONLY_SAMPLE and values.get("server"):
+        return "external"
+    if kind not in SAMPLING or not values.get("use_vllm"):
+        return "hf"
+    if values.get("use_cpu"):
+        raise RecipeError(
+            "vLLM gets new weights over NCCL or on the same GPU, so training with it needs a GPU; set use_vllm: false",
+            key="use_vllm",
+        )
+    mode = values.get("vllm_mode", "colocate")
+    return "external" if mode == "server" and values.get("vllm_server_base_url") else mode
+
+
+def _ask_from_one_process(values: dict, kind: str, backend: str, gpus: list[Gpu]) -> LaunchPlan:
+    """Sampling with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
+    wanted = {"server": server_size(values), "external": 0}.get(backend, values.get("vllm_tensor_parallel_size", 1))
+    if len(gpus) < wanted:
+        raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
+    used = tuple(gpu.index for gpu in gpus[:wanted])
+    ours, theirs = ((), used) if backend == "server" else (used, ())
+    gib = min((gpu.total_gib for gpu in gpus[:wanted] if gpu.total_gib), default=None)
+    return LaunchPlan(kind, backend, 1, ours, theirs, None, 1, (), (), gib)
+
+
+def _share_out(values: dict, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:
+    """(GPUs that train, GPUs of the server: the last ones)."""
+    if part != "all" and backend != "server":
+        raise RecipeError(f"is for vllm_mode: server, and this recipe generates with {backend}", key="--part")
+    if backend != "server" or part == "trainer":
+        return gpus, []
+    wanted = server_size(values)
+    least = wanted if part == "server" else wanted + 1
+    if len(gpus) < least:
+        raise RecipeError(
+            f"server mode needs {_gpus(wanted)} for vLLM and at least one for training, and there is only "
+            f"{_gpus(len(gpus))}; use --vllm_mode colocate, or start from recipes/countdown-1gpu.yaml",
+            key="vllm_mode",
+        )
+    return ([], gpus[:wanted]) if part == "server" else (gpus[:-wanted], gpus[-wanted:])
+
+
+def _with_processes(plan: LaunchPlan, recipe: Recipe, available: list[str], exact: bool) -> LaunchPlan:
+    """As many training processes as GPUs allow and the recipe's batch divides by; accumulation keeps the batch."""
+    values, machines = recipe.values, plan.machines.count
+    written_for = values.get("num_processes") or len(available) * machines
+    most = len(available) if exact or machines > 1 else min(len(available), written_for)
+    told = recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
+    error = None
+    for each in range(most, 0, -1):
+        processes = each * machines
+        changed = _keep_batch(values, written_for, processes, told)
+        if changed is None:
+            continue
+        try:
+            _check_fit(values | changed, plan, processes)
+        except RecipeError as problem:
+            error = error or problem
+            if told:
+                break
+            continue
+        accumulation = changed["gradient_accumulation_steps"]
+        flags = [] if processes == written_for else [f"--{key} {value}" for key, value in changed.items()]
+        return replace(
+            plan,
+            processes=processes,
+            trainer_gpus=tuple(available[:each]),
+            accumulation=accumulation,
+            flags=tuple(word for flag in flags for word in flag.split()),
+            notes=_notes(values, plan, written_for, processes, accumulation, len(available) - each, each < most),
+        )
+    raise error or RecipeError("is too small to be shared out", key="gradient_accumulation_steps")
+
+
+def _accumulation(values: dict) -> int:
+    return values.get("gradient_accumulation_steps", 1)
+
+
+def _keep_batch(values: dict, written_for: int, processes: int, told: bool) -> dict[str, int] | None:
+    """The keys that keep the batch on so many processes; None where there are none.
+
+    Args:
+        told: the accumulation was given on the command line, and stays.
+    """
+    old = _accumulation(values)
+    new, rest = (old, 0) if told else divmod(old * written_for, processes)
+    if rest or not new:
+        return None
+    changed = {"num_processes": processes, "gradient_accumulation_steps": new}
+    if values.get("steps_per_generation"):  # counts micro-batches of one process, too
+        changed["steps_per_generation"], rest = divmod(values["steps_per_generation"] * new, old)
+    return None if rest else changed
+
+
+def _check_fit(values: dict, plan: LaunchPlan, processes: int) -> None:
+    if plan.kind in GROUPED:
+        plan_batch(values, processes)
+    size = values.get("vllm_tensor_parallel_size", 1)
+    if plan.backend == "colocate" and processes % size:
+        raise RecipeError(
+            f"{processes} processes are no multiple of vLLM's tensor parallel size {size}; use a divisor of "
+            f"{processes}, such as 1",
+            key="vllm_tensor_parallel_size",
+        )
+
+
+def _notes(
+    values: dict, plan: LaunchPlan, written_for: int, processes: int, accumulation: int, idle: int, unfit: bool
+) -> tuple[str, ...]:
+    notes = []
+    if processes != written_for:
+        batch = values.get("per_device_train_batch_size", 8) * processes * accumulation
+        kept = batch == values.get("per_device_train_batch_size", 8) * written_for * plan.accumulation
+        notes.append(
+            f"written for {written_for} training processes, running on {processes}: gradient_accumulation_steps is "
+            f"{accumulation} and the batch {'stays' if kept else 'becomes'} {batch}"
+        )
+    if unfit:
+        notes.append(
+            f"{_gpus(idle)} left idle: on more than {processes} processes no accumulation keeps the batch; set "
+            "--gradient_accumulation_steps to use them with another batch"
+        )
+    elif idle:
+        notes.append(f"{_gpus(idle)} left free, as the recipe is written for {processes}; --gpus N takes more")
+    return tuple(notes)
+
+
+def _gpus(number: int) -> str:
+    return f"{number} GPU" + "s" * (number != 1)
+
+
+def _config_file(values: dict, processes: int, kind: str) -> Path | None:
+    """The accelerate file; none for one plain process. DeepSpeed stays on one: its 32-bit weights change the result.
+
+    An evaluation trains nothing, so each process has the whole model, whatever the file of the training says.
+    """
+    name = values.get("accelerate_config")
+    if name is None:
+        return None if processes == 1 else CONFIGS / "ddp.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        there = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
+        raise RecipeError(
+            f"there is no file {path}{did_you_mean(name, there)}; configs/ has {', '.join(there)}",
+            key="accelerate_config",
+        )
+    plain = load_yaml(path).get("distributed_type") == "MULTI_GPU"  # accelerate refuses it for one process
+    if kind in ONLY_SAMPLE and not plain:
+        path, plain = CONFIGS / ("cpu2.yaml" if values.get("use_cpu") else "ddp.yaml"), True
+    return None if processes == 1 and plain else path

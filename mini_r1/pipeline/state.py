@@ -1,0 +1,247 @@
+"""What a pipeline's stages have left in their folders: finished, cut off or new, and whether it still fits the file."""
+
+import datetime
+import json
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mini_r1.config.recipe import COMMAND_LINE, differences, parse_command_line, resolve
+from mini_r1.errors import RecipeError
+from mini_r1.launch.plan import ON_CPU
+from mini_r1.pipeline.stages import Pipeline, Stage
+from mini_r1.run.checkpoints import PREFIX, read_mark
+from mini_r1.run.clock import clock
+from mini_r1.run.run_dir import set_aside
+
+# What the launcher tells a script beside the pipeline's words, so that the recipe fits the machine; the first of each
+# group is always among them. A stage that was finished on other hardware is finished here.
+LAUNCHER_KEYS = (("num_processes", "gradient_accumulation_steps", "steps_per_generation"), tuple(ON_CPU))
+COLUMNS = (("pass@1", 3), ("format", 3), ("mean_length", 1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one command does: these stages, from the pipeline's file.
+
+    Attributes:
+        compared: those whose recipe must be what it was when they ran.
+        anew: the stages are started anew, whatever is in their folders.
+    """
+
+    stages: list[Stage]
+    compared: list[Stage]
+    anew: bool
+
+
+def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) -> Choice:
+    """The stages that `--from` and `--only` leave.
+
+    Raises:
+        RecipeError: where there is no such stage, or where one that it begins with is not finished.
+    """
+    if start is not None and only is not None:
+        raise RecipeError(
+            "goes without --only, which is for one stage alone; give one", key="--from", file=COMMAND_LINE
+        )
+    stages, flag = pipeline.stages, "--from" if only is None else "--only"
+    if only is not None:
+        stages = [pipeline.stage(only, flag)]
+    elif start is not None:
+        stages = stages[stages.index(pipeline.stage(start, flag)) :]
+    needed = []
+    for stage in stages:
+        for parent in _parents(stage, pipeline):
+            if parent in stages or parent in needed:
+                continue
+            needed.append(parent)
+            if summary(parent) is None:
+                raise RecipeError(
+                    f"{stage.name} needs {parent.name}, which is not finished in {parent.folder}; run that "
+                    f"first: --only {parent.name}, or --from {parent.name} for it and all that follows",
+                    key=flag,
+                    file=COMMAND_LINE,
+                )
+    # --only asks for one stage as the file has it; --from leaves alone what was before
+    return Choice(stages, [*stages, *needed] if only is not None else stages, anew)
+
+
+def summary(stage: Stage) -> dict | None:
+    """What the stage left when it finished, None before. The pipeline's own summary, in a folder alone, is none."""
+    found = _read(stage.folder / "summary.json")
+    return found if found and "stage" in found else None
+
+
+def last_step(stage: Stage) -> int | None:
+    """Of its newest whole checkpoint."""
+    whole = (path for path in stage.folder.glob(f"{PREFIX}-*") if read_mark(path))
+    return max((int(path.name.rpartition("-")[2]) for path in whole), default=None)
+
+
+def steps(stage: Stage) -> int | None:
+    """How many a finished stage took; None for one that does not count any."""
+    return (_read(stage.folder / "trainer_state.json") or {}).get("global_step")
+
+
+def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | None:
+    """Why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
+    if choice.anew and stage in choice.stages:
+        return None
+    if stage in choice.compared:
+        changed = changes_since(stage)
+        if changed:
+            few = "; ".join(changed[:3]) + (", ..." if changed[3:] else "")
+            return RecipeError(
+                f"its recipe has changed since it ran in {stage.folder} ({few}): undo the change to go on, or run it "
+                f"and all that follows anew with --from {stage.name} --overwrite_output_dir true (what is there is "
+                "moved aside, not deleted)",
+                file=f"{pipeline.path}: stage {stage.name}",
+            )
+    found = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline) if stage in choice.stages)
+    return next(filter(None, found), None)
+
+
+def changes_since(stage: Stage) -> list[str]:
+    """What has changed in the resolved recipe since the stage ran, as lines `key: old -> new`.
+
+    A folder with neither a summary nor a checkpoint may be begun again with any recipe.
+    """
+    path = stage.folder / "recipe.yaml"
+    if not path.exists() or not (summary(stage) or any(stage.folder.glob(f"{PREFIX}-*"))):
+        return []
+    now = stage.resolved.values | _told_by_launcher(stage)
+    return differences(resolve(path).values, now)
+
+
+def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, bool]:
+    """(one line on what this command would do about the stage, whether it would be refused)."""
+    refused = refusal(stage, pipeline, choice)
+    found, step = summary(stage), last_step(stage)
+    if stage not in choice.stages:
+        state = "left out"
+    elif choice.anew:
+        state = "new; what is there is moved aside" if stage.folder.exists() else "new"
+    elif found:
+        state = f"finished in {stage_seconds(stage, found):.0f} s: skipped"
+    else:
+        state = "new" if step is None else f"goes on from step {step}"
+    if refused:
+        state = f"would be refused: {refused.problem}"
+    changes = f", set {json.dumps(stage.changes, ensure_ascii=False, default=str)}" if stage.changes else ""
+    model = stage.resolved.values.get("model_name_or_path")
+    begins = f", begins with {model}" if model else ""
+    return f"{stage.name}: {stage.kind} {stage.recipe}{changes}, in {stage.folder}{begins}: {state}", bool(refused)
+
+
+def start_anew(choice: Choice, say: Callable[[str], None]) -> None:
+    """Move aside what the chosen stages left, the last first: cut off in between, no stage is older than its model."""
+    for stage in reversed(choice.stages):
+        if stage.folder.exists():
+            say(f"{stage.folder} is moved to {set_aside(stage.folder)}, as overwrite_output_dir says")
+
+
+def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
+    """Add the finished stages' summaries to `summary.json` of the pipeline's directory.
+
+    A stage whose recipe has the pipeline's name shares that directory; its own summary stays at the top. While a run in
+    there is not finished, nothing is written: a summary is what says that it is.
+    """
+    path = pipeline.folder / "summary.json"
+    old = _read(path) or {}
+    shared = any(stage.folder == pipeline.folder for stage in pipeline.stages)
+    if "stage" not in old and (shared or (pipeline.folder / "recipe.yaml").exists()):
+        say(f"{path} is not written: the run in {pipeline.folder} is not finished")
+        return
+    entries = []
+    for stage in pipeline.stages:
+        found = summary(stage)
+        if found:
+            own = {key: value for key, value in found.items() if key != "stages"}
+            place = {"recipe": stage.recipe, "folder": str(stage.folder), "steps": steps(stage)}
+            entries.append({"name": stage.name, "run": stage.kind, **place, **own})
+    new = {**old, "stages": entries}
+    if new == old:
+        return
+    pipeline.folder.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(new, indent=2) + "\n")
+    os.replace(scratch, path)
+
+
+def stages_table(pipeline: Pipeline) -> str:
+    """One line for each finished stage: its steps, its time and what it left."""
+    rows = [("stage", "run", "steps", "time", "pass@1", "format", "mean length", "folder")]
+    for stage in pipeline.stages:
+        found = summary(stage)
+        if not found:
+            continue
+        measured = [found[when] for when in ("before", "after") if found.get(when)]
+        cells = [" -> ".join(f"{each[key]:.{digits}f}" for each in measured) or "-" for key, digits in COLUMNS]
+        count = steps(stage)
+        time = clock(stage_seconds(stage, found))
+        rows.append((stage.name, stage.kind, "-" if count is None else str(count), time, *cells, str(stage.folder)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:  # numbers to the right
+        cells = [c.rjust(w) if i in (2, 3) else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def stage_seconds(stage: Stage, found: dict) -> float:
+    """Its own time: of a GRPO stage without the cold start before it."""
+    return found["seconds"].get(stage.kind.removeprefix("r1_"), found["seconds"]["total"])
+
+
+def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | None:
+    """Was the stage made with what its parent has made anew since, or will have to?
+
+    To the second; where a manifest does not tell, nothing is refused.
+    """
+    manifest = _read(stage.folder / "manifest.json") or {}
+    begun = [attempt for attempt in manifest.get("attempts", []) if not attempt.get("from")]  # not from a checkpoint
+    started = begun[-1].get("started") if begun else None
+    if started is None:
+        return None
+    file = f"{pipeline.path}: stage {stage.name}"
+    if summary(parent) is None:
+        return RecipeError(
+            f"{stage.folder} was made with an earlier {parent.name}, which is not in {parent.folder} any more: put it "
+            f"back, or run both anew with --from {parent.name} --overwrite_output_dir true (what is there is moved "
+            "aside, not deleted)",
+            file=file,
+        )
+    finished = (_read(parent.folder / "manifest.json") or {}).get("finished")
+    if finished is None or datetime.datetime.fromisoformat(finished) <= datetime.datetime.fromisoformat(started):
+        return None
+    return RecipeError(
+        f"{stage.folder} was made with an older {parent.name} (that in {parent.folder} was finished at {finished}, "
+        f"{stage.name} was begun at {started}): run it and all that follows anew with --from {stage.name} "
+        "--overwrite_output_dir true (what is there is moved aside, not deleted)",
+        file=file,
+    )
+
+
+def _told_by_launcher(stage: Stage) -> dict:
+    """The keys that the launcher added to the pipeline's words when the stage last ran, as its manifest shows."""
+    words = shlex.split((_read(stage.folder / "manifest.json") or {}).get("command", ""))
+    told = {}
+    if "--config" in words:
+        values = parse_command_line(words[1:])[1]  # the first one is the script
+        for group in LAUNCHER_KEYS:
+            added = {key for key in group if words.count(f"--{key}") > stage.flags.count(f"--{key}")}
+            if group[0] in added:
+                told |= {key: values[key] for key in added}
+    return told
+
+
+def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
+    """The stages whose model it begins with, whose data it learns from, and whose models teach and judge it."""
+    named = (stage.parent, stage.data_from, stage.teacher_from, *stage.judges)
+    return [each for each in pipeline.stages if each.name in named]
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None

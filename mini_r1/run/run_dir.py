@@ -1,0 +1,212 @@
+"""The run directory: start, resume, skip or refuse a run; record what it was made with and what came out."""
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mini_r1.config.recipe import Recipe, differences, resolve, write_resolved
+from mini_r1.errors import RecipeError
+from mini_r1.run.checkpoints import find_checkpoint, fingerprint
+from mini_r1.run.packages import find_distribution
+
+MEASURED = "measured.json"
+CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")  # of scripts/generate.py, once all is sampled
+PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
+
+
+@dataclass
+class Run:
+    """One run in one directory, over all the attempts that it took.
+
+    Attributes:
+        checkpoint: the whole checkpoint to resume from, or None.
+        finished: the run is complete already; there is nothing to do.
+        preparation: seconds of this attempt before the work proper, such as loading and the first measurement.
+    """
+
+    folder: Path
+    recipe: Recipe
+    main_process: bool
+    checkpoint: str | None = None
+    finished: bool = False
+    preparation: float = 0.0
+    _earlier_seconds: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Wall time in seconds of this run so far: that behind the checkpoint, and since it was loaded."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def restart_clock(self) -> None:
+        """Called when the work proper begins; what came before is `preparation`."""
+        self.preparation = time.monotonic() - self._started
+        self._started = time.monotonic()
+
+    def say(self, message: str) -> None:
+        if self.main_process:
+            print(message, flush=True)
+
+    def read(self, name: str) -> dict | None:
+        """A JSON file of the run directory; None where it is missing."""
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write(self, name: str, values: dict) -> None:
+        """Write a JSON file into the run directory, whole or not at all, by the main process only."""
+        if self.main_process:
+            scratch = self.folder / f"{name}.tmp"
+            scratch.write_text(json.dumps(values, indent=2) + "\n")
+            os.replace(scratch, self.folder / name)
+
+    def finish(self, summary: dict) -> None:
+        """Write `summary.json`: the run is complete, and is skipped from now on."""
+        manifest = self.read("manifest.json") or {}
+        self.write("manifest.json", {**manifest, "finished": _now(), "wall_seconds": round(self.seconds(), 1)})
+        self.write("summary.json", summary)
+
+
+def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwrite: bool) -> Run:
+    """Decide what this run is: new, resumed, or finished already. Called by every process, before anything is loaded.
+
+    Raises:
+        RecipeError: where the directory holds a run of another recipe.
+    """
+    from accelerate import PartialState
+
+    process = PartialState()
+    run = Run(Path(output_dir), recipe, process.is_main_process)
+    with process.main_process_first():  # the others then find what the main process made of the directory
+        if run.main_process and overwrite and run.folder.exists():
+            run.say(f"{run.folder} is moved to {set_aside(run.folder)}, as overwrite_output_dir says")
+        if refuse_other_recipe(run.folder, recipe):
+            (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
+        run.finished = (run.folder / "summary.json").exists()
+        if not run.finished:
+            run.checkpoint, run._earlier_seconds = find_checkpoint(run.folder, wanted_checkpoint, run.say)
+            if run.checkpoint:
+                refuse_other_processes(run.folder, process.num_processes)
+        if run.main_process and not run.finished:
+            write_resolved(recipe, run.folder)
+            attempts = (run.read("manifest.json") or {}).get("attempts", [])
+            run.write("manifest.json", manifest(recipe, [*attempts, {"started": _now(), "from": run.checkpoint}]))
+    return run
+
+
+def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
+    """What a run was made with: versions, git commit, seeds, hardware, command."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    found = {name: find_distribution(name) for name in PACKAGES}
+    return {
+        "recipe": recipe.path,
+        "command": shlex.join(sys.argv),
+        "seed": recipe.values.get("seed"),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changed_files": (_git("status", "--porcelain") or "").splitlines(),
+        "python": platform.python_version(),
+        "versions": {name: one.version if one else None for name, one in found.items()},
+        "hardware": {
+            "machine": platform.machine(),
+            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "threads": torch.get_num_threads(),
+        },
+        "attempts": attempts,
+    }
+
+
+def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
+    """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
+    path = folder / "recipe.yaml"
+    changed = differences(resolve(path).values, recipe.values) if path.exists() else []
+    if not (folder / "summary.json").exists():  # what was sampled so far may be chosen from in another way
+        changed = [text for text in changed if text.partition(":")[0] not in CHOOSING]
+    results = ("summary.json", "checkpoint-*", "evaluation/*.jsonl")
+    if changed and any(any(folder.glob(name)) for name in results):
+        raise RecipeError(
+            f"{folder} holds a run of another recipe ({'; '.join(changed[:3])}{', ...' if changed[3:] else ''}): "
+            "undo the change to go on with it, choose another --output_dir, or start anew with "
+            "--overwrite_output_dir true (the old run is kept, moved aside)",
+            key="output_dir",
+            file=recipe.path,
+        )
+    return bool(changed)
+
+
+def refuse_other_processes(folder: Path, processes: int) -> None:
+    """Raise `RecipeError` where a run in `folder` was begun on another number of processes.
+
+    Random numbers and the order of rows hang on it: what went on would be another run.
+    """
+    path = folder / "manifest.json"
+    begun_on = json.loads(path.read_text())["hardware"]["processes"] if path.exists() else processes
+    if begun_on != processes:
+        raise RecipeError(
+            f"{folder} was begun on {begun_on} training processes and cannot go on exactly on {processes}: use "
+            f"{begun_on} again, choose another --output_dir, or start anew with --overwrite_output_dir true",
+            key="output_dir",
+        )
+
+
+def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | None = None) -> dict:
+    """What an evaluation in this directory measures, for its `measured.json`.
+
+    Args:
+        model: a hub id, or a folder.
+        served: the model's name on a server; None where there is none, or it is not known yet.
+
+    Raises:
+        RecipeError: where it has measured another model, or another state of this one's weights.
+    """
+    path = folder / MEASURED
+    now = {"model": model, "weights": fingerprint(Path(model)), "served": served}
+    found = json.loads(path.read_text()) if path.exists() else now
+    if any(found[name] != now[name] for name in now if name != "served" or (served and found["served"])):
+        raise RecipeError(
+            f"{folder} holds an evaluation of {found['served'] or found['model']}, and that was another model, or had "
+            "other weights than are there now: start anew with --overwrite_output_dir true (the old one is kept, moved "
+            "aside), or choose another --output_dir",
+            key="output_dir",
+            file=recipe.path,
+        )
+    return now
+
+
+def short_name(folder: Path) -> str:
+    """The folder's path below the last runs/ in it, else its name."""
+    parts = folder.absolute().parts
+    if "runs" in parts[:-1]:
+        return "/".join(parts[len(parts) - parts[::-1].index("runs") :])
+    return parts[-1]
+
+
+def set_aside(folder: Path) -> Path:
+    """Move an old run's directory out of the way, deleting nothing; return where it went."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    shutil.move(folder, aside)
+    return aside
+
+
+def _git(*words: str) -> str | None:
+    """What git prints, or None outside a git checkout."""
+    if shutil.which("git") is None:
+        return None
+    here = Path(__file__).parent
+    result = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

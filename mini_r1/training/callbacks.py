@@ -1,0 +1,139 @@
+"""Trainer callbacks: one readable line a step for the person who watches, and a mark on every whole checkpoint."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import PartialState
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
+from transformers.utils import logging as transformers_logging
+
+from mini_r1.run.checkpoints import PREFIX, mark
+from mini_r1.run.clock import clock
+from mini_r1.run.run_dir import short_name
+from mini_r1.training.metrics_file import MetricsFile
+
+
+class OneLineAStep(TrainerCallback):
+    """Prints one line at each logging step, in place of TRL's dictionaries and progress bars.
+
+    Args:
+        token_limit: the recipe's `max_generated_tokens`, for the time that is left.
+    """
+
+    def __init__(self, token_limit: int | None = None):
+        self.token_limit = token_limit
+        self._batches, self._said = 0, time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._started, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs and ("reward" in logs or "loss" in logs):
+            print(self._line(state, logs), flush=True)
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        if eval_dataloader is None or not state.is_world_process_zero:
+            return
+        self._batches += 1
+        if self._batches == len(eval_dataloader):
+            self._batches = 0
+        elif time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            print(f"  held-out batch {self._batches}/{len(eval_dataloader)}", flush=True)
+
+    def _line(self, state, logs: dict) -> str:
+        done = state.global_step - self._first
+        spent = time.monotonic() - self._started
+        steps = state.max_steps - state.global_step
+        if self.token_limit and logs.get("generated_tokens"):  # as many a step as so far
+            tokens = logs["generated_tokens"]
+            steps = min(steps, math.ceil(max(self.token_limit - tokens, 0) / tokens * state.global_step))
+        rest = steps * spent / max(done, 1)
+        parts = [f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"]
+        if "reward" in logs:
+            parts.append(f"reward {logs['reward']:.3f}")
+            for key, value in logs.items():
+                name = key.removeprefix("rewards/").removesuffix("/mean")
+                if key == f"rewards/{name}/mean" and value is not None:
+                    parts.append(f"{name.removesuffix('_reward')} {value:.3f}")
+        else:
+            parts.append(f"loss {float(logs['loss']):.4f}")
+            if "mean_token_accuracy" in logs:
+                parts.append(f"token accuracy {logs['mean_token_accuracy']:.4f}")
+        if "completions/mean_length" in logs:
+            length, clipped = logs["completions/mean_length"], logs.get("completions/clipped_ratio")
+            parts.append(f"length {length:5.1f}" + (f" ({clipped:.0%} cut off)" if clipped else ""))
+        share = logs["time/generation"] / logs["time/step"] if "time/step" in logs else 0.0
+        where = f" (generation {share:.0%})" if share > 0.5 else ""
+        parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {clock(rest)} left")
+        return "  ".join(parts)
+
+
+class MarkCheckpoints(TrainerCallback):
+    """Marks every checkpoint once all processes have written their part of it.
+
+    Args:
+        seconds: returns the training time so far, of earlier attempts too.
+    """
+
+    def __init__(self, seconds: Callable[[], float]):
+        self.seconds = seconds
+
+    def on_save(self, args, state, control, **kwargs):
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            mark(Path(args.output_dir) / f"{PREFIX}-{state.global_step}", self.seconds())
+
+
+class _AtBegin(TrainerCallback):
+    def __init__(self, function: Callable[[], None]):
+        self.function = function
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.function()
+
+
+class _AtEnd(TrainerCallback):
+    def __init__(self, function: Callable[[], None]):
+        self.function = function
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.function()
+
+
+def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> None:
+    """Call `begin` before the first step and `end` after the last one, both with the model wrapped and trackers open.
+
+    DeepSpeed and FSDP wrap a model only once, for evaluation or for training. Trackio's run is closed when the training
+    ends, and logging to it afterwards is an error.
+    """
+    trainer.add_callback(_AtBegin(begin))  # behind the trackers, which open theirs
+    trainer.callback_handler.callbacks.insert(0, _AtEnd(end))  # before them
+
+
+def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
+    """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
+
+    In W&B and Trackio a run is called as its directory is, where `run_name` says nothing else.
+
+    Args:
+        seconds: returns the wall time of the run so far, of earlier attempts too.
+    """
+    # bars for loading were useful; from here on they would stand between the lines, one for every saved file
+    transformers_logging.disable_progress_bar()
+    # DeepSpeed calls torch by names that are going away, at every layer of every step
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    trainer.args.run_name = trainer.args.run_name or short_name(Path(trainer.args.output_dir))
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    for callback in trainer.callback_handler.callbacks:
+        # Measuring before training, it would write into ./runs; its own default holds from the first step on only.
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
+    trainer.add_callback(MetricsFile())
+    trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
+    trainer.add_callback(MarkCheckpoints(seconds))

@@ -1,0 +1,104 @@
+"""In which order a run meets its training rows: easy ones first, one stage for each difficulty, tasks mixed by weight.
+
+    curriculum: none | sorted | staged
+
+The order depends on the rows, the seed and the number of prompts a run asks for, on nothing else: a resumed run, and
+one on another number of processes, meets the same rows in the same order.
+"""
+
+import torch
+
+from mini_r1.data.mixture import shares, take_turns
+from mini_r1.training.batch import BatchPlan
+
+
+def arrange(train_set, kind: str, plan: BatchPlan, training, weights: dict[str, float] | None = None):
+    """The dataset of all prompts that the run asks for, in its order; TRL is told to take them as they come.
+
+    Args:
+        train_set: a dataset with a column `difficulty`.
+        kind: the recipe's `curriculum`; with "none" nothing is changed, unless tasks are mixed.
+        training: a `GRPOConfig`.
+        weights: of each task in the column `task`, where a run mixes several.
+    """
+    if kind == "none" and weights is None:
+        return train_set
+    rows = len(train_set)
+    prompts = plan.total_rollouts(rows) * plan.prompts_per_generation
+    training.shuffle_dataset, training.max_steps = False, plan.total_steps(rows)
+    difficulties = list(train_set["difficulty"])
+    if weights is not None:
+        chosen = mixed_order(list(train_set["task"]), weights, difficulties, kind, prompts, training.seed)
+    else:
+        chosen = order(difficulties, kind, prompts, plan.prompts_per_generation, training.seed)
+    return train_set.select(chosen)
+
+
+def mixed_order(
+    tasks: list[str], weights: dict[str, float], difficulties: list[int], kind: str, prompts: int, seed: int
+) -> list[int]:
+    """Indices of the rows that a run of several tasks asks, in its order.
+
+    Each task gets its share of the prompts (`shares`), in the order that a curriculum of its own has (difficulties of
+    two tasks cannot be compared), and the tasks take turns, so that the shares hold in every rollout as nearly as whole
+    prompts allow. A task that has fewer rows than its share begins anew, shuffled anew; one that has more is not met
+    in full.
+
+    Args:
+        tasks, difficulties: of the training rows.
+        weights: of each task.
+        kind: the recipe's `curriculum`.
+        prompts: how many a run asks for.
+
+    Raises:
+        RecipeError: as `shares`.
+    """
+    asked = []
+    for name, count in shares(weights, prompts).items():
+        rows = [index for index, task in enumerate(tasks) if task == name]
+        own = order([difficulties[index] for index in rows], kind, count, 1, seed)
+        asked.append([rows[index] for index in own])
+    return take_turns(asked)
+
+
+def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, seed: int) -> list[int]:
+    """Indices of the rows that a run asks, in its order.
+
+    - none: pass after pass, each shuffled anew, without leaving out rows.
+    - sorted: the very rows that a shuffled run would meet (TRL's own draw for the seed), the easiest first; among
+      equally difficult ones they stay shuffled. The same data, only in another order.
+    - staged: the rollouts are shared out evenly among the difficulties, which follow one another from the easiest on;
+      a stage asks rows of its difficulty only, shuffled, and all of them before any comes again.
+
+    Args:
+        difficulties: of the training rows.
+        kind: "none", "sorted" or "staged".
+        prompts: how many a run asks for, in all its rollouts.
+        per_rollout: how many of them in one rollout; divides `prompts`.
+
+    Returns:
+        `prompts` indices; an index comes again where the run makes more than one pass.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "none":
+        return _passes(list(range(len(difficulties))), len(difficulties), prompts, generator)
+    if kind == "sorted":
+        whole = len(difficulties) // per_rollout * per_rollout  # TRL drops the rows that do not fill a rollout
+        met = _passes(list(range(len(difficulties))), whole, prompts, generator)
+        return sorted(met, key=difficulties.__getitem__)
+    levels = sorted(set(difficulties))
+    rollouts = prompts // per_rollout
+    indices = []
+    for number, level in enumerate(levels):
+        share = (number + 1) * rollouts // len(levels) - number * rollouts // len(levels)
+        rows = [index for index, difficulty in enumerate(difficulties) if difficulty == level]
+        indices += _passes(rows, len(rows), share * per_rollout, generator)
+    return indices
+
+
+def _passes(rows: list[int], used: int, count: int, generator: torch.Generator) -> list[int]:
+    """`count` rows from shuffled passes, of each of which the first `used` rows are taken."""
+    drawn = []
+    while len(drawn) < count:
+        drawn += [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()[:used]]
+    return drawn[:count]

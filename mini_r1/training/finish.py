@@ -1,0 +1,121 @@
+"""The end of a run: save the model, write the summary, show the table and the plot."""
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+from mini_r1.run.run_dir import Run
+from mini_r1.training.model_card import write_card
+
+
+def model_kwargs(model_args, training) -> dict:
+    """What `from_pretrained` gets, from TRL's `ModelConfig`."""
+    return {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        **(training.model_init_kwargs or {}),
+    }
+
+
+def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: dict | None) -> None:
+    """Model (or LoRA adapter), tokenizer, log history and model card into the run directory; to the hub when asked."""
+    trainer.save_model(str(run.folder))
+    trainer.save_state()
+    if run.main_process:
+        write_card(run.folder, run.recipe, kind, before, after)
+    if trainer.args.push_to_hub:
+        # TRL would write a card of its own over ours
+        trainer.create_model_card = lambda *args, **kwargs: None
+        trainer.push_to_hub()
+
+
+def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | None, seconds: float) -> None:
+    """Write `summary.json` with the time that the cold start took, print the table, draw the plot.
+
+    Args:
+        init_from: the model folder this run began with; its own `summary.json` tells what making it took.
+        seconds: training time of this run.
+    """
+    earlier = Path(init_from) / "summary.json"
+    cold_start = json.loads(earlier.read_text())["seconds"]["total"] if earlier.exists() else 0.0
+    run.finish(
+        {
+            "stage": "r1_grpo",
+            "before": before,
+            "after": after,
+            "seconds": {
+                "cold_start": round(cold_start, 1),
+                "grpo": round(seconds, 1),
+                "total": round(cold_start + run.preparation + run.seconds(), 1),
+            },
+            "seed": run.recipe.values.get("seed"),
+        }
+    )
+    if not run.main_process:
+        return
+    if before and after:
+        print("\n" + results_table(before, after))
+        from mini_r1.report.plots import plot_runs
+
+        plot_runs([run.folder], run.folder.name, run.folder / "training.png")
+    print(f"model, completions, samples, summary.json and training.png are in {run.folder}")
+
+
+def end_processes(accelerator=None) -> None:
+    """Close trackers and the process group. The last thing that a script does: with several processes it ends them.
+
+    Args:
+        accelerator: of the trainer; None where nothing was tracked.
+    """
+    from accelerate import PartialState
+
+    several = PartialState().num_processes > 1
+    PartialState().wait_for_everyone()
+    if accelerator is not None:
+        accelerator.end_training()
+    else:
+        PartialState().destroy_process_group()
+    if several:
+        # The process group's threads may outlive it, and a process that ends meanwhile aborts after its work is done.
+        atexit._run_exitfuncs()  # W&B's last upload, say
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def results_table(before: dict | None, after: dict) -> str:
+    """What was measured, as a table for the terminal: after alone, or before and after."""
+    groups, by = ["all"], "by_task" if "by_task" in after else "by_difficulty"
+    if len(after[by]) > 1:
+        groups += list(after[by])
+    width = max(12, *(len(group) + 2 for group in groups))
+    lines = [f"{by.removeprefix('by_'):<{width}}{'n':>6}   {'pass@1':<34}{'right format':<18}{'mean length':<18}"]
+    for group in groups:
+        old, new = ((m if group == "all" else m[by][group]) if m else {} for m in (before, after))
+        bounds = new["intervals"]["pass@1"] if group == "all" else new["interval"]
+        cells = [f"{_change(old, new, 'pass@1') + ' (' + _between(bounds) + ')':<34}"]
+        cells += [f"{_change(old, new, 'format'):<18}", f"{_change(old, new, 'mean_length', 1):<18}"]
+        lines.append(f"{group:<{width}}{new['n']:>6}   {''.join(cells)}".rstrip())
+    names = [name for name in after if name.startswith(("pass@", "maj@")) and name != "pass@1"]
+    for name in [*names, "greedy", "right_given_format", "cut_off", "language"]:
+        if after.get(name) is not None:
+            bounds = after["intervals"][name]
+            lines.append(f"{name.replace('_', ' ')} {_change(before or {}, after, name)} ({_between(bounds)})")
+    for name, of in after["lengths"].items():
+        if of["n"]:
+            label = name.replace("_", " ")
+            lines.append(f"{label}: {of['n']} completions, {of['mean']:.1f} tokens ({of['min']} to {of['max']})")
+    samples = after["samples"]
+    how = f"pass@1 is the mean over {samples} samples of each" if samples > 1 else "one sample of each"
+    return "\n".join([*lines, f"held-out problems; {how}; in brackets the 95% interval over problems"])
+
+
+def _change(old: dict, new: dict, name: str, digits: int = 3) -> str:
+    return " -> ".join(f"{m[name]:.{digits}f}" for m in (old, new) if m.get(name) is not None)
+
+
+def _between(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"

@@ -1,0 +1,145 @@
+"""Ends a run that cannot learn: every completion cut off, no reward that differs within a group, or NaN.
+
+The recipe's `guards` go over these defaults; 0 or false switches one off:
+
+    guards: {clipped_steps: 20, no_variance_steps: 50, nan: true}
+
+Why 50: with a single group of 8 a step, 19 of 20 completions right, two steps in three have no variance. 20 such steps
+in a row then come about by chance once in some 10000 steps, 50 in a row never. Where a step has several groups, fewer
+steps will do.
+"""
+
+import math
+
+from transformers import TrainerCallback
+
+from mini_r1.config.keys import did_you_mean
+from mini_r1.errors import RecipeError, RunStopped
+
+DEFAULTS = {"clipped_steps": 20, "no_variance_steps": 50, "nan": True}
+CLIPPED, NO_VARIANCE = "completions/clipped_ratio", "frac_reward_zero_std"  # TRL's names, shares in [0, 1]
+
+
+def read_guards(given: dict | None) -> dict:
+    """The defaults with the recipe's own numbers over them.
+
+    Raises:
+        RecipeError: for an unknown guard, or a value that it cannot have.
+    """
+    for name, value in (given or {}).items():
+        if name not in DEFAULTS:
+            raise RecipeError(
+                f"unknown guard {name!r}, there are {', '.join(DEFAULTS)}{did_you_mean(str(name), DEFAULTS)}",
+                key="guards",
+            )
+        if name == "nan" and value not in (True, False):  # 1 and 0 too
+            raise RecipeError(f"nan is {value!r}; use true or false", key="guards")
+        if name != "nan" and value is not False and (type(value) is not int or value < 0):
+            raise RecipeError(f"{name} is {value!r}; use a number of steps, or 0 to switch it off", key="guards")
+    return {**DEFAULTS, **(given or {})}
+
+
+class Guards(TrainerCallback):
+    """Raises `RunStopped` out of `trainer.train()`, on all processes in the same step.
+
+    - `nan`: where a loss, on any process, or the gradient norm is NaN or infinite. Every optimizer step is looked at
+      before it is taken (DeepSpeed takes it earlier, during backward) and before it is saved, so that checkpoints stay
+      as they were. With fp16 the norm may be infinite: its loss scaling skips such steps.
+    - `clipped_steps`: where no completion ended by itself for so many steps.
+    - `no_variance_steps`: where the rewards of each group were all equal for so many steps. With `scale_rewards: batch`
+      TRL logs whether those of the whole batch are, and that is what counts.
+
+    The last two look at the log, so they act at a multiple of `logging_steps`, once the log, the metrics and the
+    completions of that step are written. They count in the log history, which checkpoints hold: a resumed run is
+    stopped in the step in which an uninterrupted one is.
+
+    Args:
+        trainer: an `R1GRPOTrainer`.
+        limits: as `read_guards` returns them.
+    """
+
+    def __init__(self, trainer, limits: dict):
+        self.trainer, self.limits = trainer, limits
+        self._hopeless: str | None = None
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        import torch  # not above: a check reads the limits without it
+
+        if not self.limits["nan"]:
+            return
+        norm = 0.0 if args.fp16 or self.trainer.grad_norm is None else float(self.trainer.grad_norm)
+        found = [not math.isfinite(self.trainer.loss_sum), not 0 <= norm < math.inf]  # DeepSpeed's norm is -1 for NaN
+        anywhere = self.trainer.accelerator.reduce(torch.tensor(found, device=args.device).int(), "sum").tolist()
+        for what, bad in zip(("loss", "gradient norm"), anywhere, strict=True):
+            if bad:
+                raise RunStopped(
+                    f"{args.output_dir} stopped in step {state.global_step + 1}: the {what} is NaN or infinite; its "
+                    "checkpoints are from before. Lower learning_rate, keep max_grad_norm at 1.0, prefer bf16 to fp16, "
+                    "and see that no reward is infinite"
+                )
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        for key, name, explain in (
+            (CLIPPED, "clipped_steps", self._why_clipped),
+            (NO_VARIANCE, "no_variance_steps", self._why_no_variance),
+        ):
+            steps = steps_in_a_row(state.log_history, key)
+            if not self._hopeless and key in logs and 0 < self.limits[name] <= steps:
+                self._hopeless = (
+                    f"{args.output_dir} stopped after step {state.global_step}: {explain(logs, steps)} "
+                    f"(guards: {{{name}: 0}} would let it go on)"
+                )
+                control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._hopeless:
+            raise RunStopped(self._hopeless)
+
+    def _why_clipped(self, logs: dict, steps: int) -> str:
+        return (
+            f"for {steps} steps every completion was cut off at max_completion_length "
+            f"({self.trainer.args.max_completion_length} tokens): raise max_completion_length, or begin with a model "
+            "that ends its answers, with the tokenizer's own eos_token"
+        )
+
+    def _why_no_variance(self, logs: dict, steps: int) -> str:
+        """Never earned, always earned, or different between prompts alone: each asks for something else."""
+        said, lacking, varying, bounded = [], [], False, False
+        for name, reward in zip(self.trainer.reward_func_names, self.trainer.reward_funcs, strict=True):
+            mean, spread = logs.get(f"rewards/{name}/mean"), logs.get(f"rewards/{name}/std")
+            if mean is None:  # due for none of these rows
+                continue
+            constant = (spread or 0.0) < 1e-6
+            said.append(f"{name} {'always' if constant else 'on average'} {mean:.4g}")
+            varying |= not constant
+            if hasattr(reward, "values"):  # verdicts have a known maximum, other rewards have none
+                bounded = True
+                if constant and mean < max(reward.values) - 1e-6:
+                    lacking.append(name)
+        if lacking:
+            remedy = (
+                f"nothing earns {' or '.join(lacking)}; take easier problems, a cold start (SFT) or a stronger model, "
+                "and check the prompt and the rewards"
+            )
+        elif varying:
+            remedy = (
+                "each prompt is always right or always wrong; take problems of a difficulty in between, a higher "
+                "num_generations or temperature"
+            )
+        elif bounded:
+            remedy = "nothing is left to learn; the last checkpoint is the result, or take harder problems"
+        else:
+            remedy = "take harder problems if that is all there is to earn, easier ones or a cold start if it is not"
+        moving = [name for name, on in (("KL", self.trainer.beta), ("entropy", self.trainer.entropy_coef)) if on]
+        only = f", only the {' and '.join(moving)} term moved the weights" if moving else ""
+        return f"for {steps} steps no group had two different rewards ({', '.join(said)}){only}: {remedy}"
+
+
+def steps_in_a_row(history: list[dict], key: str) -> int:
+    """Steps up to the last log since `key` was last below 1, where it was logged at all.
+
+    Args:
+        history: log entries, each with its `step`.
+    """
+    logged = [(entry["step"], entry[key]) for entry in history if entry.get(key) is not None]
+    return logged[-1][0] - max((step for step, share in logged if share < 1), default=0) if logged else 0
