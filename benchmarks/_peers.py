@@ -10,7 +10,7 @@ from functools import partial
 
 from benchmarks._texts import LENGTHS, PREFILL, ordinary
 from benchmarks._timing import best_seconds, number, table
-from rewards import Verdict, equation_reward, equation_verdict, number_reward, number_verdict
+from mini_r1.rewards import Verdict, equation_reward, equation_verdict, number_reward, number_verdict
 
 COUNT = 24  # different completions of each length: more than the 20 that math-verify's caches hold
 

@@ -4,10 +4,9 @@ import ast
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import rewards
-import tasks
 from benchmarks._timing import best_seconds, number, table
-from tasks._knights_knaves_puzzles import ARITY, solutions
+from mini_r1 import rewards, tasks
+from mini_r1.tasks._knights_knaves_puzzles import ARITY, solutions
 
 COUNTDOWN, PUZZLES = tasks.get("countdown"), tasks.get("knights_knaves")
 

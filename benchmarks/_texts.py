@@ -6,7 +6,7 @@ Completions begin after the prefill `<think>`.
 import random
 import unicodedata
 
-import tasks
+from mini_r1 import tasks
 
 PREFILL = "<think>"
 LENGTHS = (200, 1_000, 8_000)  # tokens

@@ -13,10 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._timing import is_quick, number, table
-from rewards import code_reward
-from rewards.sandbox import unavailable
-from rewards.verdict import workers
-from tasks import code
+from mini_r1.rewards import code_reward
+from mini_r1.rewards.sandbox import unavailable
+from mini_r1.rewards.verdict import workers
+from mini_r1.tasks import code
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

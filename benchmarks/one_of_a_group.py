@@ -55,7 +55,7 @@ def measure(setting: str) -> dict:
     """Medians over the steps but the first: seconds of the update, and MiB beyond what the rollout left."""
     from small_trainer import kinds_of_letters, small_trainer
 
-    import tasks
+    from mini_r1 import tasks
     from mini_r1.config.recipe import resolve
     from mini_r1.data.prompts import get_template
     from mini_r1.run.tiny_model import build_model, build_tokenizer

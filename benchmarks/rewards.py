@@ -10,10 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-# Before this folder, where `rewards` would be this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import rewards
 from benchmarks._peers import COUNT, beside_eval, beside_math_verify
 from benchmarks._texts import (
     CHARACTERS_A_TOKEN,
@@ -27,8 +25,9 @@ from benchmarks._texts import (
     stress_text,
 )
 from benchmarks._timing import best_seconds, heading, is_quick, number, table
-from rewards import equation, roles
-from rewards import number as number_module
+from mini_r1 import rewards
+from mini_r1.rewards import equation, roles
+from mini_r1.rewards import number as number_module
 
 CAPS = {
     "equation_reward": equation.ANSWER_CAP,

@@ -65,7 +65,7 @@ def random_model(recipe: Recipe) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
-    import tasks
+    from mini_r1 import tasks
     from mini_r1.config.arguments import RecipeArguments
     from mini_r1.data.problems import load_rows
     from mini_r1.data.prompts import get_template

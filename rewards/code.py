@@ -9,9 +9,9 @@ import json
 import threading
 from dataclasses import dataclass, replace
 
-from rewards.sandbox import Limits, Outcome, run_program, unavailable
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.sandbox import Limits, Outcome, run_program, unavailable
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 PROGRAM_CAP = 65_536  # characters of the program, never of the reasoning
 LIMITS = Limits()  # for each test

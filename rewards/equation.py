@@ -5,8 +5,8 @@ import re
 from fractions import Fraction
 from numbers import Integral
 
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 # Bounds the answer block, never the reasoning. Room for 1,000 numbers of four digits, each with an operator,
 # two parentheses and three spaces; puzzles have 3 to 6 numbers.

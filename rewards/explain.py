@@ -5,14 +5,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from rewards import code, equation, needs, number
-from rewards.format_fault import format_fault, times
-from rewards.roles import ANSWER_CAP as ROLES_CAP
-from rewards.roles import _gold_roles, _read, roles_verdict
-from rewards.sandbox import SandboxError
-from rewards.text import answer_block
-from rewards.verdict import Verdict
-from rewards.votes import first_number, read_number, read_roles
+from mini_r1.rewards import code, equation, needs, number
+from mini_r1.rewards.format_fault import format_fault, times
+from mini_r1.rewards.roles import ANSWER_CAP as ROLES_CAP
+from mini_r1.rewards.roles import _gold_roles, _read, roles_verdict
+from mini_r1.rewards.sandbox import SandboxError
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict
+from mini_r1.rewards.votes import first_number, read_number, read_roles
 
 _MOST = 3  # reasons, people or numbers named in one sentence
 _LONG = 60  # characters of an answer, and of a number, that are quoted

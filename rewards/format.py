@@ -1,7 +1,7 @@
 """Did the model think first and then answer, in the tags it was asked to use?"""
 
-from rewards.text import has_right_format
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import has_right_format
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 
 def format_verdict(text: str) -> Verdict:

@@ -1,7 +1,7 @@
 """What is wrong with the form of a completion, in plain words; the form alone, not the answer."""
 
-from rewards.summary_format import SUMMARY_CAP, summary_faults
-from rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, turn_parts
+from mini_r1.rewards.summary_format import SUMMARY_CAP, summary_faults
+from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, turn_parts
 
 _TWICE = {2: "twice", 3: "three times"}
 

@@ -4,7 +4,7 @@ import re
 import string
 from typing import Literal, get_args
 
-from rewards.text import ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, full_text
+from mini_r1.rewards.text import ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, full_text
 
 Language = Literal["en", "zh"]
 

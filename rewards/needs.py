@@ -4,8 +4,8 @@ A text stands in another whatever the case and the blanks, but with no letter or
 behind it: "The  BUS\nis late!" has "the bus is late", and "the bus is later" has not.
 """
 
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 ANSWER_CAP = 20_000  # characters of the answer block, never of the reasoning
 

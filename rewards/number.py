@@ -5,7 +5,7 @@ import unicodedata
 from fractions import Fraction
 from numbers import Integral
 
-from rewards.number_words import (
+from mini_r1.rewards.number_words import (
     BOUNDS,
     DONE_BY,
     HELPING,
@@ -24,8 +24,8 @@ from rewards.number_words import (
     SPOILS_LAST_LETTER,
     SPOILS_NEXT,
 )
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 # Bounds the answer block, never the reasoning: a number, its unit and a few sentences around them.
 ANSWER_CAP = 1_000

@@ -34,8 +34,8 @@ knave", a list that seems to go on with the next claim ("Knights: Zoey, Ethan is
 import re
 from functools import lru_cache
 
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 # Bounds the answer block, never the reasoning. Room for 500 people at 40 characters each; puzzles have 2 to 8.
 ANSWER_CAP = 20_000

@@ -27,7 +27,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 
-from rewards.seccomp import ARCHITECTURES, filter_program
+from mini_r1.rewards.seccomp import ARCHITECTURES, filter_program
 
 INSTALL = "bubblewrap, which runs programs safely, is not installed; run: apt install bubblewrap"
 START_SECONDS = 60  # to make the sandbox and start Python, which takes 50 ms; the program's time begins after that

@@ -6,8 +6,8 @@ special tokens mark the two; here it is the tags that all rewards read, and the 
 
 import re
 
-from rewards.text import turn_parts
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import turn_parts
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 # Characters of the summary beside the answer block, some 170 English words. A summary is for a reader: what is longer
 # is reasoning that has moved out of the think block, where its language is looked at.

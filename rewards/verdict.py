@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
-from rewards.text import full_text
+from mini_r1.rewards.text import full_text
 
 
 class Verdict(Enum):

@@ -7,9 +7,9 @@ read: it votes for nothing. What can be read is what the rewards can read, with 
 
 from fractions import Fraction
 
-from rewards import equation, number
-from rewards.roles import ANSWER_CAP, _gold_roles, _read, _said_roles, roles_verdict
-from rewards.text import answer_block
+from mini_r1.rewards import equation, number
+from mini_r1.rewards.roles import ANSWER_CAP, _gold_roles, _read, _said_roles, roles_verdict
+from mini_r1.rewards.text import answer_block
 
 NOT_ALLOWED = "not allowed: "  # begins the vote of an expression against the rules; no value begins so
 _KEPT = 100  # characters of such an expression that are told apart

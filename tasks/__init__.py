@@ -26,6 +26,9 @@ from types import ModuleType
 
 from mini_r1.errors import RecipeError
 
+if __name__ != "mini_r1.tasks":  # under two names a task would be two modules
+    raise ImportError(f"{__name__} is imported as mini_r1.tasks", name=__name__)
+
 
 def names() -> list[str]:
     """Names of all tasks: the public modules of this package."""
@@ -43,4 +46,4 @@ def get(name: str | None) -> ModuleType:
         near = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(names())
         raise RecipeError(f"there is no task {name!r}; {hint}", key="task")
-    return importlib.import_module(f"tasks.{name}")
+    return importlib.import_module(f"{__name__}.{name}")

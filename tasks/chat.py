@@ -14,8 +14,8 @@ The plain form, for rows of your own, with what rules can look for, both optiona
 import random
 import re
 
-from rewards.needs import banned
-from tasks._traces import attempts, closing, in_two_languages
+from mini_r1.rewards.needs import banned
+from mini_r1.tasks._traces import attempts, closing, in_two_languages
 
 HUB_ID = "HuggingFaceH4/ultrafeedback_binarized"
 REWARD = "needs_reward"

@@ -14,8 +14,8 @@ import json
 import random
 from collections.abc import Sequence
 
-from rewards.code import read_tests
-from tasks._code_problems import NUMBERS, WORDS, draw_problems
+from mini_r1.rewards.code import read_tests
+from mini_r1.tasks._code_problems import NUMBERS, WORDS, draw_problems
 
 HUB_ID = "open-r1/verifiable-coding-problems-python"
 REWARD = "code_reward"

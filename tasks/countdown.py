@@ -11,9 +11,9 @@ import random
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
-from rewards.votes import equation_vote
-from tasks._countdown_solver import solve
-from tasks._traces import attempts, closing, in_two_languages
+from mini_r1.rewards.votes import equation_vote
+from mini_r1.tasks._countdown_solver import solve
+from mini_r1.tasks._traces import attempts, closing, in_two_languages
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 REWARD = "equation_reward"

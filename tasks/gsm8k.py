@@ -13,10 +13,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from rewards.number import parse_gold
-from rewards.votes import number_vote
-from tasks._gsm8k_problems import TEMPLATES, fill
-from tasks._traces import attempts, closing, in_two_languages
+from mini_r1.rewards.number import parse_gold
+from mini_r1.rewards.votes import number_vote
+from mini_r1.tasks._gsm8k_problems import TEMPLATES, fill
+from mini_r1.tasks._traces import attempts, closing, in_two_languages
 
 HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"

@@ -17,9 +17,9 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from rewards import Verdict, roles_verdict
-from rewards.votes import roles_vote
-from tasks._knights_knaves_puzzles import (
+from mini_r1.rewards import Verdict, roles_verdict
+from mini_r1.rewards.votes import roles_vote
+from mini_r1.tasks._knights_knaves_puzzles import (
     ARITY,
     HUB_MIX,
     MOST_PEOPLE,
@@ -34,7 +34,7 @@ from tasks._knights_knaves_puzzles import (
     write_puzzle,
     write_statement,
 )
-from tasks._traces import attempts, closing
+from mini_r1.tasks._traces import attempts, closing
 
 HUB_ID = "K-and-K/knights-and-knaves"
 REWARD = "roles_reward"

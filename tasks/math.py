@@ -16,8 +16,8 @@ import re
 from math import isfinite
 
 from mini_r1.errors import RecipeError
-from rewards.text import answer_block
-from rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.text import answer_block
+from mini_r1.rewards.verdict import Verdict, reward_from
 
 HUB_ID = "HuggingFaceH4/MATH-500"
 REWARD = "math_reward"

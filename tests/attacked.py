@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from rewards.seccomp import DENIED
+from mini_r1.rewards.seccomp import DENIED
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "attacks"

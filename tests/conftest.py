@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 (else scripts that leave it out would do so for all tests after them)
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.prompts import get_template
 
 ROOT = Path(__file__).parents[1]

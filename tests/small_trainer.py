@@ -4,7 +4,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.prompts import get_template, render
 from mini_r1.evaluation.grading import Grader
 from mini_r1.run.tiny_model import build_model

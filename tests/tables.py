@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from rewards import Verdict
-from rewards.sandbox import unavailable
+from mini_r1.rewards import Verdict
+from mini_r1.rewards.sandbox import unavailable
 
 MEGABYTE = 1_000_000
 RIGHT, WRONG, UNPARSEABLE = Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSEABLE

@@ -10,9 +10,15 @@ from tables import RIGHT, table, turn
 
 from mini_r1.data.mixed_data import check_types
 from mini_r1.data.prompts import get_template, render
+from mini_r1.rewards import (
+    format_reward,
+    language_consistency_reward,
+    needs_reward,
+    needs_verdict,
+    summary_format_reward,
+)
 from mini_r1.run.tiny_model import build_mixed_tokenizer, joined
-from rewards import format_reward, language_consistency_reward, needs_reward, needs_verdict, summary_format_reward
-from tasks import chat, code, countdown, gsm8k, knights_knaves
+from mini_r1.tasks import chat, code, countdown, gsm8k, knights_knaves
 
 ASK = {"role": "user", "content": "Write a poem."}
 SAY = {"role": "assistant", "content": "Rain, rain."}

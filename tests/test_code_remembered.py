@@ -2,9 +2,9 @@
 
 from tables import needs_sandbox, turn
 
-from rewards import code, code_reward
-from rewards.explain import explain
-from rewards.sandbox import run_program
+from mini_r1.rewards import code, code_reward
+from mini_r1.rewards.explain import explain
+from mini_r1.rewards.sandbox import run_program
 
 pytestmark = needs_sandbox()
 SUM = [{"input": "1 2", "output": "3"}, {"input": "4 5", "output": "9"}]

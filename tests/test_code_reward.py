@@ -8,14 +8,14 @@ import pytest
 from broken import MINE, Place
 from tables import RIGHT, UNPARSEABLE, WRONG, needs_sandbox, table, turn
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.reward_loader import check_available, load_rewards
-from rewards import code, code_reward, sandbox, seccomp, verdict
-from rewards.explain import explain
-from rewards.sandbox import INSTALL, Limits, SandboxError, run_program, unavailable
-from rewards.verdict import workers
-from tasks import code as task
-from tasks._code_problems import NUMBERS, WORDS
+from mini_r1.rewards import code, code_reward, sandbox, seccomp, verdict
+from mini_r1.rewards.explain import explain
+from mini_r1.rewards.sandbox import INSTALL, Limits, SandboxError, run_program, unavailable
+from mini_r1.rewards.verdict import workers
+from mini_r1.tasks import code as task
+from mini_r1.tasks._code_problems import NUMBERS, WORDS
 
 SUM = [{"input": "1 2\n", "output": "3\n"}, {"input": "3 4", "output": "7"}]
 ADD = "print(sum(map(int, input().split())))"

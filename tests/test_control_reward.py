@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from rewards import random_reward
+from mini_r1.rewards import random_reward
 
 TEXTS = [f"<think>{number}</think><answer>{number}</answer>" for number in range(2000)]
 

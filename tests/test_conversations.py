@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.data.conversations import check_sources, conversation_dataset, load_conversations, to_texts
 from mini_r1.data.mixture import Part

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards import DEFAULT_VALUES, Verdict
+from mini_r1.rewards import DEFAULT_VALUES, Verdict
 
 FOLDER = Path(__file__).parent / "corpus"
 ALL = {"correct", "wrong", "unparseable", None}
@@ -31,7 +31,7 @@ CASES = [pytest.param(name, case, id=f"{name}: {case['reason']}") for name, case
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_verdict(name, case):
     """The verifier on the text, and the reward on the text in all forms in which TRL hands it over."""
-    module = importlib.import_module(f"rewards.{name}")
+    module = importlib.import_module(f"mini_r1.rewards.{name}")
     text, expected = case["text"], case["verdict"]
     columns = {column: value for column, value in case.items() if column not in ("text", "verdict", "reason")}
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from rewards import equation_reward
-from tasks import countdown
+from mini_r1.rewards import equation_reward
+from mini_r1.tasks import countdown
 
 
 def score(answer, nums, target) -> float | None:

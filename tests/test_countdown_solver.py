@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from rewards import Verdict, equation_verdict
-from tasks import countdown
+from mini_r1.rewards import Verdict, equation_verdict
+from mini_r1.tasks import countdown
 
 OPERATIONS = {
     "+": lambda x, y: x + y,

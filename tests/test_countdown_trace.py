@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from rewards import equation_reward, format_reward
-from tasks import countdown
+from mini_r1.rewards import equation_reward, format_reward
+from mini_r1.tasks import countdown
 
 TINY = {"count": [3], "numbers": [1, 12], "target": [1, 99], "in_order": True}
 

@@ -11,7 +11,7 @@ from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows, to_dataset
 from mini_r1.data.prompts import get_template, prompt_ids
 from mini_r1.errors import RecipeError
-from tasks import countdown
+from mini_r1.tasks import countdown
 
 
 def arguments(path=None, **others) -> RecipeArguments:

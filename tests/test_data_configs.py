@@ -8,7 +8,7 @@ import pytest
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows
 from mini_r1.errors import RecipeError
-from tasks import knights_knaves
+from mini_r1.tasks import knights_knaves
 
 # As in the README.md of K-and-K/knights-and-knaves: configurations train and test, one split for each number of people.
 README = """---

@@ -11,7 +11,7 @@ from small_trainer import SIZES
 from transformers import AutoModelForCausalLM
 from trl import DistillationConfig
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.run.tiny_model import build_model
 from mini_r1.training.distill_trainer import R1DistillationTrainer

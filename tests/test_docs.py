@@ -7,16 +7,16 @@ import pytest
 import yaml
 from attacked import attacks
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.arguments import GRPOArguments
 from mini_r1.config.keys import check_values
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.data.prompts import TEMPLATES
 from mini_r1.data.reward_loader import load_rewards
-from rewards.code import LIMITS, PROGRAM_CAP
-from rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
-from tasks._code_problems import NUMBERS, WORDS
+from mini_r1.rewards.code import LIMITS, PROGRAM_CAP
+from mini_r1.rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
+from mini_r1.tasks._code_problems import NUMBERS, WORDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")

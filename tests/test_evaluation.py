@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.evaluation.completion_log import Kept
 from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.grading import Grader

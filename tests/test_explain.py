@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 from test_corpus import FILES
 
-from rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
-from rewards.explain import explain, format_fault
+from mini_r1.rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
+from mini_r1.rewards.explain import explain, format_fault
 
 ROOT = Path(__file__).parents[1]
 BEGINS = {RIGHT: ("right: ", "right, but "), WRONG: "wrong: ", UNPARSEABLE: "no answer: ", None: "no verdict: "}
@@ -157,8 +157,8 @@ def test_long_texts():
 
 def test_needs_the_standard_library_only():
     code = (
-        "import sys; before = set(sys.modules); import rewards.explain\n"
+        "import sys; before = set(sys.modules); import mini_r1.rewards.explain\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout.split() == ["rewards"]
+    assert result.stdout.split() == ["mini_r1"]

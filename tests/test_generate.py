@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import build, check, resolve
 from mini_r1.data.problems import load_rows
 from mini_r1.evaluation.signals import read_signals
-from rewards import Verdict, equation_verdict, format_verdict
+from mini_r1.rewards import Verdict, equation_verdict, format_verdict
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """

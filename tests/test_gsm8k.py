@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards import format_reward, number_reward
-from tasks import gsm8k
+from mini_r1.rewards import format_reward, number_reward
+from mini_r1.tasks import gsm8k
 
 NATALIA = {
     "question": "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How "

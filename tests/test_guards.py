@@ -7,8 +7,8 @@ from small_trainer import kinds_of_letters, small_model, small_trainer
 from transformers import TrainerCallback
 
 from mini_r1.errors import RecipeError, RunStopped
+from mini_r1.rewards import Verdict, equation_reward, format_reward, reward_from
 from mini_r1.training.guards import DEFAULTS, Guards, read_guards, steps_in_a_row
-from rewards import Verdict, equation_reward, format_reward, reward_from
 
 OFF = {"clipped_steps": 0, "no_variance_steps": 0, "nan": False}
 NEVER_ENDS = {"generation_kwargs": {"suppress_tokens": [2]}}  # the end of a turn is never sampled

@@ -10,7 +10,7 @@ from scripted_server import WAITS
 from test_generate import small_home, training_rows
 
 import mini_r1.evaluation.judge as judging
-import tasks
+from mini_r1 import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import Judge, JudgeSettings, judge_prompt, read_judge, read_verdict
 from mini_r1.evaluation.judged import VERDICTS

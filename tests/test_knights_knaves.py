@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards import format_reward, roles_reward
-from tasks import _knights_knaves_puzzles as puzzles
-from tasks import knights_knaves as task
+from mini_r1.rewards import format_reward, roles_reward
+from mini_r1.tasks import _knights_knaves_puzzles as puzzles
+from mini_r1.tasks import knights_knaves as task
 
 ROW = {
     "quiz": "You meet 2 inhabitants: Zoey, and Noah. Zoey said that Noah is a knave. Noah said that ...",

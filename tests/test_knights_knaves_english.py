@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from tasks import knights_knaves as task
-from tasks._knights_knaves_puzzles import FRAMES, WORDINGS, canonical, solutions, truth_table, truth_tables
+from mini_r1.tasks import knights_knaves as task
+from mini_r1.tasks._knights_knaves_puzzles import FRAMES, WORDINGS, canonical, solutions, truth_table, truth_tables
 
 CLAIMS = {"is a knight": "telling-truth", "is a knave": "lying"}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.language import MAX_SPANS, language_consistency_reward, reasoning
+from mini_r1.rewards.language import MAX_SPANS, language_consistency_reward, reasoning
 
 MEGABYTE = 1_000_000
 

@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 from mini_r1.errors import RecipeError
-from rewards import Verdict
-from tasks import math as task
+from mini_r1.rewards import Verdict
+from mini_r1.tasks import math as task
 
 needs_math_verify = pytest.mark.skipif(
     importlib.util.find_spec("math_verify") is None, reason="math-verify is not installed"

@@ -15,8 +15,8 @@ from mini_r1.config.arguments import GRPOArguments
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.evaluation.grading import Grader, grader_of
 from mini_r1.evaluation.records import SCHEMA
+from mini_r1.tasks import countdown, gsm8k
 from mini_r1.training.finish import results_table
-from tasks import countdown, gsm8k
 
 STEPS, PROMPTS, GROUP = 6, 6, 4  # of a step; four of Countdown, two of GSM8K
 OWN = {"countdown": ["letters", "both"], "gsm8k": ["both", "length"]}

@@ -9,8 +9,8 @@ from mini_r1.config.arguments import GRPOArguments
 from mini_r1.data.mixed_data import check_types, describe_mix, load_parts, to_datasets
 from mini_r1.data.mixture import chat_of, load_part_rewards, read_parts, shares
 from mini_r1.errors import RecipeError
+from mini_r1.tasks import countdown, gsm8k
 from mini_r1.training.curriculum import mixed_order
-from tasks import countdown, gsm8k
 
 KEYS = {"countdown": countdown.key, "gsm8k": gsm8k.key}
 
@@ -119,7 +119,7 @@ DIFFERENT = {  # what differs: (first entry, second entry)
         {"reward_funcs": ["format_reward"]},
         {"reward_funcs": ["format_reward"], "require_format": ["format_reward"]},
     ),
-    "functions": ({"reward_funcs": ["format_reward"]}, {"reward_funcs": ["rewards.format_reward"]}),
+    "functions": ({"reward_funcs": ["format_reward"]}, {"reward_funcs": ["mini_r1.rewards.format_reward"]}),
 }
 
 

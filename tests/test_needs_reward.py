@@ -2,9 +2,9 @@
 
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-from rewards import needs_reward, needs_verdict
-from rewards.explain import explain
-from rewards.needs import ANSWER_CAP
+from mini_r1.rewards import needs_reward, needs_verdict
+from mini_r1.rewards.explain import explain
+from mini_r1.rewards.needs import ANSWER_CAP
 
 NEEDS, BANS = ["Ava", "the bus is late"], ["fool", "block head"]
 GOOD = "Dear Ava, the bus is late."

@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-from rewards.number import ANSWER_CAP, NUMBER_CAP, number_reward, number_verdict, parse_gold
-from rewards.verdict import Verdict
+from mini_r1.rewards.number import ANSWER_CAP, NUMBER_CAP, number_reward, number_verdict, parse_gold
+from mini_r1.rewards.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 
@@ -163,11 +163,11 @@ def test_reward_takes_columns_and_prefill():
 
 def test_needs_the_standard_library_only():
     code = (
-        "import sys; before = set(sys.modules); import rewards.number\n"
+        "import sys; before = set(sys.modules); import mini_r1.rewards.number\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout.split() == ["rewards"]
+    assert result.stdout.split() == ["mini_r1"]
 
 
 SIGNS = ["72", "7", "2", "-", "−", "$", ",", "\\boxed{", "}", "**", " ", "\n", "(", "=", ":", "eggs", "\u200b", "٧"]

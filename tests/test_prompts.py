@@ -4,12 +4,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.prompts import TEMPLATES, WORKED, PromptTemplate, get_template, messages, prompt_ids, render
 from mini_r1.data.reward_loader import check_available, load_rewards
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import gold_completion
-from rewards import FORMAT_REWARDS, number_reward, summary_format_reward
+from mini_r1.rewards import FORMAT_REWARDS, number_reward, summary_format_reward
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]
 PLAIN = [name for name in TEMPLATES if name not in CHAT]

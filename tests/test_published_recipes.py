@@ -8,7 +8,7 @@ import torch
 from test_real_recipes import header_of, recipe_of
 from transformers import get_scheduler
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.arguments import GRPOArguments
 from mini_r1.data.problems import load_rows
 from mini_r1.data.prompts import get_template

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.prompts import TEMPLATES, get_template
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.grading import Grader
+from mini_r1.rewards.explain import explain
 from mini_r1.training.samples import write_samples
-from rewards.explain import explain
 
 READABLE = get_template("readable")
 PLAIN = [template for template in TEMPLATES.values() if not template.asks_for_summary]

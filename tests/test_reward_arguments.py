@@ -13,7 +13,7 @@ from mini_r1.data.mixture import read_parts
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import example
-from tasks import countdown
+from mini_r1.tasks import countdown
 
 OVERLONG = {"name": "soft_overlong", "max_completion_len": 10, "soft_punish_cache": 4}
 

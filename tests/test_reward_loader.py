@@ -9,8 +9,8 @@ import pytest
 
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
-from rewards import Verdict, equation_reward, format_reward, reward_from
-from tasks import countdown
+from mini_r1.rewards import Verdict, equation_reward, format_reward, reward_from
+from mini_r1.tasks import countdown
 
 RIGHT = "<think>hm</think><answer>1+2</answer>"
 CHATTY = RIGHT + " Bye!"  # the answer is right, the format is not
@@ -143,7 +143,7 @@ def test_require_format_keeps_a_rewards_own_numbers(task_module):
 
 def test_a_dotted_reward_is_changed_under_its_dotted_name(write_module):
     write_module(
-        "mine", "from rewards import reward_from, format_verdict\nf_reward = reward_from('x', format_verdict)\n"
+        "mine", "from mini_r1.rewards import reward_from, format_verdict\nf_reward = reward_from('x', format_verdict)\n"
     )
     (reward,) = load_rewards(["my_pkg.mine.f_reward"], {"my_pkg.mine.f_reward": [3, 2, 1]})
     assert (reward.__name__, reward(completions=TEXTS)) == ("f_reward", [3.0, 2.0, 3.0, 2.0])
@@ -191,14 +191,24 @@ MISTAKES = [
     ({"reward_funcs": ["some_reward"]}, "reward_funcs", "no reward 'some_reward'", "named like one, but no function"),
     ({"reward_funcs": ["format_reward"] * 2}, "reward_funcs", "format_reward twice", "named twice"),
     (
-        {"reward_funcs": ["format_reward", "rewards.format_reward"]},
+        {"reward_funcs": ["format_reward", "mini_r1.rewards.format_reward"]},
         "reward_funcs",
         "format_reward twice",
         "two rewards that TRL would log under one name",
     ),
     ({"reward_funcs": ["no_pkg.mine.my_reward"]}, "reward_funcs", "no module 'no_pkg'", "no such package"),
-    ({"reward_funcs": ["rewards.no_module.my_reward"]}, "reward_funcs", "'rewards.no_module'", "no such module"),
-    ({"reward_funcs": ["rewards.formt_reward"]}, "reward_funcs", "did you mean format_reward?", "no such function"),
+    (
+        {"reward_funcs": ["mini_r1.rewards.no_module.my_reward"]},
+        "reward_funcs",
+        "'mini_r1.rewards.no_module'",
+        "no such module",
+    ),
+    (
+        {"reward_funcs": ["mini_r1.rewards.formt_reward"]},
+        "reward_funcs",
+        "did you mean format_reward?",
+        "no such function",
+    ),
     ({"reward_funcs": [".my_reward"]}, "reward_funcs", "dotted path", "relative path"),
     ({"reward_funcs": ["my pkg.my_reward"]}, "reward_funcs", "dotted path", "blank in the path"),
     ({"reward_values": [1, 0, 0]}, "reward_values", "map", "numbers for no reward"),

@@ -14,7 +14,7 @@ from mini_r1.data.reward_loader import load_rewards
 from mini_r1.data.reward_model import judged
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.grading import Grader
-from tasks import countdown, gsm8k
+from mini_r1.tasks import countdown, gsm8k
 
 POLITE, CURT = "It is {}, thank you.", "No idea, {} or so."
 

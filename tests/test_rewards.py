@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-import rewards
-from rewards import answer_block, equation_reward, equation_verdict, format_reward, format_verdict, full_text
-from rewards.equation import ANSWER_CAP, MAX_NESTING
+from mini_r1 import rewards
+from mini_r1.rewards import answer_block, equation_reward, equation_verdict, format_reward, format_verdict, full_text
+from mini_r1.rewards.equation import ANSWER_CAP, MAX_NESTING
 
 # Each text is asked for 3 out of [1, 2]: (text, format is right, verdict on the equation, reason)
 TEXTS = [

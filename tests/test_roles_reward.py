@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-from rewards.roles import ANSWER_CAP, ROLES, roles_reward, roles_verdict
+from mini_r1.rewards.roles import ANSWER_CAP, ROLES, roles_reward, roles_verdict
 
 NAMES, GOLD = ["Zoey", "Ethan"], ["knight", "knave"]
 HUB = "(1) Zoey is a knight\n(2) Ethan is a knave"

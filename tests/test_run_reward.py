@@ -13,7 +13,7 @@ from mini_r1.data.preferences import load_pairs, to_pair
 from mini_r1.data.problems import load_rows
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.run.tiny_model import build_model
-from tasks import gsm8k
+from mini_r1.tasks import gsm8k
 
 KIND, CURT = ("It is {}, thank you.", "Thank you, it is {}."), ("No idea, {} or so.", "I say {} and no more.")
 SETTINGS = (

@@ -19,8 +19,8 @@ import pytest
 from attacked import ROOT, attacks
 from tables import needs_sandbox, turn
 
-from rewards import Verdict, code, code_reward, sandbox
-from rewards.sandbox import Limits
+from mini_r1.rewards import Verdict, code, code_reward, sandbox
+from mini_r1.rewards.sandbox import Limits
 
 pytestmark = needs_sandbox()
 ATTACKS = attacks()
@@ -190,7 +190,7 @@ def test_the_server_can_be_reached_from_outside():
 def test_a_killed_caller_leaves_nothing():
     mark = 2**30 + secrets.randbelow(2**20)
     text = f"run_program('while True: pass', '', Limits(cpu_seconds=600, wall_seconds=600, memory_bytes={mark}))"
-    words = [sys.executable, "-c", f"from rewards.sandbox import *; {text}"]
+    words = [sys.executable, "-c", f"from mini_r1.rewards.sandbox import *; {text}"]
     caller = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
         assert ends_soon(lambda: alive(mark) == 4), "the caller, both processes of bwrap, and the program"
@@ -203,7 +203,7 @@ def test_a_killed_caller_leaves_nothing():
 AS_NOBODY = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
-from rewards.sandbox import Limits, run_program, unavailable
+from mini_r1.rewards.sandbox import Limits, run_program, unavailable
 assert unavailable() is None, unavailable()
 limits, programs = json.load(sys.stdin)
 with ThreadPoolExecutor(8) as pool:
@@ -220,7 +220,7 @@ def test_all_of_it_as_an_ordinary_user(tmp_path):
     version = python and subprocess.check_output([python, "-c", "import sys; print(sys.version_info >= (3, 11))"])
     if version != b"True\n":
         pytest.skip("there is no /usr/bin/python3 of 3.11 or newer")
-    shutil.copytree(ROOT / "rewards", tmp_path / "rewards")
+    shutil.copytree(ROOT / "rewards", tmp_path / "mini_r1" / "rewards")
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     cases = [case for case in ATTACKS if "\ud800" not in case["program"]]

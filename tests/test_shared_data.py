@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows
 from mini_r1.data.reward_loader import load_rewards
-from tasks._knights_knaves_puzzles import HUB_SHARES
+from mini_r1.tasks._knights_knaves_puzzles import HUB_SHARES
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared data on this machine")

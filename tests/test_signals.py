@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import MEGABYTE, table
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.evaluation.signals import BEHAVIOURS, LOOP_COPIES, SHORTEST, Signals, read_signals
-from rewards.language import words_by_script
+from mini_r1.rewards.language import words_by_script
 
 # (text, verification, backtracking, alternatives and summary counts, reason)
 REFLECTION = [

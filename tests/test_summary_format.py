@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import MEGABYTE, RIGHT, WRONG, needs_sandbox, table
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.reward_loader import load_rewards
-from rewards import answer_block, format_verdict, summary_format_reward, summary_format_verdict
-from rewards.summary_format import SUMMARY_CAP
-from rewards.verdict import reward_from
+from mini_r1.rewards import answer_block, format_verdict, summary_format_reward, summary_format_verdict
+from mini_r1.rewards.summary_format import SUMMARY_CAP
+from mini_r1.rewards.verdict import reward_from
 
 ANSWER = "<answer>1</answer>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")

@@ -15,7 +15,7 @@ from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.data.traces import trace_dataset
 from mini_r1.errors import RecipeError
 from mini_r1.run.tiny_model import END_OF_TURN, SPECIAL_TOKENS, build_model, joined
-from tasks import countdown
+from mini_r1.tasks import countdown
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": True}

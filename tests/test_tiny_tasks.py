@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.recipe import resolve
 from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.run.tiny_model import build_tokenizer, joined

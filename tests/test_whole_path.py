@@ -13,7 +13,7 @@ import yaml
 
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows
-from tasks import countdown
+from mini_r1.tasks import countdown
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("_time", "runtime", "per_second", "peak_gib")

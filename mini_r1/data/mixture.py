@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields, make_dataclass, replace
 from types import ModuleType
 from typing import Any, get_type_hints
 
-import rewards as shipped
-import tasks
+from mini_r1 import rewards as shipped
+from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.config.keys import check_values
 from mini_r1.data import prompts

@@ -13,7 +13,7 @@ import json
 import random
 from dataclasses import dataclass
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.arguments import RewardArguments, SFTArguments
 from mini_r1.data.conversations import check_sources, load_conversations
 from mini_r1.data.problems import load_rows, uniform

@@ -13,13 +13,12 @@ import math
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
-import rewards
-import tasks
+from mini_r1 import rewards, tasks
 from mini_r1.data.prompts import PromptTemplate
 from mini_r1.data.reward_arguments import TRL_SHAPING, check_arguments, read_entry, trl_shaping
 from mini_r1.data.reward_model import reward_of
 from mini_r1.errors import RecipeError
-from rewards import Verdict
+from mini_r1.rewards import Verdict
 
 Reward = Callable[..., list[float | None]]
 
@@ -135,7 +134,7 @@ def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: M
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
         if any(column not in columns for column in needed):
             raise RecipeError(
-                f"{name} needs the columns {', '.join(needed)}, which {task.__name__} does not give; its own "
+                f"{name} needs the columns {', '.join(needed)}, which {task.__name__.removeprefix('mini_r1.')} does not give; its own "
                 f"reward is {task.REWARD}",
                 key="reward_funcs",
             )

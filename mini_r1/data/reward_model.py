@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.config.keys import check_values
 from mini_r1.data.hub import looks_local
 from mini_r1.errors import RecipeError
-from rewards.text import THINK_CLOSE, full_text
+from mini_r1.rewards.text import THINK_CLOSE, full_text
 
 PARTS = ("summary", "response")
 

@@ -23,7 +23,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from rewards.language import words_by_script
+from mini_r1.rewards.language import words_by_script
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.hub import looks_local
 from mini_r1.data.mixture import Part
 from mini_r1.data.problems import SUFFIXES, Rows, load_rows

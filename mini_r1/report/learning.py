@@ -7,7 +7,7 @@ import numpy as np
 from mini_r1.report import curves, gains
 from mini_r1.report.figures import BLUE, GREY, ORANGE, RED, Figure, Panel, Series, colour, dash
 from mini_r1.report.runs import Group, ReportedRun
-from rewards import FORMAT_REWARDS
+from mini_r1.rewards import FORMAT_REWARDS
 
 STEP = "training step"
 SHARE = "share of completions"

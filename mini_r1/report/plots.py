@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from rewards import FORMAT_REWARDS
+from mini_r1.rewards import FORMAT_REWARDS
 
 LENGTH = "completions/mean_length"
 LEGEND_LETTERS = 80  # in one line below a panel

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rewards import FORMAT_REWARDS
+from mini_r1.rewards import FORMAT_REWARDS
 
 TEXTS = ("prompt", "completion")
 NOT_REWARDS = frozenset(

@@ -17,7 +17,7 @@ from launched import RECIPE, TASK_ARGS, Launch
 from stand_in_trainer import GREEDY, SAMPLED
 from transformers import AutoModelForCausalLM
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.hub import load_tokenizer
 from mini_r1.data.prompts import get_template, prompt_ids, render
 

@@ -18,7 +18,7 @@ import yaml
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM
 
-import tasks
+from mini_r1 import tasks
 from mini_r1.data.hub import load_tokenizer
 from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.errors import RecipeError
@@ -28,7 +28,7 @@ from mini_r1.evaluation.signals import read_signals
 from mini_r1.evaluation.transformers_sampler import HFSampler
 from mini_r1.evaluation.vllm_sampler import VLLMSampler
 from mini_r1.launch.vllm_server import free_ports
-from rewards import equation_reward, format_reward
+from mini_r1.rewards import equation_reward, format_reward
 
 pytestmark = pytest.mark.vllm
 
