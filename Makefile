@@ -77,7 +77,7 @@ test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELI
 	@$(BIN)/python -m pytest -m kills -s
 
 test-sandbox: $(READY) ## all attacks on the sandbox of code_reward, as two users; fails where bubblewrap is missing
-	@NEED_SANDBOX=1 $(BIN)/python -m pytest -m "" tests/test_sandbox_attacks.py tests/test_code_reward.py
+	@NEED_SANDBOX=1 $(BIN)/python -m pytest -m "" tests/integration/sandbox/test_sandbox_attacks.py tests/unit/rewards/test_code_reward.py
 
 .venv/.distributed: $(READY) requirements-distributed.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-distributed.txt

@@ -49,7 +49,7 @@ def tiny_tokenizer(tiny_rows):
 
 @pytest.fixture(scope="session")
 def mixed_tokenizer():
-    """A tokenizer of Countdown and GSM8K, as in tests/mixed.py."""
+    """A tokenizer of Countdown and GSM8K, as in tests/helpers/mixed.py."""
     from mixed import SETTINGS
 
     from mini_r1.run.tiny_model import build_mixed_tokenizer

@@ -16,8 +16,8 @@ from typing import Any
 from mini_r1.errors import RecipeError
 
 # Fields of TRL 0.14 to 0.16 and transformers 4.48 that TRL 1.16 and transformers 5.17 no longer have (compared by
-# listing the dataclasses of both), and a few keys of early R1 scripts. tests/test_recipe.py checks that they are gone
-# and that the names in the advice exist.
+# listing the dataclasses of both), and a few keys of early R1 scripts.
+# tests/unit/config/test_recipe.py checks that they are gone and that the names in the advice exist.
 SUCCESSORS = {
     "max_prompt_length": "use max_prompt_tokens, which drops longer prompts",
     "torch_dtype": "use dtype",

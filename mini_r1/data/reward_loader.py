@@ -134,8 +134,8 @@ def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: M
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
         if any(column not in columns for column in needed):
             raise RecipeError(
-                f"{name} needs the columns {', '.join(needed)}, which {task.__name__.removeprefix('mini_r1.')} does not give; its own "
-                f"reward is {task.REWARD}",
+                f"{name} needs the columns {', '.join(needed)}, which {task.__name__.removeprefix('mini_r1.')} does "
+                f"not give; its own reward is {task.REWARD}",
                 key="reward_funcs",
             )
         if twice := sorted(arguments[name].keys() & columns.keys()):

@@ -20,7 +20,7 @@ from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
 from mini_r1.run.packages import find_distribution
 
 # What this code, written for TRL 1.16, works with. The other ranges are those that TRL 1.16 declares (torch's:
-# transformers 5.17); tests/test_preflight.py compares. vLLM 0.31 wants transformers below 5.18.
+# transformers 5.17); tests/unit/launch/test_preflight.py compares. vLLM 0.31 wants transformers below 5.18.
 SUPPORTED = {
     "torch": ">=2.5",
     "transformers": ">=5.0,<5.18",

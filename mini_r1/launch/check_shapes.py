@@ -1,7 +1,7 @@
 """The shape of a model where torch is left out (`preflight_imports`): by formula, or else asked of another process.
 
-The formula is that of the decoder family of Llama, Qwen and Phi; tests/test_preflight.py compares it with models built
-on torch's meta device, as `model_shapes.model_shape` does.
+The formula is that of the decoder family of Llama, Qwen and Phi; tests/unit/launch/test_preflight.py compares it with
+models built on torch's meta device, as `model_shapes.model_shape` does.
 """
 
 import pickle

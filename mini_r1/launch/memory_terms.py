@@ -12,7 +12,7 @@ from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, layer_bytes,
 
 GIB = 2**30
 CONFIGS = Path(__file__).parents[2] / "configs"
-# What TRL assumes where a recipe says nothing; tests/test_memory.py compares them with the installed TRL.
+# What TRL assumes where a recipe says nothing; tests/unit/launch/test_memory.py compares them with the installed TRL.
 DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "fp16": False,

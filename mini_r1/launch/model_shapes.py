@@ -64,7 +64,8 @@ class ModelShape:
 
 
 # Fields of transformers' configurations, from the models' published config.json. Positions: what the model cards
-# promise, which is less than some of those files say. tests/test_model_shapes.py has the published parameter counts.
+# promise, which is less than some of those files say.
+# tests/unit/launch/test_model_shapes.py has the published parameter counts.
 _QWEN = {"model_type": "qwen2", "vocab_size": 151936, "tie_word_embeddings": True, "max_position_embeddings": 32768}
 _LLAMA = {"model_type": "llama", "vocab_size": 128256, "tie_word_embeddings": True, "max_position_embeddings": 131072}
 _QWEN_7B = _QWEN | {"vocab_size": 152064, "tie_word_embeddings": False}

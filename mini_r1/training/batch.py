@@ -11,7 +11,7 @@ from typing import Any
 
 from mini_r1.errors import RecipeError
 
-# What GRPOConfig assumes where a recipe says nothing; tests/test_batch.py compares them with the installed TRL.
+# What GRPOConfig assumes where a recipe says nothing; tests/unit/training/test_batch.py compares them with TRL.
 DEFAULTS = {
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,

@@ -1,0 +1,54 @@
+"""What the memory estimate advises: batches that fit, and changes after which a recipe fits."""
+
+import re
+
+import pytest
+import yaml
+from unit.launch.test_memory import COUNTDOWN, LORA, NODE, ONE, SHAPE
+
+from mini_r1.launch.memory import estimate_memory, largest_batch, what_fits
+
+
+def test_largest_batch_keeps_the_batch():
+    values = {**COUNTDOWN, **LORA, "steps_per_generation": 4}
+    found = largest_batch(values, SHAPE, **ONE)
+
+    def fits(size: int) -> bool:
+        batch = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 64 // size}
+        return estimate_memory(values | batch | {"steps_per_generation": 32 // size}, SHAPE, **ONE).fits
+
+    assert [size for size in (1, 2, 4, 8, 16, 32) if fits(size)][-1] == found == 16
+    assert largest_batch(values, SHAPE, **{**ONE, "gpu_gib": 6.0}) == 0
+    assert largest_batch(COUNTDOWN, SHAPE, **NODE) == 64
+
+
+def test_one_trained_completion_of_each_group():
+    """What it costs to train is that of a batch as small; what is sampled stays."""
+    one = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 16, "trained_completions": "one"}
+    few = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 64}
+    ours, theirs = (estimate_memory(values, SHAPE, **{**ONE, "backend": "colocate"}).phases for values in (one, few))
+    for phase in ("loss", "backward", "step"):
+        assert ours[phase] == theirs[phase]
+    sampled = estimate_memory({**one, "trained_completions": "all"}, SHAPE, **ONE).phases["generation"]
+    assert estimate_memory(one, SHAPE, **ONE).phases["generation"] == sampled
+    assert largest_batch(one, SHAPE, **NODE) % 8 == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({**COUNTDOWN, "gradient_checkpointing": False}, NODE),
+        ({**COUNTDOWN, "per_device_train_batch_size": 256}, NODE),
+        ({**COUNTDOWN, "per_device_eval_batch_size": 2048, "accelerate_config": "zero3"}, NODE),
+        ({**COUNTDOWN, "beta": 0.1, "accelerate_config": "ddp"}, {**NODE, "gpu_gib": 40.0}),
+        ({**COUNTDOWN, **LORA, "vllm_gpu_memory_utilization": 0.5}, {**ONE, "backend": "colocate", "gpu_gib": 20.0}),
+        (COUNTDOWN, {**ONE, "gpu_gib": 12.0}),
+    ],
+)
+def test_what_fits_does_fit(values, where):
+    assert not estimate_memory(values, SHAPE, **where).fits
+    changes = what_fits(values, SHAPE, **where)
+    assert changes or where["gpu_gib"] == 12
+    for change in changes:
+        made = yaml.safe_load(re.sub(r", (?=\w+: )", "\n", change))
+        assert estimate_memory(values | made, SHAPE, **where).fits, change
