@@ -8,30 +8,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one for
 
 import contextlib
 import functools
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch  # noqa: F401 (else scripts that leave it out would do so for all tests after them)
+from repository import ROOT, TASK_ARGS, run_in_process
 
 from mini_r1 import tasks
 from mini_r1.data.prompts import get_template
-
-ROOT = Path(__file__).parents[1]
-TASK_ARGS = {"count": [3], "numbers": [1, 12], "target": [1, 99], "in_order": True}  # of the tiny Countdown recipes
-
-
-def _run_script(name: str, *words: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [name, *map(str, words)])
-        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
 
 
 @pytest.fixture
 def run_script():
     """`run_script("run_sft.py", "--config", path)`: the script as `__main__`, in this process."""
-    return _run_script
+    return run_in_process
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +57,7 @@ def tiny_model_dir(tmp_path_factory) -> Path:
     """What `scripts/build_model.py` makes of the shipped tiny recipe."""
     folder = tmp_path_factory.mktemp("model") / "countdown-tiny-base-s42"
     recipe = ROOT / "recipes" / "countdown-tiny-base.yaml"
-    _run_script("build_model.py", "--config", recipe, "--output_dir", folder)
+    run_in_process("build_model.py", "--config", recipe, "--output_dir", folder)
     return folder
 
 

@@ -5,13 +5,11 @@ which of `HELPERS` stands before the program}. It prints HARM where it worked. @
 @FILE@ a file outside, @REPO@ this repository, @PORT@ that of a server on loopback.
 """
 
-from pathlib import Path
-
 import yaml
+from repository import ROOT
 
 from mini_r1.rewards.seccomp import DENIED
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "attacks"
 HELPERS = {
     # what the operating system refuses

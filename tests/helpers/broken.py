@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: F401 (so that check.py, run in this process, does not leave it out for the tests after these)
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 MINE = "recipes/mine.yaml: "
 # On a CPU, with the tiny model; on GPUs, with the tiny model, or with one of which only the size is known.
 CPU = "extends: countdown-tiny.yaml\nmodel_name_or_path: {model}\noutput_dir: out\ntask_args: {n: 300}\n"

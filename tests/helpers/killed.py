@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from repository import ROOT
 
 from mini_r1.config.kinds import KINDS
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = tuple(KINDS.values())
 TIMES = ("_time", "runtime", "per_second")  # not to be compared
 OF_ONE_ATTEMPT = (

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import psutil
 import yaml
+from repository import ROOT
 
 from mini_r1.launch.vllm_server import port_is_free
 
 HERE = Path(__file__).parent
 STAND_IN = HERE / "launch_stand_in.py"
-LAUNCH = HERE.parents[1] / "scripts" / "launch.py"
+LAUNCH = ROOT / "scripts" / "launch.py"
 SECONDS = 600.0  # to wait for anything: a busy machine with two cores takes minutes to start one server
 PAUSE = 0.5  # seconds between two looks at all processes
 END_SECONDS = 60.0  # for all to be gone once launch.py has ended, which its guard sees to if it was killed
@@ -29,7 +30,7 @@ echo "1, GPU-b, stand-in, 81920, 0"
 """
 TASK_ARGS = {"n": 400, "count": [3], "numbers": [1, 9], "operators": "+-", "target": [1, 36], "in_order": True}
 RECIPE = {
-    "extends": str(HERE.parents[1] / "recipes" / "_base" / "grpo.yaml"),
+    "extends": str(ROOT / "recipes" / "_base" / "grpo.yaml"),
     "task": "countdown",
     "task_args": TASK_ARGS,
     "max_prompt_tokens": 64,

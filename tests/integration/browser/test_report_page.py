@@ -9,13 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 from run_writer import write_run
 
 from mini_r1.report.groups import group_runs
 from mini_r1.report.page import write_page
 from mini_r1.report.runs import seed_folders
-
-ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.browser
 FLAGS = [

@@ -1,12 +1,11 @@
 """kill -9 in miniature: a pipeline killed twice ends like one left alone (`make test-kills`: twenty times)."""
 
 import shutil
-from pathlib import Path
 
 from integration.whole_path.test_whole_path import RECIPES
 from killed import Home, run_killed, run_straight
+from repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 # by length alone, so that an untrained model has something to learn from
 SET = "set: {max_steps: 4, reward_funcs: [{name: soft_overlong, max_completion_len: 12, soft_punish_cache: 8}]}"
 PIPELINE = f"""

@@ -12,7 +12,8 @@ import os
 import shutil
 
 import pytest
-from killed import ROOT, Home, run_killed, run_straight
+from killed import Home, run_killed, run_straight
+from repository import ROOT
 
 pytestmark = pytest.mark.kills
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from attacked import ROOT, attacks
+from attacked import attacks
+from repository import ROOT
 from tables import needs_sandbox, turn
 
 from mini_r1.rewards import Verdict, code, code_reward, sandbox

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from repository import ROOT
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM
 
@@ -32,7 +33,6 @@ from mini_r1.rewards import equation_reward, format_reward
 
 pytestmark = pytest.mark.vllm
 
-ROOT = Path(__file__).parents[3]
 COLD_START = {
     "extends": str(ROOT / "recipes" / "countdown-tiny-sft.yaml"),
     "num_traces": 4800,

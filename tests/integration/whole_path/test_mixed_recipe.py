@@ -6,6 +6,7 @@ import pytest
 import yaml
 from broken import CPU, MINE, Place
 from mixed import SETTINGS
+from repository import run_in_process
 
 ENTRIES = [
     {"task": "countdown", "weight": 3, "task_args": SETTINGS["countdown"], "trace_args": {"limit": 99}},
@@ -36,19 +37,12 @@ def mine(entries: list[dict] | None = None, more: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, run_script_once):
+def base(tmp_path_factory):
     """A model whose tokenizer is made for both tasks."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "base.yaml").write_text(yaml.safe_dump(BASE | {"output_dir": str(folder / "model")}))
-    run_script_once("build_model.py", "--config", folder / "base.yaml")
+    run_in_process("build_model.py", "--config", folder / "base.yaml")
     return folder / "model"
-
-
-@pytest.fixture(scope="module")
-def run_script_once():
-    from conftest import _run_script
-
-    return _run_script
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows
 from mini_r1.tasks import countdown
 
-ROOT = Path(__file__).parents[3]
 TIMES = ("_time", "runtime", "per_second", "peak_gib")
 TASK = """
 task: countdown

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from repository import ROOT
 from transformers import get_scheduler
 from unit.config.test_real_recipes import header_of, recipe_of
 
@@ -18,7 +19,6 @@ from mini_r1.pipeline.stages import read_pipeline
 from mini_r1.training.batch import plan_batch
 from mini_r1.training.schedules import read_temperature_schedule
 
-ROOT = Path(__file__).parents[3]
 LOGIC_RL = ("logic-rl-1", "logic-rl-2", "logic-rl-3")
 
 

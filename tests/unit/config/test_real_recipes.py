@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 from trl import GRPOConfig, ModelConfig
 
 from mini_r1.config.keys import COSMETIC
@@ -20,7 +21,6 @@ from mini_r1.pipeline.stages import read_pipeline
 from mini_r1.training.algorithm_settings import check_algorithm
 from mini_r1.training.batch import plan_batch
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TINY = ("-tiny", "-sft", "-base", "-eval", "-generate", "-rm")
 REAL = sorted(path.stem for path in ROOT.glob("recipes/*.yaml") if not any(word in path.stem for word in TINY))

@@ -11,13 +11,13 @@ from typing import Literal
 
 import pytest
 import yaml
+from repository import ROOT
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.config.recipe import check, differences, parse, parse_command_line, resolve, write_resolved
 from mini_r1.errors import RecipeError
 
-ROOT = Path(__file__).parents[3]
 GRPO = (RecipeArguments, GRPOConfig, ModelConfig)
 SFT = (RecipeArguments, SFTConfig, ModelConfig)
 RECIPES = [path for path in ROOT.glob("recipes/**/*.yaml") if path.parent.name != "pipelines"]

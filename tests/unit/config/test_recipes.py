@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mini_r1.config.kinds import KINDS, dataclass_types
 from mini_r1.config.recipe import Recipe, build, check, resolve
@@ -15,7 +16,6 @@ from mini_r1.launch.plan import GROUPED
 from mini_r1.pipeline.stages import SAID_BY, read_pipeline
 from mini_r1.training.batch import plan_batch
 
-ROOT = Path(__file__).parents[3]
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 PIPELINES = sorted(ROOT.glob("recipes/pipelines/*.yaml"))
 TAILS = {

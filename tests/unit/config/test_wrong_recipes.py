@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 GRPO, SFT, PIPELINE, BUILD = "run_r1_grpo.py", "run_sft.py", "run_pipeline.py", "build_model.py"
 MINE = "recipes/mine.yaml: "
 STAGE = "stages:\n  - {{name: base, run: {run}, recipe: ../countdown-tiny-base.yaml{more}}}\n"

@@ -3,11 +3,10 @@
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 # script -> its sections, the package it compares with, and the sections that need that package
 SCRIPTS = {
     "rewards.py": (

@@ -1,11 +1,11 @@
 """What the pages in docs/ and the README show is what the code does."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 from attacked import attacks
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import GRPOArguments
@@ -18,7 +18,6 @@ from mini_r1.rewards.code import LIMITS, PROGRAM_CAP
 from mini_r1.rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
 from mini_r1.tasks._code_problems import NUMBERS, WORDS
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
 FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, _JUDGE, CODE, READABLE = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.evaluation.completion_log import Kept
@@ -21,7 +22,6 @@ from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.sampler import Completion, Sampling
 from mini_r1.evaluation.transformers_sampler import HFSampler
 
-ROOT = Path(__file__).parents[3]
 RECIPE = """
 extends: _base/grpo.yaml
 task: countdown

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.kinds import dataclass_types
@@ -13,7 +14,6 @@ from mini_r1.data.problems import load_rows
 from mini_r1.evaluation.signals import read_signals
 from mini_r1.rewards import Verdict, equation_verdict, format_verdict
 
-ROOT = Path(__file__).parents[3]
 RECIPE = """
 extends: _base/grpo.yaml
 task: countdown

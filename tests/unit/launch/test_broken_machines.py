@@ -7,7 +7,8 @@ import socket
 from collections import namedtuple
 
 import pytest
-from broken import CPU, GPU, LARGE, MINE, ROOT, Place
+from broken import CPU, GPU, LARGE, MINE, Place
+from repository import ROOT
 
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import check, resolve, write_resolved

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from broken import CPU, GPU, LARGE, LORA, MINE, ROOT, Place
+from broken import CPU, GPU, LARGE, LORA, MINE, Place
+from repository import ROOT
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from repository import ROOT
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = ROOT / "configs"
 # name: distributed type, mixed precision, on a CPU, ZeRO stage, offloaded to
 EXPECTED = {
     "zero3": ("DEEPSPEED", "bf16", False, 3, "none"),

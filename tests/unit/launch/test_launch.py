@@ -6,13 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mini_r1.config.kinds import SCRIPTS
 from mini_r1.config.recipe import Recipe
 from mini_r1.launch.launcher import Options, launch, processes
 from mini_r1.launch.plan import LaunchPlan, Machines
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.errors import RecipeError
@@ -18,7 +18,6 @@ from mini_r1.launch.memory import MemoryEstimate, estimate_memory
 from mini_r1.launch.memory_terms import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, Run
 from mini_r1.launch.model_shapes import lora_parameters, model_shape, quantized_bytes
 
-ROOT = Path(__file__).parents[3]
 _SPEC = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "_memory.py")
 measured = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(measured)

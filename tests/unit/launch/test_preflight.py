@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from broken import CPU, GPU, LARGE, LORA, MINE, ROOT, Place
+from broken import CPU, GPU, LARGE, LORA, MINE, Place
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from repository import ROOT
 
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import check, resolve, write_resolved

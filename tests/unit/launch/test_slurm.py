@@ -8,11 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 SRUN = """#!/usr/bin/env bash
 # runs the command once for each node of --nodelist, as Slurm does; a signal goes to all of them
 set -u

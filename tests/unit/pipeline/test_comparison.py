@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT
+from repository import ROOT
 
 from mini_r1.pipeline.comparison import find_seeds
 

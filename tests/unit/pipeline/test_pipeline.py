@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mini_r1.config.flags import flag_text
 from mini_r1.config.kinds import KINDS
@@ -15,7 +16,6 @@ from mini_r1.pipeline.stages import STAGE_KEYS, read_pipeline
 from mini_r1.pipeline.state import choose, refusal, stages_table, write_summary
 from mini_r1.run.clock import clock
 
-ROOT = Path(__file__).parents[3]
 FILE = "recipes/pipelines/mine.yaml"
 BASE = "  - {name: base, run: build_model, recipe: ../countdown-tiny-base.yaml}\n"
 SFT = "  - {name: cold-start, run: sft, recipe: ../countdown-tiny-sft.yaml, init_from: base}\n"

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from repository import ROOT
 from run_writer import write_run
 
 from mini_r1.errors import RecipeError

@@ -6,13 +6,13 @@ the gold is unusable. To add a case, add a line.
 
 import importlib
 import json
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mini_r1.rewards import DEFAULT_VALUES, Verdict
 
-FOLDER = Path(__file__).parents[2] / "corpus"
+FOLDER = ROOT / "tests" / "corpus"
 ALL = {"correct", "wrong", "unparseable", None}
 VERDICTS = {"equation": ALL, "number": ALL, "roles": ALL}
 VERDICTS |= {"format": {"correct", "wrong"}, "summary_format": {"correct", "wrong"}}

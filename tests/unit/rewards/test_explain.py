@@ -2,18 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import ROOT
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 from unit.rewards.test_corpus import FILES
 
 from mini_r1.rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
 from mini_r1.rewards.explain import explain, format_fault
 
-ROOT = Path(__file__).parents[3]
 BEGINS = {RIGHT: ("right: ", "right, but "), WRONG: "wrong: ", UNPARSEABLE: "no answer: ", None: "no verdict: "}
 SUM = {"nums": [2, 3], "target": 8}
 FOUR = {"nums": [12, 7, 4, 4], "target": 27}

@@ -4,18 +4,16 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from repository import ROOT
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
 from mini_r1.rewards.number import ANSWER_CAP, NUMBER_CAP, number_reward, number_verdict, parse_gold
 from mini_r1.rewards.verdict import Verdict
-
-ROOT = Path(__file__).parents[3]
 
 # (gold, its value, reason)
 GOLDS = [

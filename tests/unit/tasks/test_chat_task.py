@@ -5,7 +5,7 @@ import re
 from statistics import fmean
 
 import pytest
-from conftest import TASK_ARGS
+from repository import TASK_ARGS
 from tables import RIGHT, table, turn
 
 from mini_r1.data.mixed_data import check_types

@@ -2,10 +2,10 @@
 
 import random
 import re
-from pathlib import Path
 from statistics import fmean
 
 import pytest
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import SFTArguments
@@ -97,7 +97,7 @@ def test_signals_see_mixed_traces_that_are_long_enough(name):
 
 
 def test_figures_on_the_page():
-    page = (Path(__file__).parents[3] / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
     rewards, seen = [], []
     for name in MIXING:
         given = (fmean(language_consistency_reward(texts(name, n=800, mixed=mixed))) for mixed in (0.0, 0.3, 1.0))

@@ -2,10 +2,10 @@
 
 import ast
 from collections import Counter
-from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
@@ -13,7 +13,7 @@ from mini_r1.data.problems import load_rows
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.tasks._knights_knaves_puzzles import HUB_SHARES
 
-FOLDER = Path(__file__).parents[4] / "shared" / "data"
+FOLDER = ROOT.parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared data on this machine")
 SETS = [  # task, folder, rows in each split
     ("countdown", "countdown", {"train": 10_240, "test": 512}),

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import random
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.recipe import resolve
 from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.run.tiny_model import build_tokenizer, joined
 
-RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPES = ROOT / "recipes"
 FAMILIES = ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"]
 ONE_TOKEN = {
     "countdown-tiny": [" + ", " = ", "Next: ", "9", "I give up and guess.\n"],
