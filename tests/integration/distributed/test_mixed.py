@@ -6,10 +6,9 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from integration.distributed.test_distributed import CONFIGS, ROOT, command, farthest, history, run, summary
 from mixed import SETTINGS
-
-HERE = Path(__file__).parent
+from repository import ROOT
+from two_processes import CONFIGS, FIXED_COMPLETIONS, command, farthest, history, run, summary
 
 pytestmark = pytest.mark.distributed
 
@@ -49,7 +48,7 @@ def home(tmp_path_factory) -> Path:
 
 
 def trained(home: Path, config: Path | None, name: str, *flags: str) -> Path:
-    words = [str(HERE / "fixed_completions.py"), "--config", "recipes/mixed.yaml", "--output_dir", f"runs/{name}"]
+    words = [FIXED_COMPLETIONS, "--config", "recipes/mixed.yaml", "--output_dir", f"runs/{name}"]
     run(command(config, *words, *flags), home)
     return home / "runs" / name
 

@@ -4,18 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from integration.distributed.test_distributed import (  # noqa: F401 (home and no_stale_lock are fixtures)
-    TASK,
-    command,
-    farthest,
-    history,
-    home,
-    launched,
-    no_stale_lock,
-    run,
-    run_and_kill,
-    summary,
-)
+from two_processes import TASK, command, farthest, history, launched, run, run_and_kill, summary
 
 pytestmark = pytest.mark.distributed
 
@@ -39,7 +28,7 @@ REWARD = {
 
 
 @pytest.fixture(scope="module")
-def folders(home) -> Path:  # noqa: F811
+def folders(home) -> Path:
     (home / "recipes/distill.yaml").write_text(yaml.safe_dump(DISTILL))
     (home / "recipes/reward.yaml").write_text(yaml.safe_dump(REWARD))
     twice = ("--gradient_accumulation_steps", "4", "--output_dir", "runs/distill-alone")

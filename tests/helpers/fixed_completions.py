@@ -8,7 +8,7 @@ import random
 import runpy
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "run_r1_grpo.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run_r1_grpo.py"
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo")
 ADVANTAGES = ("group", "leave_one_out", "reinforce_lite", "batch")
 
