@@ -1,7 +1,4 @@
-"""The clone under test: where it is, its scripts run in this process, the problems of its tiny Countdown recipes.
-
-Short, since every test file that needs a path imports it.
-"""
+"""What most tests need of the clone under test: its root, its scripts in this process, its tiny Countdown problems."""
 
 import runpy
 import sys

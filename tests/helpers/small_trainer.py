@@ -10,6 +10,7 @@ from mini_r1.evaluation.grading import Grader
 from mini_r1.run.tiny_model import build_model
 from mini_r1.training.grpo_trainer import R1GRPOTrainer
 
+GROUP = 4  # completions of a prompt
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
          "num_key_value_heads": 2, "max_position_embeddings": 128}  # fmt: skip
 
@@ -46,7 +47,7 @@ def trainer_of(
 
     values = {
         "output_dir": str(output_dir), "report_to": "none", "use_cpu": True, "bf16": False, "disable_tqdm": True,
-        "gradient_checkpointing": False, "per_device_train_batch_size": 8, "num_generations": 4, "beta": 0.0,
+        "gradient_checkpointing": False, "per_device_train_batch_size": 8, "num_generations": GROUP, "beta": 0.0,
         "per_device_eval_batch_size": 8, "num_generations_eval": 2, "max_completion_length": 6, "logging_steps": 1,
         "max_steps": 5, "save_strategy": "no", "learning_rate": 1e-3, "model_init_kwargs": {"dtype": "float32"},
     }  # fmt: skip
@@ -66,3 +67,7 @@ def trainer_of(
 def kinds_of_letters(completions, **kwargs) -> list[float]:
     """A reward that nearly always differs within a group of random completions."""
     return [float(len(set(text))) for text in completions]
+
+
+def logged(trainer, name):
+    return [entry[name] for entry in trainer.state.log_history if name in entry]

@@ -2,8 +2,8 @@
 
 import shutil
 
-from integration.whole_path.test_whole_path import RECIPES
 from killed import Home, run_killed, run_straight
+from mini_recipes import RECIPES
 from repository import ROOT
 
 # by length alone, so that an untrained model has something to learn from

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from repository import ROOT
+from shipped_recipes import header_of, recipe_of
 from transformers import get_scheduler
-from unit.config.test_real_recipes import header_of, recipe_of
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import GRPOArguments

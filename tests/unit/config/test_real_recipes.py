@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 from repository import ROOT
+from shipped_recipes import header_of, recipe_of
 from trl import GRPOConfig, ModelConfig
 
 from mini_r1.config.keys import COSMETIC
 from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import Recipe, build, check, resolve
+from mini_r1.config.recipe import build
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.reward_loader import load_rewards
-from mini_r1.launch.check_model import first_model
 from mini_r1.launch.memory import estimate_memory
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.pipeline.stages import read_pipeline
@@ -90,23 +90,6 @@ ONLY_WHERE = {
     ("lora_modules_to_save", "lora_task_type", "use_rslora", "use_dora"): lambda v: v["use_peft"],
     ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage"): lambda v: v["load_in_4bit"],
 }
-
-
-def recipe_of(stem: str, kind: str = "r1_grpo") -> Recipe:
-    """A recipe that begins with what another one leaves has the model that the first of these begins with."""
-    recipe = check(resolve(ROOT / "recipes" / f"{stem}.yaml"), dataclass_types(kind))
-    if kind == "r1_grpo":
-        recipe.values["model_name_or_path"] = first_model(recipe, recipe.values)
-    return recipe
-
-
-def header_of(stem: str) -> dict[str, str]:
-    """Label -> text, of a recipe's leading comment."""
-    text = (ROOT / "recipes" / f"{stem}.yaml").read_text(encoding="utf-8").split("\nextends:")[0]
-    parts = re.split(r"^# (Hardware|Batch|Memory|Time|Score|Command) +", text, flags=re.M)[1:]
-    return {
-        label: " ".join(part.replace("#", " ").split()) for label, part in zip(parts[::2], parts[1::2], strict=True)
-    }
 
 
 def fields() -> set[str]:

@@ -6,38 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from repository import ROOT
+from small_home import small_home, training_rows
 
 from mini_r1 import tasks
-from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import build, check, resolve
-from mini_r1.data.problems import load_rows
 from mini_r1.evaluation.signals import read_signals
 from mini_r1.rewards import Verdict, equation_verdict, format_verdict
-
-RECIPE = """
-extends: _base/grpo.yaml
-task: countdown
-task_args: {n: 60, seed: 0, count: [3], numbers: [1, 9], in_order: true}
-test_fraction: 0.3
-max_prompt_tokens: 128
-max_completion_length: 60
-use_cpu: true
-bf16: false
-dtype: float32
-gradient_checkpointing: false
-report_to: none
-num_generations: 4
-per_device_train_batch_size: 8
-"""
-
-
-def small_home(tmp_path_factory) -> Path:
-    """A folder with `RECIPE` as recipes/small.yaml."""
-    top = tmp_path_factory.mktemp("home")
-    (top / "recipes").mkdir()
-    (top / "recipes/_base").symlink_to(ROOT / "recipes/_base")
-    (top / "recipes/small.yaml").write_text(RECIPE)
-    return top
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +58,6 @@ def generate(home, run_script, small_model_dir, monkeypatch, capsys):
 
     monkeypatch.chdir(home)
     return generate
-
-
-def training_rows(home) -> tuple[list[dict], list[dict]]:
-    recipe = check(resolve(home / "recipes/small.yaml"), dataclass_types("generate"))
-    args, *_ = build(recipe, dataclass_types("generate"))
-    rows = load_rows(args, tasks.get("countdown"))
-    return rows.train, rows.test
 
 
 def test_what_is_kept_is_right_and_readable(home, generate):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from scripted_server import WAITS
-from unit.evaluation.test_generate import small_home, training_rows
+from small_home import small_home, training_rows
 
 import mini_r1.evaluation.judge as judging
 from mini_r1 import tasks

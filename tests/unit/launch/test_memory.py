@@ -10,26 +10,21 @@ import sys
 
 import pytest
 import yaml
+from memory_settings import BF16, COUNTDOWN, LORA, NODE, ONE, SHAPE
 from repository import ROOT
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.errors import RecipeError
 from mini_r1.launch.memory import MemoryEstimate, estimate_memory
 from mini_r1.launch.memory_terms import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, Run
-from mini_r1.launch.model_shapes import lora_parameters, model_shape, quantized_bytes
+from mini_r1.launch.model_shapes import lora_parameters, quantized_bytes
 
 _SPEC = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "_memory.py")
 measured = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(measured)
-SHAPE = model_shape("Qwen/Qwen2.5-3B-Instruct")
 P = SHAPE.parameters
 EMBEDDING = 151936 * 2048
-BF16 = {"dtype": "bfloat16", "bf16": True, "optim": "adamw_torch"}
-LORA = {**BF16, "use_peft": True, "lora_target_modules": ["all-linear"]}
 T = lora_parameters(SHAPE, 16, "all-linear")
-COUNTDOWN = {**BF16, "max_completion_length": 1024, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 8}
-NODE = {"processes": 7, "backend": "server", "prompt_tokens": 200, "gpu_gib": 80.0}
-ONE = {"processes": 1, "backend": "hf", "prompt_tokens": 200, "gpu_gib": 24.0}
 
 
 def run(values: dict, processes: int = 1, backend: str = "hf", kind: str = "r1_grpo") -> Run:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from unit.launch.test_memory import COUNTDOWN, LORA, NODE, ONE, SHAPE
+from memory_settings import COUNTDOWN, LORA, NODE, ONE, SHAPE
 
 from mini_r1.launch.memory import estimate_memory, largest_batch, what_fits
 

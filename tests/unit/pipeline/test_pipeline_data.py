@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from unit.pipeline.test_pipeline import BASE, LATE, RL, SFT, finish, home, read  # noqa: F401 (home is a fixture)
+from pipeline_file import BASE, LATE, RL, SFT, finish, read
 
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import read_pipeline
@@ -14,7 +14,7 @@ AGAIN = (
 )
 
 
-def test_a_stage_learns_from_what_another_has_sampled(home):  # noqa: F811
+def test_a_stage_learns_from_what_another_has_sampled(home):
     pipeline = read(BASE, SFT, RL % "", SAMPLES % "", AGAIN % "", seed=3)
     samples, again = pipeline.stages[3:]
     assert str(samples.folder) == "runs/countdown-tiny-generate-s3"
@@ -27,7 +27,7 @@ def test_a_stage_learns_from_what_another_has_sampled(home):  # noqa: F811
     assert str(other.folder) == "runs/mine-s3/again"
 
 
-def test_other_data_of_the_recipe_stays_in_the_mixture(home):  # noqa: F811
+def test_other_data_of_the_recipe_stays_in_the_mixture(home):
     sources = [{"task": "countdown", "share": 0.25}, {"path": "data/x", "split": "train", "share": 0.75}]
     (home / "recipes/mixture.yaml").write_text(yaml.safe_dump({"extends": "countdown-tiny-samples-sft.yaml",
                                                                "sft_datasets": sources}))  # fmt: skip
@@ -50,13 +50,13 @@ def test_other_data_of_the_recipe_stays_in_the_mixture(home):  # noqa: F811
          "generate leaves no model"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_together(home, stages, said):  # noqa: F811
+def test_what_does_not_fit_together(home, stages, said):
     with pytest.raises(RecipeError) as error:
         read(*stages)
     assert said in str(error.value)
 
 
-def test_data_made_anew_since_is_refused(home):  # noqa: F811
+def test_data_made_anew_since_is_refused(home):
     pipeline = read(BASE, SFT, RL % "", SAMPLES % "", AGAIN % "")
     samples, again = pipeline.stages[3:]
     choice = choose(pipeline, None, None, False)
@@ -80,7 +80,7 @@ DISTILL = (
 )
 
 
-def test_a_stage_learns_from_the_model_of_another(home):  # noqa: F811
+def test_a_stage_learns_from_the_model_of_another(home):
     stages = read(BASE, SFT, RL % "", STUDENT, DISTILL % "", seed=3).stages
     values = stages[-1].resolved.values
     assert values["teacher_model_name_or_path"] == "runs/countdown-tiny-s3"
@@ -103,13 +103,13 @@ def test_a_stage_learns_from_the_model_of_another(home):  # noqa: F811
          "teacher_model_name_or_path: teacher_from: rl says who teaches the stage"),
     ],
 )  # fmt: skip
-def test_who_cannot_teach(home, stages, said):  # noqa: F811
+def test_who_cannot_teach(home, stages, said):
     with pytest.raises(RecipeError) as error:
         read(*stages)
     assert said in str(error.value)
 
 
-def test_a_teacher_made_anew_since_is_refused(home):  # noqa: F811
+def test_a_teacher_made_anew_since_is_refused(home):
     pipeline = read(BASE, SFT, RL % "", STUDENT, DISTILL % "")
     for stage in pipeline.stages:
         finish(stage)
@@ -129,7 +129,7 @@ JUDGED = (
 )
 
 
-def test_a_judge_made_anew_since_is_refused(home):  # noqa: F811
+def test_a_judge_made_anew_since_is_refused(home):
     pipeline = read(BASE, SFT, JUDGE, RL % "", JUDGED)
     judge, rl, judged = pipeline.stages[2:]
     assert (rl.judges, judged.judges) == ((), ("judge",))
@@ -144,7 +144,7 @@ def test_a_judge_made_anew_since_is_refused(home):  # noqa: F811
         choose(pipeline, None, "judged", False)
 
 
-def test_a_judge_of_one_of_several_tasks_counts(home):  # noqa: F811
+def test_a_judge_of_one_of_several_tasks_counts(home):
     stages = read_pipeline("recipes/pipelines/r1-tiny.yaml", 3).stages
     judged = {stage.name: stage.judges for stage in stages if stage.judges}
     assert judged == dict.fromkeys(("rl-all", "final"), ("helpful", "harmless"))

@@ -5,26 +5,18 @@ the gold is unusable. To add a case, add a line.
 """
 
 import importlib
-import json
 
 import pytest
-from repository import ROOT
+from corpus import FILES
 
 from mini_r1.rewards import DEFAULT_VALUES, Verdict
 
-FOLDER = ROOT / "tests" / "corpus"
 ALL = {"correct", "wrong", "unparseable", None}
 VERDICTS = {"equation": ALL, "number": ALL, "roles": ALL}
 VERDICTS |= {"format": {"correct", "wrong"}, "summary_format": {"correct", "wrong"}}
 VALUES = {None: None} | {verdict.value: value for verdict, value in zip(Verdict, DEFAULT_VALUES, strict=True)}
 
 
-def read(name: str) -> list[dict]:
-    with (FOLDER / f"{name}.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-FILES = {path.stem: read(path.stem) for path in sorted(FOLDER.glob("*.jsonl"))}
 CASES = [pytest.param(name, case, id=f"{name}: {case['reason']}") for name, cases in FILES.items() for case in cases]
 
 

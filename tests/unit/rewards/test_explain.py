@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from corpus import FILES
 from hypothesis import given
 from hypothesis import strategies as st
 from repository import ROOT
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
-from unit.rewards.test_corpus import FILES
 
 from mini_r1.rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
 from mini_r1.rewards.explain import explain, format_fault

@@ -4,10 +4,10 @@ import itertools
 import json
 
 import pytest
+from corpus import FILES
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tables import RIGHT, table, turn
-from unit.rewards.test_corpus import FILES
 
 from mini_r1 import tasks
 from mini_r1.rewards import equation_verdict, number_verdict, roles_verdict

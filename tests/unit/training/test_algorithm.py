@@ -5,12 +5,11 @@ import statistics
 import pandas
 import pytest
 import torch
-from small_trainer import kinds_of_letters
+from small_trainer import GROUP, kinds_of_letters, logged
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from mini_r1.training.advantages import ADVANTAGES
 
-GROUP = 4
 REINFORCE = {"loss_type": "luspo", "importance_sampling_level": "sequence"}
 LOSSES = [REINFORCE, {"loss_type": "dapo"}, {"loss_type": "grpo"}, {"loss_type": "dr_grpo"}]
 
@@ -23,10 +22,6 @@ class Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
-
-
-def logged(trainer, name):
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
 def recorder(seen: list):

@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from small_trainer import kinds_of_letters
-from unit.training.test_algorithm import GROUP, logged
+from small_trainer import GROUP, kinds_of_letters, logged
 
 from mini_r1.training.schedules import read_temperature_schedule
 
