@@ -9,15 +9,23 @@ and export it below. Every exported name that ends in `_reward` can be used in a
 if __name__ != "mini_r1.rewards":  # under two names there would be two `Verdict`s, unequal: every reward silently 0
     raise ImportError(f"{__name__} is imported as mini_r1.rewards", name=__name__)
 
-from mini_r1.rewards.code import code_reward, code_verdict
+from collections.abc import Callable
+
+from mini_r1.rewards.code import code_reason, code_reward, code_verdict
 from mini_r1.rewards.control import random_reward
-from mini_r1.rewards.equation import equation_reward, equation_verdict
-from mini_r1.rewards.format import format_reward, format_verdict
+from mini_r1.rewards.equation import equation_reason, equation_reward, equation_verdict
+from mini_r1.rewards.format import (
+    format_fault,
+    format_reward,
+    format_verdict,
+    summary_format_reward,
+    summary_format_verdict,
+)
 from mini_r1.rewards.language import language_consistency_reward
-from mini_r1.rewards.needs import needs_reward, needs_verdict
-from mini_r1.rewards.number import number_reward, number_verdict
-from mini_r1.rewards.roles import roles_reward, roles_verdict
-from mini_r1.rewards.summary_format import summary_format_reward, summary_format_verdict
+from mini_r1.rewards.needs import needs_reason, needs_reward, needs_verdict
+from mini_r1.rewards.number import number_reason, number_reward, number_verdict
+from mini_r1.rewards.roles import roles_reason, roles_reward, roles_verdict
+from mini_r1.rewards.sandbox import SandboxError
 from mini_r1.rewards.text import answer_block, full_text, has_right_format
 from mini_r1.rewards.verdict import DEFAULT_VALUES, Verdict, reward_from
 
@@ -30,6 +38,7 @@ __all__ = [
     "code_verdict",
     "equation_reward",
     "equation_verdict",
+    "explain",
     "format_reward",
     "format_verdict",
     "full_text",
@@ -49,3 +58,59 @@ __all__ = [
 
 # The rewards that ask for a form, whatever the answer says. A prompt template names the one that its prompts ask for.
 FORMAT_REWARDS = ("format_reward", "summary_format_reward")
+
+# The columns by which a row's task is known, its verdict, and the reason for it: (block, text, *columns) -> str.
+_EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
+    (("nums", "target"), equation_verdict, equation_reason),
+    (("names", "roles"), roles_verdict, roles_reason),
+    (("needs", "bans"), needs_verdict, needs_reason),
+    (("tests",), code_verdict, code_reason),
+    (("answer",), number_verdict, number_reason),
+]
+
+
+def explain(text: str, row: dict) -> str:
+    """One sentence that begins with the verdict on the answer, then says what is at fault, the format first.
+
+    Args:
+        text: prefill and completion.
+        row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `needs` and `bans`, `tests`,
+            or `answer`. Without any of these the sentence is about the format alone. With `tests` the answer's program
+            is run (again). `format_reward`, where there, names the reward for the format that was asked for.
+
+    Returns:
+        "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
+        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable, or a program cannot be
+        run on this machine. Never more than one line.
+
+    Example:
+        >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
+        'wrong: 2 + 3 makes 5, not 8'
+    """
+    fault = format_fault(text, row.get("format_reward", "format_reward"))
+    columns, verdict_on, reason_for = _task_of(row)
+    if not columns:
+        return f"wrong: {fault}" if fault else "right: the format is as asked for"
+    gold = [row[column] for column in columns]
+    try:
+        verdict = verdict_on(text, *gold)
+    except SandboxError as error:
+        return f"no verdict: {error}"
+    if verdict is None:
+        return "no verdict: the row's gold cannot be used"
+    block = answer_block(text)
+    if verdict is Verdict.CORRECT:
+        sentence = f"right, but {fault}" if fault else f"right: {reason_for(block, text, *gold)}"
+    else:
+        reasons = [fault] if fault else []
+        if block is not None and block.strip():
+            reasons.append(reason_for(block, text, *gold))
+        sentence = f"{'wrong' if verdict is Verdict.WRONG else 'no answer'}: {', and '.join(reasons)}"
+    return " ".join(sentence.split())
+
+
+def _task_of(row: dict) -> tuple:
+    """The entry of `_EXPLAINED` whose columns the row has; where tasks are mixed, those of the others are null."""
+    there = [task for task in _EXPLAINED if all(column in row for column in task[0])]
+    filled = [task for task in there if any(row[column] is not None for column in task[0])]
+    return next(iter([*filled, *there]), ((), None, None))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from mini_r1.rewards.sandbox import Limits, Outcome, run_program, unavailable
 from mini_r1.rewards.text import answer_block
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import short, too_long
 
 PROGRAM_CAP = 65_536  # characters of the program, never of the reasoning
 LIMITS = Limits()  # for each test
@@ -144,3 +145,27 @@ def code_verdict(text: str, tests: list[dict] | str) -> Verdict | None:
 
 
 code_reward = reward_from("code_reward", code_verdict, in_parallel=True, unavailable=unavailable)
+
+
+def code_reason(block: str, text: str, tests: list[dict] | str) -> str:
+    program, pairs = program_in(block), read_tests(tests)
+    if program is None:
+        return "it is not one Python program, bare or in one fenced block"
+    if fault := too_long(program, PROGRAM_CAP):
+        return fault
+    failure = first_failure(program, pairs)
+    if failure is None:
+        return f"it passes all {len(pairs)} tests" if len(pairs) > 1 else "it passes the only test"
+    outcome = failure.outcome
+    last = short((outcome.stderr.strip().splitlines() or ["nothing on stderr"])[-1])
+    if outcome.ended == "compile":
+        return f"it is no Python program: {last}"
+    how = {
+        "ok": f"expected {short(failure.expected)!r}, got {short(outcome.stdout)!r}",
+        "exit": f"it ends with status {outcome.code}: {last}",
+        "cpu": f"it takes more than {LIMITS.cpu_seconds} s of CPU",
+        "wall": f"it takes more than {LIMITS.wall_seconds:g} s",
+        "signal": f"it is ended by signal {outcome.code}",
+        "output": f"it writes more than {LIMITS.output_bytes:,} bytes",
+    }
+    return f"test {failure.test}: {how[outcome.ended]}"

@@ -1,12 +1,16 @@
 """Countdown: does the answer make the target out of exactly the given numbers?"""
 
+import itertools
 import operator
 import re
+from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral
 
 from mini_r1.rewards.text import answer_block
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import listed, short, short_number, times, too_long
 
 # Bounds the answer block, never the reasoning. Room for 1,000 numbers of four digits, each with an operator,
 # two parentheses and three spaces; puzzles have 3 to 6 numbers.
@@ -14,9 +18,14 @@ ANSWER_CAP = 10_000
 MAX_NESTING = 100
 TOO_LARGE = 10**4000  # Python refuses to write numbers of more than 4,300 digits
 
+NOT_ALLOWED = "not allowed: "  # begins the vote of an expression against the rules; no value begins so
+_KEPT = 100  # characters of such an expression that are told apart
+_MOST_BITS = 2000  # Python may be told to write no integers of more than 640 digits; larger ones are in hexadecimal
+
 # A number, or any one character but ASCII whitespace. No two alternatives begin alike, so nothing backtracks.
 _TOKEN = re.compile(r"[0-9]+|[^0-9 \t\n\r\f\v]")
 _DIGITS = frozenset("0123456789")
+_WORD = re.compile(r"[^\W\d_]+|\S")
 _NEGATE = "negate"
 _PRECEDENCE = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, _NEGATE: 3}
 _BINARY = {
@@ -126,3 +135,75 @@ def equation_verdict(text: str, nums: list[int], target: int) -> Verdict | None:
 
 
 equation_reward = reward_from("equation_reward", equation_verdict)
+
+
+def equation_vote(text: str, nums: list[int], target: int) -> str | None:
+    """The value of an expression that uses each of `nums` exactly once, such as "8" or "-1/3".
+
+    An expression that breaks a rule of `equation_verdict` (other numbers, other characters, division by zero) votes for
+    itself, without its blanks: `NOT_ALLOWED` and its first characters. None where there is no answer block, no digit
+    in it or more characters than the cap, or where the gold is unusable.
+
+    Example: `equation_vote("<think></think><answer>2 * 4</answer>", [4, 2], 9)` is "8".
+    """
+    if equation_verdict(text, nums, target) is None:
+        return None
+    answer = answer_block(text)
+    if answer is None or len(answer) > ANSWER_CAP:
+        return None
+    tokens = _TOKEN.findall(answer)
+    literals = [token for token in tokens if token[0] in _DIGITS]
+    if not literals:
+        return None
+    if sorted(literals) == sorted(str(int(n)) for n in nums):
+        try:
+            return _written(evaluate(tokens))
+        except (NotAnExpression, ZeroDivisionError):
+            pass  # it breaks the rules
+    return NOT_ALLOWED + "".join(tokens)[:_KEPT]
+
+
+def _written(value: int | Fraction) -> str:
+    parts = [value.numerator] if value.denominator == 1 else [value.numerator, value.denominator]
+    return "/".join(str(part) if part.bit_length() <= _MOST_BITS else hex(part) for part in parts)
+
+
+def equation_reason(block: str, text: str, nums: list[int], target: int) -> str:
+    if fault := too_long(block, ANSWER_CAP):
+        return fault
+    tokens = _TOKEN.findall(block)
+    for left, right in itertools.pairwise(tokens):
+        if left == right and left in "*/":
+            return f"{left}{right} is not allowed"
+    strange = next((token for token in tokens if token[0] not in _DIGITS and token not in "+-*/()"), None)
+    if strange:
+        word = next((word for word in _WORD.findall(block) if strange in word), strange)
+        return f"'{short(word)}' is not allowed, only + - * / and parentheses"
+    if faults := _wrong_numbers(tokens, [str(int(number)) for number in nums]):
+        return listed(faults)
+    try:
+        value = evaluate(tokens)
+    except ZeroDivisionError:
+        return "it divides by zero"
+    except NotAnExpression as error:
+        return f"it is no expression: {short(str(error))}"
+    made = "" if value == target else f", not {short_number(target)}"
+    return f"{short(block)} makes {short_number(value)}{made}"
+
+
+def _wrong_numbers(tokens: Sequence[str], given: list[str]) -> list[str]:
+    """What is wrong with the numbers that an expression uses, in the order in which it uses them."""
+    used, due = Counter(token for token in tokens if token[0] in _DIGITS), Counter(given)
+    faults = []
+    for literal, count in used.items():
+        if literal not in due:
+            zero = literal[0] == "0" and literal != "0"
+            faults.append(f"{short(literal)} {'begins with a zero' if zero else 'is not one of the numbers'}")
+        elif count > due[literal]:
+            available = "" if due[literal] == 1 else f", but given {times(due[literal])}"
+            faults.append(f"{short(literal)} is used {times(count)}{available}")
+    for literal, count in due.items():
+        if used[literal] < count:
+            only = f"only {'once' if used[literal] == 1 else times(used[literal])}"
+            faults.append(f"{short(literal)} is {'used ' + only if used[literal] else 'not used'}")
+    return faults

@@ -1,7 +1,24 @@
-"""Did the model think first and then answer, in the tags it was asked to use?"""
+"""Did the model think first and then answer, in the form that it was asked for?
 
-from mini_r1.rewards.text import has_right_format
+Two forms. The plain one is reasoning, then the answer block (`format_reward`). The readable one is reasoning, then a
+summary for the reader that holds the answer block (`summary_format_reward`): the form of DeepSeek-R1's cold start
+(arXiv:2501.12948, 2.3.1). There special tokens mark the two; here it is the tags that all rewards read.
+"""
+
+import re
+
+from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, has_right_format, turn_parts
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import times
+
+# Characters of the summary beside the answer block, some 170 English words. A summary is for a reader: what is longer
+# is reasoning that has moved out of the think block, where its language is looked at.
+SUMMARY_CAP = 1_000
+SUMMARY_WORDS = 2  # fewer are a label, such as `Answer:`
+
+_TAG = re.compile(r"</?[A-Za-z]\w*>")
+_HAN_AND_KANA = r"\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_HAN_AND_KANA}]|[^\W\d_{_HAN_AND_KANA}]+")
 
 
 def format_verdict(text: str) -> Verdict:
@@ -18,3 +35,106 @@ def format_verdict(text: str) -> Verdict:
 
 
 format_reward = reward_from("format_reward", format_verdict)
+
+
+def summary_faults(between: str, after: str) -> tuple[int, int]:
+    """(characters over the cap, words missing) of a summary, from what stands before and behind its answer block.
+
+    Blanks at the ends of the two do not count. A word is a run of letters, or one Han character or kana, as those are
+    written without blanks; digits, signs, LaTeX's backslashes and tags such as `<b>` are none.
+
+    Example: `summary_faults("\\nAnswer: ", "")` is `(0, 1)`.
+    """
+    between, after = between.strip(), after.strip()
+    if (over := len(between) + len(after) - SUMMARY_CAP) > 0:
+        return over, 0
+    words = sum(len(_WORD.findall(_TAG.sub(" ", part))) for part in (between, after))
+    return 0, max(0, SUMMARY_WORDS - words)
+
+
+def summary_format_verdict(text: str) -> Verdict:
+    """Correct where the whole text, stripped, is `<think>R</think>` and then a summary with one `<answer>A</answer>`.
+
+    Each of the four tags occurs exactly once, in this order, and is case-sensitive; R and A are not blank; nothing
+    comes before `<think>`. Everything behind `</think>` is the summary. Beside the answer block, before or behind it,
+    it has at least `SUMMARY_WORDS` words and at most `SUMMARY_CAP` characters; what is in the answer counts for
+    neither, so that an answer may be a long program. Everything else is wrong, an answer block without words, as
+    `format_reward` wants it, included; nothing is unparseable. Whether the summary tells what was reasoned, and what
+    the answer says, does not matter. The time is linear in the text.
+
+    Example:
+        >>> prefill, form = ["<think>"] * 2, "2 from 3</think>\\n{}<answer>1</answer>."
+        >>> summary_format_reward([form.format("One apple is left: "), form.format("")], prefill)
+        [1.0, 0.0]
+    """
+    parts = turn_parts(text)
+    if parts is None:
+        return Verdict.WRONG
+    reasoning, between, answer, after = parts
+    filled = reasoning.strip() and answer.strip()
+    return Verdict.CORRECT if filled and not any(summary_faults(between, after)) else Verdict.WRONG
+
+
+summary_format_reward = reward_from("summary_format_reward", summary_format_verdict)
+
+
+def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
+    """The first thing that is wrong with the format, or None where it is right.
+
+    Args:
+        format_reward: which of `rewards.FORMAT_REWARDS` was asked for.
+
+    Example: `format_fault("<think>hm</think><answer>1</answer> Bye!")` is "there is text after the answer".
+    """
+    parts = turn_parts(text)
+    if parts is not None:
+        return _summary_fault(*parts) if format_reward == "summary_format_reward" else _plain_fault(*parts)
+    text = text.strip()
+    counts = {tag: text.count(tag) for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)}
+    if not text:
+        return "there is no text at all"
+    for tag in (THINK_OPEN, THINK_CLOSE):
+        if counts[tag] > 1:
+            return f"{tag} stands there {times(counts[tag])}"
+    if not counts[THINK_OPEN]:
+        return "<think> is missing"
+    if not counts[ANSWER_OPEN]:
+        if not counts[THINK_CLOSE]:
+            return "it ends inside the thinking, before any answer"
+        return "<answer> is missing" if counts[ANSWER_CLOSE] else "the answer block is missing"
+    if counts[ANSWER_OPEN] > 1 or counts[ANSWER_CLOSE] > 1:
+        return f"there are {max(counts[ANSWER_OPEN], counts[ANSWER_CLOSE])} answer tags, where one is due"
+    if not counts[THINK_CLOSE]:
+        return "</think> is missing before the answer"
+    if not counts[ANSWER_CLOSE]:
+        return "the answer block is never closed"
+    return _misplaced(text)
+
+
+def _misplaced(text: str) -> str:
+    """The fault of a text that has each tag once, and no right parts all the same."""
+    before, _, rest = text.partition(THINK_OPEN)
+    rest = rest.partition(THINK_CLOSE)[2].partition(ANSWER_OPEN)[2]
+    return "there is text before <think>" if before and ANSWER_CLOSE in rest else "the tags are in the wrong order"
+
+
+def _plain_fault(thought: str, between: str, answer: str, after: str) -> str | None:
+    parts = (
+        (not thought.strip(), "the thinking is blank"),
+        (between.strip(), "there is text between </think> and the answer"),
+        (not answer.strip(), "the answer block is blank"),
+        (after, "there is text after the answer"),
+    )
+    return next((fault for found, fault in parts if found), None)
+
+
+def _summary_fault(thought: str, between: str, answer: str, after: str) -> str | None:
+    over, missing = summary_faults(between, after)
+    parts = (
+        (not thought.strip(), "the thinking is blank"),
+        (not answer.strip(), "the answer block is blank"),
+        (over, f"the summary has {SUMMARY_CAP + over:,} characters beside the answer, more than {SUMMARY_CAP:,}"),
+        (missing > 1, "there is no summary beside the answer"),
+        (missing, "there is one word beside the answer, and no summary"),
+    )
+    return next((fault for found, fault in parts if found), None)

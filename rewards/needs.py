@@ -6,6 +6,7 @@ behind it: "The  BUS\nis late!" has "the bus is late", and "the bus is later" ha
 
 from mini_r1.rewards.text import answer_block
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import listed, short, too_long
 
 ANSWER_CAP = 20_000  # characters of the answer block, never of the reasoning
 
@@ -75,3 +76,11 @@ def needs_verdict(text: str, needs: list[str] | None, bans: list[str] | None) ->
 
 
 needs_reward = reward_from("needs_reward", needs_verdict)
+
+
+def needs_reason(block: str, text: str, due: list[str] | None, bans: list[str] | None) -> str:
+    if fault := too_long(block, ANSWER_CAP):
+        return fault
+    faults = [f"the answer lacks '{short(need)}'" for need in missing(block, due)]
+    faults += [f"the response has '{short(ban)}', which is banned" for ban in banned(text, bans)]
+    return listed(faults) if faults else "it has what is asked for, and nothing that is banned"

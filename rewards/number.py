@@ -5,27 +5,9 @@ import unicodedata
 from fractions import Fraction
 from numbers import Integral
 
-from mini_r1.rewards.number_words import (
-    BOUNDS,
-    DONE_BY,
-    HELPING,
-    JOINS,
-    MAY_BE_JOINED,
-    NEVER_JOINED,
-    NEW_SUBJECT,
-    OPEN,
-    PASSED_OVER,
-    PREPOSITIONS,
-    SIGN_WORDS,
-    SMALL,
-    SPOILS,
-    SPOILS_AFTER_AND,
-    SPOILS_LAST,
-    SPOILS_LAST_LETTER,
-    SPOILS_NEXT,
-)
 from mini_r1.rewards.text import answer_block
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import listed, short, short_number, too_long
 
 # Bounds the answer block, never the reasoning: a number, its unit and a few sentences around them.
 ANSWER_CAP = 1_000
@@ -69,6 +51,50 @@ _JOINED = re.compile(rf"-({_LETTER}{{2,}})")  # makes a T-shirt of T, a one-doll
 _PLAIN_WORD = re.compile(r"(?<![\\</A-Za-z])[A-Za-z]+")
 _SYMBOLS = frozenset("°℃℉㎡✓✔✅")
 _NOT_PUNCTUATION = frozenset("‰‱·‧⁓⁇⁈⁉？؟٫٬⁒")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words around a number, in English: which make it another number, or no answer at all.
+SMALL = _words(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+# Words that spoil an answer wherever they stand: negation, hedging, a choice, a number or a sum in words.
+SPOILS = _words(
+    "not no isnt wasnt arent cannot never neither nor none incorrect wrong false untrue anything unknown unsure "
+    "uncertain undefined impossible doubt hardly or either maybe perhaps possibly probably presumably likely "
+    "might guess guessing estimate estimated approximately approx roughly circa nearly almost plus doubled tripled "
+    "squared cubed root sqrt reciprocal inverse factorial zero twenty thirty forty fourty fifty sixty seventy eighty "
+    "ninety hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore"
+)
+FRACTIONS = "half halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths "
+# Words that spoil the number they stand before: a bound, or something done to the number.
+SPOILS_NEXT = SMALL | _words(
+    FRACTIONS + "about around over under above below beyond exceeds exceeding than between near close next but except "
+    "excluding unlike instead twice thrice double triple quadruple times square cube third quarter quarters fourth "
+    "fifth sixth seventh eighth ninth tenth hundredth divided multiplied dozen percent cent minimum maximum upwards log"
+)
+# Words that the look back from a number passes over, as in "half of the 72".
+PASSED_OVER = _words("a an the of to by only just exactly as much many her his its my our their this that these those")
+BOUNDS = {("at", "least"), ("at", "most"), ("in", "excess")}
+OPEN = _words("of than by as")  # no line break or colon behind these ends the look back; no comma behind SMALL
+# Words that spoil the number they stand behind: 72 point five, 7 two, 72 bn, 72-ish, 7 tenths.
+SPOILS_LAST = SMALL | _words(FRACTIONS + "point halved bn mn mil mio mln grand ish pi π ⁿ")
+SPOILS_LAST_LETTER = _words("k K M b B T x X y z n i e")  # with their case: 72 m is a length, 72 M millions
+SPOILS_AFTER_AND = SMALL | _words("half quarter quarters dozen")  # 72 dollars and a half, 72 and two
+DONE_BY = _words("times less divided multiplied increased decreased reduced added")  # and a number in words
+# Before a hyphen and a word these are part of a thing, a T-shirt or a one-dollar bill, unless one of the second list
+# follows: two-thirds.
+MAY_BE_JOINED = SMALL | _words("T x X y z n i e")
+NEVER_JOINED = SMALL | _words(FRACTIONS + "third quarter quarters fourth fifth eighth tenth dozen fold")
+HELPING = _words("do did have had were")  # 72 students do not play
+NEW_SUBJECT = _words("i we you it he she they is was are be equals")  # 72 I do not believe, 72 is what they don't
+PREPOSITIONS = _words("for in on after from of per at with each every within to through during by over")
+SIGN_WORDS = _words("minus negative neg")
+JOINS = _words("and times over less into by from of than per another x")  # 72 and 72: a list or a product
 
 
 def parse_gold(answer: str | int) -> Fraction:
@@ -283,3 +309,73 @@ def number_verdict(text: str, answer: str | int) -> Verdict | None:
 
 
 number_reward = reward_from("number_reward", number_verdict)
+
+
+def number_vote(text: str, answer: str | int) -> str | None:
+    """The number that the answer gives, as a whole number or a fraction in lowest terms: "72" for `$72.0`, "5/2".
+
+    None where there is no answer block, where the answer is not plainly one number (`71 or 72`, `about 72`), and where
+    it has more characters than the cap. The gold `answer` does not matter: a problem with an unusable one has votes.
+    """
+    block = answer_block(text)
+    value = None if block is None else read_number(block)
+    return None if value is None else str(value)
+
+
+def read_number(block: str) -> Fraction | None:
+    """The one number that an answer block gives, by the rules of `number_verdict`; None where it is not plainly one.
+
+    Example: `read_number("It is $1,234.50.")` is `Fraction(2469, 2)`, `read_number("7 or 8")` is None.
+    """
+    if len(block) > ANSWER_CAP:
+        return None
+    value = first_number(block)
+    if value is None:
+        return None
+    return next((Fraction(gold) for gold in (value, -value) if _Reader(block, gold).is_gold()), None)
+
+
+def first_number(block: str) -> Fraction | None:
+    """The first number in an answer block, without its sign; None where there is none, or it is malformed."""
+    for token in _TOKEN.finditer(_Reader(block, Fraction(0)).block):
+        digits = token[0].rstrip(".,")
+        if token.lastgroup == "fraction" or (token.lastgroup == "number" and digits):
+            value = _read(digits)
+            return None if value is None else Fraction(value)
+    return None
+
+
+def number_reason(block: str, text: str, answer: str | int) -> str:
+    if fault := too_long(block, ANSWER_CAP):
+        return fault
+    gold = parse_gold(answer)
+    value = read_number(block)
+    if value == gold:
+        return f"the answer is {short_number(gold)}"
+    if value is not None:
+        return f"it says {short_number(value)}, the answer is {short_number(gold)}"
+    if len(found := _different_numbers(block)) > 1:
+        return f"{'two' if len(found) == 2 else len(found)} different numbers: {listed([short(one) for one in found])}"
+    if not found:
+        return "there is no number in the answer"
+    first = first_number(block)
+    if first is None:
+        return f"{short(block)} cannot be read as a number"
+    # What a reader that looks for this very number stops at; with the sign that takes it further.
+    readers = [_Reader(block, sign * first) for sign in (1, -1)]
+    for reader in readers:
+        reader.is_gold()
+    spoilt_by = max(readers, key=lambda reader: reader.seen).spoilt_by.strip()
+    because = f" (because of '{short(spoilt_by)}')" if spoilt_by.isalpha() else ""
+    return f"it is not plainly one number: {short(block)}{because}"
+
+
+def _different_numbers(block: str) -> list[str]:
+    """The numbers in an answer block as they stand there, one for each value."""
+    found = {}
+    for token in _TOKEN.finditer(_Reader(block, 0).block):
+        digits = token[0].rstrip(".,")
+        if token.lastgroup in {"number", "fraction"} and digits:
+            value = _read(digits)
+            found.setdefault(digits if value is None else value, digits)
+    return list(found.values())

@@ -36,10 +36,12 @@ from functools import lru_cache
 
 from mini_r1.rewards.text import answer_block
 from mini_r1.rewards.verdict import Verdict, reward_from
+from mini_r1.rewards.wording import listed, short, times, too_long
 
 # Bounds the answer block, never the reasoning. Room for 500 people at 40 characters each; puzzles have 2 to 8.
 ANSWER_CAP = 20_000
 ROLES = {"knight": "K", "knave": "V"}
+ROLE_OF = {"K": "knight", "V": "knave"}
 
 # What stands by itself; a token is one of these, or a run of other characters up to the next of them or white space.
 # Line breaks and arrows are spelt in capitals, which lower-cased text has not; the longest arrow comes first.
@@ -220,3 +222,63 @@ def roles_verdict(text: str, names: list[str], roles: list[str]) -> Verdict | No
 
 
 roles_reward = reward_from("roles_reward", roles_verdict)
+
+
+def roles_vote(text: str, names: list[str], roles: list[str]) -> str | None:
+    """The roles that the answer gives, in the order of `names`: "Zoey is a knight, Noah is a knave".
+
+    An answer that leaves people out votes for the roles it gives. None where there is no answer block, where the
+    grammar above does not read the answer, where nobody is given a role or a person two, or where the
+    gold is unusable.
+    """
+    claims = read_roles(text, names, roles)
+    if not claims or any(len(said) > 1 for said in claims.values()):
+        return None
+    return ", ".join(f"{name} is a {said[0]}" for name, said in claims.items() if said) or None
+
+
+def read_roles(text: str, names: list[str], roles: list[str]) -> dict[str, list[str]] | None:
+    """For each of `names`, in their order, the roles that the answer gives to it: [] where it gives none.
+
+    None where there is no answer block, where it cannot be read or has more characters than the cap, or where the gold
+    is unusable.
+    """
+    if roles_verdict(text, names, roles) is None:
+        return None
+    answer = answer_block(text)
+    if answer is None or len(answer) > ANSWER_CAP:
+        return None
+    gold = _gold_roles(tuple(names), tuple(roles))
+    tokens, kinds = _read(answer, gold)
+    said = _said_roles(kinds)
+    if said is None:
+        return None
+    claims = {token: [] for token in gold}
+    for token, role in zip([token for token in tokens if token in gold], said, strict=True):
+        claims[token].append(ROLE_OF[role])
+    return dict(zip(names, claims.values(), strict=True))
+
+
+def roles_reason(block: str, text: str, names: list[str], roles: list[str]) -> str:
+    if fault := too_long(block, ANSWER_CAP):
+        return fault
+    gold = _gold_roles(tuple(names), tuple(roles))
+    tokens, kinds = _read(block, gold)
+    if "N" not in kinds:
+        return f"nothing said about {listed(names, 'or')}"
+    if not set(kinds) & set("KVPQ"):
+        return "nobody is called a knight or a knave"
+    claims = read_roles(text, names, roles)
+    if claims is None:
+        unknown = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == "?"), None)
+        return f"it cannot be read as a list of roles{f': {short(unknown)!r}' if unknown else ''}"
+    faults = [f"two roles for {name}" for name, said in claims.items() if len(set(said)) > 1]
+    named = {name: len(said) for name, said in claims.items() if len(set(said)) == 1}
+    faults += [f"{name} is named {times(count)}" for name, count in named.items() if count > 1]
+    right = dict(zip(names, roles, strict=True))
+    wrong = [f"{name} is a {right[name]}, not a {claims[name][0]}" for name in named if claims[name][0] != right[name]]
+    if wrong:
+        faults.append(listed(wrong))
+    if silent := [name for name, said in claims.items() if not said]:
+        faults.append(f"nothing said about {listed(silent, 'or')}")
+    return ", and ".join(faults) or listed([f"{name} is a {role}" for name, role in right.items()])

@@ -15,7 +15,7 @@ A task module offers:
                                         of (text, whether to learn it); with summary=True, which a template that
                                         asks for a summary passes, it ends in one that holds the answer
     vote(text, row)     optional: what a completion, prefill and all, votes for where the majority decides: a text that
-                        all right answers share and no wrong one, None without an answer; see rewards/votes.py
+                        all right answers share and no wrong one, None without an answer; see rewards/equation.py
     PHRASES             optional: a regular expression of what a tiny tokenizer should make one token each
 """
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
-from mini_r1.rewards.votes import equation_vote
+from mini_r1.rewards.equation import equation_vote
 from mini_r1.tasks._countdown_solver import solve
 from mini_r1.tasks._traces import attempts, closing, in_two_languages
 

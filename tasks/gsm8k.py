@@ -13,8 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from mini_r1.rewards.number import parse_gold
-from mini_r1.rewards.votes import number_vote
+from mini_r1.rewards.number import number_vote, parse_gold
 from mini_r1.tasks._gsm8k_problems import TEMPLATES, fill
 from mini_r1.tasks._traces import attempts, closing, in_two_languages
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from mini_r1.rewards import Verdict, roles_verdict
-from mini_r1.rewards.votes import roles_vote
+from mini_r1.rewards.roles import roles_vote
 from mini_r1.tasks._knights_knaves_puzzles import (
     ARITY,
     HUB_MIX,

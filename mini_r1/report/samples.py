@@ -12,7 +12,7 @@ import pandas as pd
 
 from mini_r1.report.rollouts import NOT_REWARDS, Rollouts, outcomes, read_parquet, row_columns
 from mini_r1.report.runs import ReportedRun
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import explain
 
 ROLLOUTS, PAIRS = 600, 60  # completions of training, held-out problems: at most, in one page
 CHARACTERS = 20_000  # of one text on the page

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import explain
 
 SAMPLES_FILE = "success_completion_samples.txt"  # the tutorial's: a right one at each generation
 FOLDER = "samples"

@@ -9,7 +9,7 @@ from mini_r1.data.prompts import TEMPLATES, get_template
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.grading import Grader
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import explain
 from mini_r1.training.samples import write_samples
 
 READABLE = get_template("readable")

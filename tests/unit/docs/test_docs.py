@@ -15,7 +15,7 @@ from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.data.prompts import TEMPLATES
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.rewards.code import LIMITS, PROGRAM_CAP
-from mini_r1.rewards.summary_format import SUMMARY_CAP, SUMMARY_WORDS
+from mini_r1.rewards.format import SUMMARY_CAP, SUMMARY_WORDS
 from mini_r1.tasks._code_problems import NUMBERS, WORDS
 
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")

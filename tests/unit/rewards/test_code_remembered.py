@@ -2,8 +2,7 @@
 
 from tables import needs_sandbox, turn
 
-from mini_r1.rewards import code, code_reward
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import code, code_reward, explain
 from mini_r1.rewards.sandbox import run_program
 
 pytestmark = needs_sandbox()

@@ -10,8 +10,7 @@ from tables import RIGHT, UNPARSEABLE, WRONG, needs_sandbox, table, turn
 
 from mini_r1 import tasks
 from mini_r1.data.reward_loader import check_available, load_rewards
-from mini_r1.rewards import code, code_reward, sandbox, seccomp, verdict
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import code, code_reward, explain, sandbox, seccomp, verdict
 from mini_r1.rewards.sandbox import INSTALL, Limits, SandboxError, run_program, unavailable
 from mini_r1.rewards.verdict import workers
 from mini_r1.tasks import code as task

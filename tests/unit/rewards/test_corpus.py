@@ -1,14 +1,14 @@
 """Every verdict in tests/corpus: one line is one whole turn, the gold columns, the verdict that is due, and the reason.
 
-`<name>.jsonl` holds the cases of `<name>_verdict` and `<name>_reward` in rewards/<name>.py. A null verdict means that
+`<name>.jsonl` holds the cases of `<name>_verdict` and `<name>_reward`. A null verdict means that
 the gold is unusable. To add a case, add a line.
 """
 
-import importlib
 
 import pytest
 from corpus import FILES
 
+from mini_r1 import rewards
 from mini_r1.rewards import DEFAULT_VALUES, Verdict
 
 ALL = {"correct", "wrong", "unparseable", None}
@@ -23,14 +23,13 @@ CASES = [pytest.param(name, case, id=f"{name}: {case['reason']}") for name, case
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_verdict(name, case):
     """The verifier on the text, and the reward on the text in all forms in which TRL hands it over."""
-    module = importlib.import_module(f"mini_r1.rewards.{name}")
     text, expected = case["text"], case["verdict"]
     columns = {column: value for column, value in case.items() if column not in ("text", "verdict", "reason")}
 
-    verdict = getattr(module, f"{name}_verdict")(text, **columns)
+    verdict = getattr(rewards, f"{name}_verdict")(text, **columns)
     assert (verdict and verdict.value) == expected
 
-    reward = getattr(module, f"{name}_reward")
+    reward = getattr(rewards, f"{name}_reward")
     lists = {column: [value] for column, value in columns.items()}
     parts = [("", text)]
     if text.startswith("<think>"):

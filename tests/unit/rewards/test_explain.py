@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 from repository import ROOT
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-from mini_r1.rewards import equation_verdict, format_verdict, number_verdict, roles_verdict, summary_format_verdict
-from mini_r1.rewards.explain import explain, format_fault
+from mini_r1.rewards import (
+    equation_verdict,
+    explain,
+    format_verdict,
+    number_verdict,
+    roles_verdict,
+    summary_format_verdict,
+)
+from mini_r1.rewards.format import format_fault
 
 BEGINS = {RIGHT: ("right: ", "right, but "), WRONG: "wrong: ", UNPARSEABLE: "no answer: ", None: "no verdict: "}
 SUM = {"nums": [2, 3], "target": 8}
@@ -156,7 +163,7 @@ def test_long_texts():
 
 def test_needs_the_standard_library_only():
     code = (
-        "import sys; before = set(sys.modules); import mini_r1.rewards.explain\n"
+        "import sys; before = set(sys.modules); import mini_r1.rewards\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

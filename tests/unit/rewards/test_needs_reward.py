@@ -2,8 +2,7 @@
 
 from tables import MEGABYTE, RIGHT, UNPARSEABLE, WRONG, table, turn
 
-from mini_r1.rewards import needs_reward, needs_verdict
-from mini_r1.rewards.explain import explain
+from mini_r1.rewards import explain, needs_reward, needs_verdict
 from mini_r1.rewards.needs import ANSWER_CAP
 
 NEEDS, BANS = ["Ava", "the bus is late"], ["fool", "block head"]

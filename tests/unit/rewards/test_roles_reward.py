@@ -162,7 +162,7 @@ def test_prefill_is_a_part_of_the_text_and_gold_may_be_tuples():
 
 
 def test_imports_no_torch():
-    code = "import sys, rewards.roles; sys.exit('torch' in sys.modules or 'trl' in sys.modules)"
+    code = "import sys, mini_r1.rewards.roles; sys.exit('torch' in sys.modules or 'trl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

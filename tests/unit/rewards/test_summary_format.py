@@ -8,7 +8,7 @@ from tables import MEGABYTE, RIGHT, WRONG, needs_sandbox, table
 from mini_r1 import tasks
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.rewards import answer_block, format_verdict, summary_format_reward, summary_format_verdict
-from mini_r1.rewards.summary_format import SUMMARY_CAP
+from mini_r1.rewards.format import SUMMARY_CAP
 from mini_r1.rewards.verdict import reward_from
 
 ANSWER = "<answer>1</answer>"

@@ -11,8 +11,9 @@ from tables import RIGHT, table, turn
 
 from mini_r1 import tasks
 from mini_r1.rewards import equation_verdict, number_verdict, roles_verdict
-from mini_r1.rewards.equation import ANSWER_CAP
-from mini_r1.rewards.votes import NOT_ALLOWED, equation_vote, number_vote, read_number, roles_vote
+from mini_r1.rewards.equation import ANSWER_CAP, NOT_ALLOWED, equation_vote
+from mini_r1.rewards.number import number_vote, read_number
+from mini_r1.rewards.roles import roles_vote
 
 EQUATIONS = [
     ("2 * 4", [4, 2], "8", "the value"),
