@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks._timing import best_seconds, number, table
 from mini_r1 import rewards, tasks
-from mini_r1.tasks._knights_knaves_puzzles import ARITY, solutions
+from mini_r1.tasks.knights_knaves import ARITY, solutions
 
 COUNTDOWN, PUZZLES = tasks.get("countdown"), tasks.get("knights_knaves")
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks._reasoning_gym import beside_reasoning_gym, mean_depth, single_solutions
 from benchmarks._timing import best_seconds, heading, is_quick, number, table
 from mini_r1 import rewards, tasks
-from mini_r1.tasks._knights_knaves_puzzles import HUB_SHARES
+from mini_r1.tasks.knights_knaves import HUB_SHARES
 
 PUZZLES = tasks.get("knights_knaves")
 SETTINGS = [

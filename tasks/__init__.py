@@ -30,9 +30,12 @@ if __name__ != "mini_r1.tasks":  # under two names a task would be two modules
     raise ImportError(f"{__name__} is imported as mini_r1.tasks", name=__name__)
 
 
+NO_TASKS = ("traces",)  # modules of this package that tasks have in common
+
+
 def names() -> list[str]:
-    """Names of all tasks: the public modules of this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Names of all tasks that are shipped: the modules of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NO_TASKS)
 
 
 def examples(task: ModuleType, n: int) -> list[dict]:

@@ -15,7 +15,7 @@ import random
 import re
 
 from mini_r1.rewards.needs import banned
-from mini_r1.tasks._traces import attempts, closing, in_two_languages
+from mini_r1.tasks.traces import attempts, closing, in_two_languages
 
 HUB_ID = "HuggingFaceH4/ultrafeedback_binarized"
 REWARD = "needs_reward"
@@ -161,7 +161,7 @@ def trace(
 
     Args:
         give_up: probability to stop after the first line and answer curtly, without what was asked for.
-        pushed: see `tasks/_traces.py`; for practising the second line without learning patience.
+        pushed: see `tasks/traces.py`; for practising the second line without learning patience.
         break_format: probability to leave out one of the tags.
         mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
             something to mend.

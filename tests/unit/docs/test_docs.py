@@ -16,7 +16,7 @@ from mini_r1.data.prompts import TEMPLATES
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.rewards.code import LIMITS, PROGRAM_CAP
 from mini_r1.rewards.format import SUMMARY_CAP, SUMMARY_WORDS
-from mini_r1.tasks._code_problems import NUMBERS, WORDS
+from mini_r1.tasks.code import NUMBERS, WORDS
 
 PAGE = (ROOT / "docs" / "tasks-and-rewards.md").read_text(encoding="utf-8")
 FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, _JUDGE, CODE, READABLE = (

@@ -14,7 +14,7 @@ from mini_r1.rewards import code, code_reward, explain, sandbox, seccomp, verdic
 from mini_r1.rewards.sandbox import INSTALL, Limits, SandboxError, run_program, unavailable
 from mini_r1.rewards.verdict import workers
 from mini_r1.tasks import code as task
-from mini_r1.tasks._code_problems import NUMBERS, WORDS
+from mini_r1.tasks.code import NUMBERS, WORDS
 
 SUM = [{"input": "1 2\n", "output": "3\n"}, {"input": "3 4", "output": "7"}]
 ADD = "print(sum(map(int, input().split())))"

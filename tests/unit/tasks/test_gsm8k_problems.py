@@ -8,7 +8,7 @@ import pytest
 
 from mini_r1.rewards import number_reward
 from mini_r1.tasks import gsm8k
-from mini_r1.tasks._gsm8k_problems import TEMPLATES, WORDS, fill, write
+from mini_r1.tasks.gsm8k import TEMPLATES, WORDS, fill, write
 
 REAL = {"question": "How many?", "answer": "48/2 = <<48/2=24>>24\n#### 24"}
 STAND_FOR = {"2": ("twice", "half", "around"), "7": ("week",), "12": ("dozen",), "100": ("%",)}

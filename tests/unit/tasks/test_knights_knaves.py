@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_r1.rewards import format_reward, roles_reward
-from mini_r1.tasks import _knights_knaves_puzzles as puzzles
 from mini_r1.tasks import knights_knaves as task
 
 ROW = {
@@ -120,7 +119,7 @@ def test_missing_column(column):
 
 @given(PUZZLES)
 def test_truth_tables_agree_with_a_plain_evaluation(statements):
-    assert puzzles.solutions(statements) == sorted(
+    assert task.solutions(statements) == sorted(
         worlds_that_fit(statements), key=lambda w: sum(knight << i for i, knight in enumerate(w))
     )
 
@@ -143,7 +142,7 @@ def test_identity_knows_no_order(statements, rng):
     renumbered = [None] * n
     for person, statement in enumerate(statements):
         renumbered[number[person]] = rewrite(statement)
-    assert puzzles.canonical(tuple(renumbered)) == puzzles.canonical(statements)
+    assert task.canonical(tuple(renumbered)) == task.canonical(statements)
 
 
 def test_identity_tells_problems_apart():
@@ -156,7 +155,7 @@ def test_identity_tells_problems_apart():
         return (s[0], swap[s[1]]) if len(s) == 2 else (s[0], swapped(s[1]), swapped(s[2]))
 
     classes = {frozenset([(a, b), (swapped(b), swapped(a))]) for a in said for b in said}
-    assert len({puzzles.canonical((a, b)) for a in said for b in said}) == len(classes)
+    assert len({task.canonical((a, b)) for a in said for b in said}) == len(classes)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_depth_is_a_limit_that_is_reached(limit):
 def test_the_mix_is_the_hubs():
     rows = task.generate(4000, 0, count=[3, 4, 5, 7])
     heads = Counter(s[0] for row in rows for s in ast.literal_eval(row["statements"]))
-    for head, share in puzzles.HUB_SHARES.items():
+    for head, share in task.HUB_SHARES.items():
         assert heads[head] / heads.total() == pytest.approx(share, abs=0.02), head
 
 
@@ -207,7 +206,7 @@ def test_wording_and_order_vary():
     rows = task.generate(500, 0, count=[3])
     assert len({name for row in rows for name in row["names"]}) > 40
     assert len({row["quiz"].split(".")[0] for row in rows}) >= 3
-    for frame in puzzles.FRAMES:
+    for frame in task.FRAMES:
         fixed = max(frame.replace("{1}", "{0}").replace("{2}", "{0}").split("{0}"), key=len)
         assert any(fixed in row["quiz"] for row in rows), frame
     first_speakers = [min(row["names"], key=lambda name: row["quiz"].rindex(name)) for row in rows]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from mini_r1.tasks import knights_knaves as task
-from mini_r1.tasks._knights_knaves_puzzles import FRAMES, WORDINGS, canonical, solutions, truth_table, truth_tables
+from mini_r1.tasks.knights_knaves import FRAMES, WORDINGS, canonical, solutions, truth_table, truth_tables
 
 CLAIMS = {"is a knight": "telling-truth", "is a knave": "lying"}
 

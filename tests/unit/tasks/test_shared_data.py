@@ -11,7 +11,7 @@ from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.problems import load_rows
 from mini_r1.data.reward_loader import load_rewards
-from mini_r1.tasks._knights_knaves_puzzles import HUB_SHARES
+from mini_r1.tasks.knights_knaves import HUB_SHARES
 
 FOLDER = ROOT.parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared data on this machine")
@@ -75,7 +75,7 @@ def test_load_rows_never_shares_a_problem(real):
 
 
 def test_the_mix_of_statements_that_the_generator_aims_at():
-    """The figures in tasks/_knights_knaves_puzzles.py and the docs are those of the real rows."""
+    """The figures in tasks/knights_knaves.py and the docs are those of the real rows."""
     heads = Counter()
     for file in FOLDER.glob("knights_and_knaves/*/*.parquet"):
         for text in pyarrow.parquet.read_table(file, columns=["statements"])["statements"].to_pylist():
