@@ -22,8 +22,7 @@ from mini_r1.config.arguments import RecipeArguments
 from mini_r1.config.keys import check_values
 from mini_r1.data import prompts
 from mini_r1.data.prompts import PromptTemplate
-from mini_r1.data.reward_arguments import read_entry
-from mini_r1.data.reward_loader import Reward, check_available, load_rewards
+from mini_r1.data.reward_loader import Reward, check_available, load_rewards, read_entry
 from mini_r1.errors import RecipeError
 
 OF_ONE_TASK = (

@@ -6,8 +6,7 @@ from types import ModuleType
 
 from mini_r1 import rewards
 from mini_r1.data.prompts import PromptTemplate
-from mini_r1.data.reward_arguments import read_entry
-from mini_r1.data.reward_loader import Reward, load_rewards
+from mini_r1.data.reward_loader import Reward, load_rewards, read_entry
 from mini_r1.rewards.language import language_share
 
 NOT_THE_TASKS = ("prompt", "prefill", "difficulty", "rewards", "task")  # columns of a row that are not the task's own
