@@ -7,7 +7,7 @@ and export it below. Every exported name that ends in `_reward` can be used in a
 """
 
 if __name__ != "mini_r1.rewards":  # under two names there would be two `Verdict`s, unequal: every reward silently 0
-    raise ImportError(f"{__name__} is imported as mini_r1.rewards", name=__name__)
+    raise ModuleNotFoundError(f"{__name__} is imported as mini_r1.rewards", name=__name__)
 
 from collections.abc import Callable
 

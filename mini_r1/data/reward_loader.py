@@ -249,7 +249,7 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
     if module_name == "trl.rewards" and function_name in TRL_SHAPING.values():
         short = next(short for short, maker in TRL_SHAPING.items() if maker == function_name)
         raise RecipeError(f"{name} makes a reward and is none itself; use {short}", key="reward_funcs")
-    module = _import(module_name)
+    module = tasks.import_dotted(module_name, "reward_funcs")
     reward = getattr(module, function_name, None)
     if not callable(reward):
         raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
@@ -260,20 +260,6 @@ def _unknown(problem: str, name: str, known: Iterable[str]) -> RecipeError:
     nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
     return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
-
-
-def _import(module_name: str) -> ModuleType:
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # Only where it is this module, or a package around it, that is missing. What is missing inside a module of
-        # the user's is for the user to see in full.
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise RecipeError(
-            f"there is no module {error.name!r}; install it, or set PYTHONPATH to the folder that holds it",
-            key="reward_funcs",
-        ) from error
 
 
 def _requiring_format(

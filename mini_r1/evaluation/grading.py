@@ -30,7 +30,7 @@ class Grader:
         languages: dict[str, str] | None = None,
     ):
         asked = [(task, template), *others]
-        self.tasks = {task.__name__.rpartition(".")[2]: task for task, _ in asked}
+        self.tasks = {task.__name__.removeprefix("mini_r1.tasks."): task for task, _ in asked}
         self._correct = {name: load_rewards([task.REWARD], None, None, task)[0] for name, task in self.tasks.items()}
         forms = [template.format_reward if template else "format_reward" for _, template in asked]
         self._form = dict(zip(self.tasks, forms, strict=True))
