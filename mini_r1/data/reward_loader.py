@@ -249,9 +249,11 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
     if module_name == "trl.rewards" and function_name in TRL_SHAPING.values():
         short = next(short for short, maker in TRL_SHAPING.items() if maker == function_name)
         raise RecipeError(f"{name} makes a reward and is none itself; use {short}", key="reward_funcs")
-    module = tasks.import_dotted(module_name, "reward_funcs")
+    module = tasks.import_dotted(module_name, "reward_funcs", _successor(name))
     reward = getattr(module, function_name, None)
     if not callable(reward):
+        if successor := _successor(name):
+            raise RecipeError(f"{module_name} has no function {function_name!r}; {successor}", key="reward_funcs")
         raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
     return reward
 
@@ -260,6 +262,13 @@ def _unknown(problem: str, name: str, known: Iterable[str]) -> RecipeError:
     nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
     return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
+
+
+def _successor(path: str) -> str:
+    """What to write today where an old recipe has a dotted path into `rewards`; "" for any other path."""
+    name = _public_name(path)
+    ours = path.startswith("rewards.") and name in _rewards_in(rewards)
+    return f"use mini_r1.rewards.{name}, or just {name}" if ours else ""
 
 
 def _requiring_format(
