@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # A training script of the user's, in a folder with a rewards.py and a tasks/ of the user's.
 FOLDER = {
     "rewards.py": "def my_reward(completions, **columns):\n    return [7.0] * len(completions)\n",
@@ -95,10 +97,18 @@ print(*sorted(name for name in sys.modules if name.count(".") == 1 and name.star
 
 
 def test_pyproject_names_every_package():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    settings = PYPROJECT["tool"]["setuptools"]
     folders = [path.parent for path in (ROOT / "mini_r1").glob("*/__init__.py")]
     folders += [path.parent for path in (ROOT / "mini_r1").glob("*/*/__init__.py")]
     there = {"mini_r1"} | {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     modules = {path.parent.name for path in (ROOT / "mini_r1").glob("*/*.py")}
     assert set(settings["packages"]) == there
     assert modules == {name.partition(".")[2] for name in there} - {""}, "a folder of modules without an __init__.py"
+
+
+def test_what_is_pinned_is_what_pyproject_allows():
+    project = PYPROJECT["project"]
+    declared = map(Requirement, sum(project["optional-dependencies"].values(), project["dependencies"]))
+    lines = [line for file in ROOT.glob("requirements*.txt") for line in file.read_text(encoding="utf-8").splitlines()]
+    pins = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    assert [str(each) for each in declared if not each.specifier.contains(pins.get(each.name, "0"))] == []
