@@ -88,17 +88,17 @@ def first_failure(program: str, tests: list[tuple[str, str]]) -> Failure | None:
     text = repr((program, tests, LIMITS)).encode("utf-8", "surrogatepass")
     case = hashlib.sha256(text).digest()  # the texts themselves may take megabytes
     with _lock:
-        if case in _found:
-            return _found[case]
-    found = _run_tests(program, tests)
+        if case in cache:
+            return cache[case]
+    failure = _run_tests(program, tests)
     with _lock:
-        _found[case] = found
-        if len(_found) > REMEMBERED:
-            del _found[next(iter(_found))]
-    return found
+        cache[case] = failure
+        if len(cache) > REMEMBERED:
+            del cache[next(iter(cache))]
+    return failure
 
 
-_found: dict[bytes, Failure | None] = {}
+cache: dict[bytes, Failure | None] = {}
 _lock = threading.Lock()
 
 

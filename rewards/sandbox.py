@@ -114,10 +114,10 @@ def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Out
     source, given = program.encode("utf-8", "surrogatepass"), stdin.encode("utf-8", "surrogatepass")
     with ExitStack() as stack:
         files = [_memory_file(data, stack) for data in (source, given, filter_program())]
-        words = _command(*files, limits)
+        argv = bwrap_argv(*files, limits)
         # an empty environment for bwrap as well; vfork, as nothing is to be done between fork and exec
         process = subprocess.Popen(
-            words,
+            argv,
             stdin=_memory_file(given, stack),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,22 +174,22 @@ def _memory_file(data: bytes, stack: ExitStack) -> int:
 _runs = itertools.count()
 
 
-def _command(source: int, given: int, seccomp: int, limits: Limits) -> list[str]:
+def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[str]:
     """The command line, with the descriptors that bwrap copies from."""
-    uid, words = 0, ["bwrap", *_surroundings()]
+    uid, argv = 0, ["bwrap", *_surroundings()]
     if os.geteuid() == 0:
         # The prelude gives these two up with the uid. One uid for each run, as the kernel counts threads by uid.
         uid = FIRST_UID + (os.getpid() * 61 + next(_runs)) % UIDS
-        words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        argv += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        words += ["--unshare-user", "--uid", str(FIRST_UID), "--gid", str(FIRST_UID)]
+        argv += ["--unshare-user", "--uid", str(FIRST_UID), "--gid", str(FIRST_UID)]
     for descriptor, name in ((source, "/program.py"), (given, "/dev/stdin")):
-        words += ["--perms", "0444", "--file", str(descriptor), name]
-    words += ["--remount-ro", "/", "--seccomp", str(seccomp), "--"]
+        argv += ["--perms", "0444", "--file", str(descriptor), name]
+    argv += ["--remount-ro", "/", "--seccomp", str(seccomp), "--"]
     # -S: no site-packages, and half the start; the hash seed is fixed so that a program always gives the same output
-    words += [os.path.realpath(sys._base_executable), "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _PRELUDE]
+    argv += [os.path.realpath(sys._base_executable), "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _PRELUDE]
     cpu, _, memory, _, threads, files = astuple(limits)
-    return [*words, *map(str, (uid, cpu, memory, threads, files))]
+    return [*argv, *map(str, (uid, cpu, memory, threads, files))]
 
 
 @functools.cache
@@ -198,21 +198,21 @@ def _surroundings() -> tuple[str, ...]:
     prefix = os.path.realpath(sys.base_prefix)
     shown = ["/usr/lib", "/usr/lib64", *(f"{prefix}/{folder}" for folder in ("bin", "lib", "lib64"))]
     shown = [folder for folder in dict.fromkeys(shown) if os.path.isdir(folder)]
-    words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-cgroup-try"]
-    words += ["--unshare-uts", "--hostname", "sandbox"]
-    words += ["--new-session", "--die-with-parent", "--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--chdir", "/"]
+    argv = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-cgroup-try"]
+    argv += ["--unshare-uts", "--hostname", "sandbox"]
+    argv += ["--new-session", "--die-with-parent", "--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--chdir", "/"]
     parents = {parent for folder in shown for parent in _parents(folder)}
     for parent in sorted({*parents, "/dev"}):  # bwrap would make them for its own user alone
-        words += ["--perms", "0755", "--dir", parent]
+        argv += ["--perms", "0755", "--dir", parent]
     for folder in shown:
-        words += ["--ro-bind", folder, folder]
+        argv += ["--ro-bind", folder, folder]
     for name in ("/lib", "/lib64"):  # where the loader is looked for: mostly links into /usr
         if os.path.islink(name):
-            words += ["--symlink", os.readlink(name), name]
+            argv += ["--symlink", os.readlink(name), name]
         elif os.path.isdir(name):
-            words += ["--ro-bind", name, name]
-    words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--dev-bind", "/dev/null", "/dev/null"]
-    return tuple(words)
+            argv += ["--ro-bind", name, name]
+    argv += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--dev-bind", "/dev/null", "/dev/null"]
+    return tuple(argv)
 
 
 def _parents(folder: str) -> list[str]:
@@ -222,14 +222,14 @@ def _parents(folder: str) -> list[str]:
 
 def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes, bytes]:
     """Both outputs until they end or a limit is hit, and which one ("wall", "output")."""
-    found = {process.stdout: bytearray(), process.stderr: bytearray()}
-    stderr = found[process.stderr]
+    outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
+    stderr = outputs[process.stderr]
     deadline, started = time.monotonic() + START_SECONDS, False
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         ended = os.pidfd_open(process.pid)  # it may have closed its outputs, and go on
         stack.callback(os.close, ended)
-        for source in (*found, ended):
+        for source in (*outputs, ended):
             selector.register(source, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
@@ -240,14 +240,14 @@ def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes,
                 chunk = os.read(key.fd, 2**16)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                found[key.fileobj] += chunk
-                if len(found[key.fileobj]) > limits.output_bytes + 2:
-                    return "output", *map(bytes, found.values())
+                outputs[key.fileobj] += chunk
+                if len(outputs[key.fileobj]) > limits.output_bytes + 2:
+                    return "output", *map(bytes, outputs.values())
             if not started and stderr:
                 deadline, started = time.monotonic() + limits.wall_seconds, True
             if time.monotonic() >= deadline:
-                return "wall", *map(bytes, found.values())
-    return None, *map(bytes, found.values())
+                return "wall", *map(bytes, outputs.values())
+    return None, *map(bytes, outputs.values())
 
 
 def _ending(hit: str | None, status: int) -> tuple[str, int]:

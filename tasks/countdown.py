@@ -139,7 +139,7 @@ def _moves(
     """Operators that lead from `value` to a whole number within `results` (ends included), each with all the
     `numbers` that do. Without `idle`, steps that leave the value as it is are left out, and so is * 0."""
     (low, high), (least, most) = numbers, results
-    found = []
+    options = []
     for op in operators:
         first = low if idle else max(low, 1 if op in "+-" else 2)
         if op == "+":
@@ -153,8 +153,8 @@ def _moves(
         else:
             works = [n for n in _divisors(value) if first <= n <= high and least <= value // n <= most]
         if works:
-            found.append((op, works))
-    return found
+            options.append((op, works))
+    return options
 
 
 def _divisors(value: int) -> list[int]:

@@ -78,28 +78,28 @@ def load_rewards(
     for name in public:
         if template and name in rewards.FORMAT_REWARDS and name != form:
             raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
-    found, arguments = {}, {}
+    loaded, arguments = {}, {}
     for name, given in entries:
         if "reward_model" in given:
             if name in known or name in TRL_SHAPING or not name.isidentifier():
                 raise RecipeError(f"{name} is no name for a reward model; choose another", key="reward_funcs")
-            found[name], arguments[name] = reward_of(name, given, task_module), {}
+            loaded[name], arguments[name] = reward_of(name, given, task_module), {}
         elif name in TRL_SHAPING:
-            found[name], arguments[name] = trl_shaping(name, given), {}
+            loaded[name], arguments[name] = trl_shaping(name, given), {}
         else:
-            found[name] = _find(name, known)
-            arguments[name] = check_arguments(name, found[name], given)
+            loaded[name] = _find(name, known)
+            arguments[name] = check_arguments(name, loaded[name], given)
     if task_module:
-        _check_columns(found, arguments, task_module)
-    _check_changeable(values, found, key="reward_values")
-    _check_changeable(strict, found, key="require_format")
+        _check_columns(loaded, arguments, task_module)
+    _check_changeable(values, loaded, key="reward_values")
+    _check_changeable(strict, loaded, key="require_format")
 
     for name in {*values, *strict}:
-        verifier = found[name].verifier
+        verifier = loaded[name].verifier
         if name in strict:
             verifier = _requiring_format(verifier, getattr(rewards, form).verifier)
-        found[name] = found[name].rebuilt(_public_name(name), verifier, values.get(name, found[name].values))
-    return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in found.items()]
+        loaded[name] = loaded[name].rebuilt(_public_name(name), verifier, values.get(name, loaded[name].values))
+    return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in loaded.items()]
 
 
 def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
@@ -208,21 +208,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_changeable(names: Iterable[str], found: dict[str, Reward], key: str) -> None:
+def _check_changeable(names: Iterable[str], loaded: dict[str, Reward], key: str) -> None:
     for name in names:
-        if name not in found:
-            raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(found)}", key=key)
-        if not hasattr(found[name], "verifier"):
+        if name not in loaded:
+            raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(loaded)}", key=key)
+        if not hasattr(loaded[name], "verifier"):
             raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
 
 
-def _check_columns(found: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
+def _check_columns(loaded: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
     """Does the task give every column that a verifier needs, and none that an argument would replace?
 
     Asked of a problem that the task generates.
     """
     columns = task.parse_row(tasks.examples(task, 1)[0])
-    for name, reward in found.items():
+    for name, reward in loaded.items():
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
         if any(column not in columns for column in needed):
             raise RecipeError(

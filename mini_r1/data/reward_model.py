@@ -116,13 +116,13 @@ def _load(name: str, folder: str, part: str) -> tuple:
     path = str(Path(folder).expanduser()) if looks_local(folder) else folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="right", truncation_side="right")
-        model, found = AutoModelForSequenceClassification.from_pretrained(
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=1, dtype="auto", output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise RecipeError(f"{name}: {str(error).splitlines()[0]}", key="reward_funcs") from error
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])[0]
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])[0]
         raise RecipeError(f"{name}: {folder} has no weights for {missing}: it has not been trained", key="reward_funcs")
     if not tokenizer.chat_template:
         raise RecipeError(f"{name}: {folder} has no chat template to judge a conversation in", key="reward_funcs")

@@ -13,7 +13,7 @@ ADD = "print(sum(map(int, input().split())))"
 def test_a_program_is_run_once_however_often_it_is_graded(monkeypatch):
     """For the reward, the log and the reader; other tests or limits are another run, and old runs are forgotten."""
     runs = []
-    monkeypatch.setattr(code, "_found", {})
+    monkeypatch.setattr(code, "cache", {})
     monkeypatch.setattr(code, "REMEMBERED", 2)
     monkeypatch.setattr(code, "run_program", lambda *args: runs.append(args[1]) or run_program(*args))
     wrong = turn("print(int(input().split()[0]) * 10**3000 if input else 7)")
@@ -24,5 +24,5 @@ def test_a_program_is_run_once_however_often_it_is_graded(monkeypatch):
     code_reward([turn(ADD)], tests=[SUM[1:]])
     assert len(runs) == len(SUM) + 2
     code_reward([turn(ADD), wrong], tests=[SUM, SUM])
-    assert len(code._found) == 2
+    assert len(code.cache) == 2
     assert len(runs) > len(SUM) + 2, "the oldest was forgotten"

@@ -166,7 +166,7 @@ num_generations: 4
 @pytest.fixture
 def no_bubblewrap(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, *args, **kwargs: None)
-    monkeypatch.setattr(code, "_found", {})  # what other tests have run
+    monkeypatch.setattr(code, "cache", {})  # what other tests have run
     unavailable.cache_clear()
     yield
     unavailable.cache_clear()
@@ -181,8 +181,8 @@ def test_without_bubblewrap_nothing_is_run(no_bubblewrap):
 
 @runs_programs
 def test_where_namespaces_are_off(monkeypatch):
-    words = sandbox._command
-    monkeypatch.setattr(sandbox, "_command", lambda *args: [*words(*args)[:1], "--no-such-option"])
+    bwrap_argv = sandbox.bwrap_argv
+    monkeypatch.setattr(sandbox, "bwrap_argv", lambda *args: [*bwrap_argv(*args)[:1], "--no-such-option"])
     unavailable.cache_clear()
     why = unavailable()
     unavailable.cache_clear()
