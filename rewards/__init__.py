@@ -1,9 +1,11 @@
 """Rewards: text in, verdict out. Standard library only; no IO, no torch, no TRL.
 
-One exception to "no IO": `code_reward` starts processes, as it runs the answer's program (`rewards/sandbox.py`).
+One exception to "no IO": `code_reward` starts processes, since it runs the answer's program (`rewards/sandbox.py`).
 
-To add one, write `my_verdict(text, <columns>)` in a new file here, name it with `reward_from("my_reward", my_verdict)`,
-and export it below. Every exported name that ends in `_reward` can be used in a recipe's `reward_funcs`.
+A verifier's file has its verdict, its reward, and where there is one its vote (what a completion counts for in majority
+voting) and its reason (why the answer is right or wrong, in words). To add a verifier, write
+`my_verdict(text, <columns>)` in a new file here, make it a reward with `reward_from("my_reward", my_verdict)`, and
+export both below. A recipe's `reward_funcs` can name every exported function whose name ends in `_reward`.
 """
 
 if __name__ != "mini_r1.rewards":  # under two names there would be two `Verdict`s, unequal: every reward silently 0
@@ -56,10 +58,10 @@ __all__ = [
     "summary_format_verdict",
 ]
 
-# The rewards that ask for a form, whatever the answer says. A prompt template names the one that its prompts ask for.
+# The rewards for the format, whatever the answer says. A prompt template names the one that its prompts ask for.
 FORMAT_REWARDS = ("format_reward", "summary_format_reward")
 
-# The columns by which a row's task is known, its verdict, and the reason for it: (block, text, *columns) -> str.
+# (columns that a row of the task has, its verifier, the reason for its verdict: (block, text, *columns) -> str).
 _EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
     (("nums", "target"), equation_verdict, equation_reason),
     (("names", "roles"), roles_verdict, roles_reason),
@@ -70,18 +72,18 @@ _EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
 
 
 def explain(text: str, row: dict) -> str:
-    """One sentence that begins with the verdict on the answer, then says what is at fault, the format first.
+    """Says in one sentence why a completion is right or wrong: the verdict, then the faults, the format first.
 
     Args:
         text: prefill and completion.
         row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `needs` and `bans`, `tests`,
             or `answer`. Without any of these the sentence is about the format alone. With `tests` the answer's program
-            is run (again). `format_reward`, where there, names the reward for the format that was asked for.
+            runs (again). `format_reward`, if present, names the reward for the format that the prompt asked for.
 
     Returns:
         "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
-        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable, or a program cannot be
-        run on this machine. Never more than one line.
+        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable, or this machine cannot
+        run programs. Always one line.
 
     Example:
         >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
@@ -110,7 +112,7 @@ def explain(text: str, row: dict) -> str:
 
 
 def _task_of(row: dict) -> tuple:
-    """The entry of `_EXPLAINED` whose columns the row has; where tasks are mixed, those of the others are null."""
+    """The entry of `_EXPLAINED` whose columns the row has; in a mixed run the columns of other tasks are null."""
     there = [task for task in _EXPLAINED if all(column in row for column in task[0])]
     filled = [task for task in there if any(row[column] is not None for column in task[0])]
     return next(iter([*filled, *there]), ((), None, None))

@@ -1,7 +1,7 @@
-"""Programs: does the answer's Python program print, for each test's input, the output that is due?
+"""Programs: does the answer's Python program print, for each test's input, the expected output?
 
-The one reward that does input and output: it starts processes. Nothing of the answer is run in this one, and the
-expected outputs never leave it; see `rewards/sandbox.py` for what is held, and what is not.
+The one reward that does input and output: it starts processes. The answer's program never runs in this process, and the
+expected outputs never leave it; `rewards/sandbox.py` says what the sandbox protects from, and what it does not.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _LANGUAGES = ("", "python", "python3", "py")
 
 @dataclass(frozen=True)
 class Failure:
-    """The first test that a program fails: its number, counted from 1, the output that is due, and what came.
+    """The first test that a program fails: its number, counted from 1, the expected output, and what came.
 
     Of outputs the first `SHOWN` characters, of stderr the last.
     """
@@ -37,7 +37,7 @@ class Failure:
 def program_in(block: str) -> str | None:
     """The program in an answer block: its only fenced block, or all of it where there is no fence.
 
-    None where it is blank, or where more than one block, an unclosed one or one in another language leaves no telling.
+    None where it is blank, and where there is more than one fenced block, an unclosed one or one in another language.
 
     Example: `program_in("It is\\n```python\\nprint(7)\\n```")` is `"print(7)"`.
     """
@@ -71,19 +71,19 @@ def read_tests(tests: object) -> list[tuple[str, str]] | None:
 
 
 def normalised(output: str) -> str:
-    """Output without blanks at the end of its lines, and without empty lines at its end.
+    """The output without blanks at the end of its lines, and without empty lines at its end.
 
-    What judges of contests ignore, as it cannot be seen; all else counts: spaces within a line, case, empty lines
-    between others, 1.0 for 1.
+    Programming contests ignore these, since they are invisible. Everything else counts: spaces within a line, case,
+    empty lines between others, 1.0 for 1.
     """
     return "\n".join(line.rstrip() for line in output.rstrip().split("\n"))
 
 
 def first_failure(program: str, tests: list[tuple[str, str]]) -> Failure | None:
-    """Run the program on one input after the other, until it fails. None where it passes all.
+    """Runs the program on one input after the other, until it fails. None where it passes all.
 
-    The last `REMEMBERED` findings are remembered: a completion is graded for the reward, for the log and for the
-    reader, and the programs of a group are often the same. One close to its limits keeps its first verdict.
+    Keeps the last `REMEMBERED` results: a completion is graded for the reward, for the log and for the reader, and the
+    programs of a group are often the same. So a program close to its limits keeps its first verdict.
     """
     text = repr((program, tests, LIMITS)).encode("utf-8", "surrogatepass")
     case = hashlib.sha256(text).digest()  # the texts themselves may take megabytes
@@ -112,11 +112,11 @@ def _run_tests(program: str, tests: list[tuple[str, str]]) -> Failure | None:
 
 
 def code_verdict(text: str, tests: list[dict] | str) -> Verdict | None:
-    """Correct where the program in the answer block ends with status 0 and prints the output due, on every test.
+    """Correct where the program in the answer block ends with status 0 and prints the expected output, on every test.
 
     Each test is a process of its own in a sandbox, with the test's input as its stdin and the limits in `LIMITS`: 4 s
     of CPU, 10 s in all, 1 GiB, 1 MiB of output. Outputs are compared without blanks at the end of lines and of the
-    text. Wrong, too, is a program of more than `PROGRAM_CAP` characters, which is not run.
+    text. A program of more than `PROGRAM_CAP` characters is wrong, too, and does not run.
 
     Unparseable where there is no answer block, no one program in it (`program_in`), or it does not compile.
     None where `tests` is unusable: no list of {"input": str, "output": str}, nor JSON of one, or empty.
@@ -148,6 +148,7 @@ code_reward = reward_from("code_reward", code_verdict, in_parallel=True, unavail
 
 
 def code_reason(block: str, text: str, tests: list[dict] | str) -> str:
+    """Why the program in the answer block is right or wrong; runs it."""
     program, pairs = program_in(block), read_tests(tests)
     if program is None:
         return "it is not one Python program, bare or in one fenced block"

@@ -1,10 +1,10 @@
-"""A reward that knows nothing, for control runs: what is gained with it was not learned from rewards."""
+"""A random reward, for control runs: what a policy gains with it, it did not learn from rewards."""
 
 import random
 
 
 def random_reward(completions, trainer_state=None, **kwargs) -> list[float]:
-    """1.0 or 0.0 with the same chance, whatever the completion says.
+    """1.0 or 0.0 with the same probability, whatever the completion says.
 
     Some policies gain with such a reward all the same (Shao et al., Spurious Rewards, arXiv:2506.10947), so a run is
     worth comparing with it. The draws depend on the step and on all completions together, so that a resumed run gets

@@ -18,9 +18,9 @@ ANSWER_CAP = 10_000
 MAX_NESTING = 100
 TOO_LARGE = 10**4000  # Python refuses to write numbers of more than 4,300 digits
 
-NOT_ALLOWED = "not allowed: "  # begins the vote of an expression against the rules; no value begins so
-_KEPT = 100  # characters of such an expression that are told apart
-_MOST_BITS = 2000  # Python may be told to write no integers of more than 640 digits; larger ones are in hexadecimal
+NOT_ALLOWED = "not allowed: "  # the start of a vote for an expression that breaks a rule; no value starts so
+_KEPT = 100  # characters of such an expression in its vote
+_MOST_BITS = 2000  # Python can be set to write no integer of more than 640 digits; larger ones are hexadecimal
 
 # A number, or any one character but ASCII whitespace. No two alternatives begin alike, so nothing backtracks.
 _TOKEN = re.compile(r"[0-9]+|[^0-9 \t\n\r\f\v]")
@@ -90,12 +90,12 @@ def evaluate(tokens: list[str]) -> int | Fraction:
 
 
 def _is_int(value: object) -> bool:
-    # `int` first spares the slow abstract check, which is there for the integers of other libraries.
+    # `int` first avoids the slow abstract check, which is for the integers of other libraries.
     return isinstance(value, (int, Integral)) and not isinstance(value, bool)
 
 
 def _usable(nums: object, target: object) -> bool:
-    """A literal has no sign, so that no answer could use a negative number: such a gold is unusable, too."""
+    """Whether an answer could use these numbers. None could use a negative one, since a literal has no sign."""
     if not isinstance(nums, (list, tuple)) or not nums or not _is_int(target):
         return False
     return all(_is_int(number) and 0 <= number < TOO_LARGE for number in nums)
@@ -123,8 +123,8 @@ def equation_verdict(text: str, nums: list[int], target: int) -> Verdict | None:
     if len(answer) > ANSWER_CAP:
         return Verdict.WRONG
     tokens = _TOKEN.findall(answer)
-    # Compared as text and before any arithmetic: leading zeros fall out, and no literal that the puzzle does not
-    # have, however long, is ever turned into a number or multiplied.
+    # Compares texts, before any arithmetic: this refuses leading zeros, and no literal that the puzzle does not have,
+    # however long, is ever turned into a number or multiplied.
     if sorted(token for token in tokens if token[0] in _DIGITS) != sorted(str(int(n)) for n in nums):
         return Verdict.WRONG
     try:
@@ -164,11 +164,13 @@ def equation_vote(text: str, nums: list[int], target: int) -> str | None:
 
 
 def _written(value: int | Fraction) -> str:
+    """A value as a text that is the same for equal values."""
     parts = [value.numerator] if value.denominator == 1 else [value.numerator, value.denominator]
     return "/".join(str(part) if part.bit_length() <= _MOST_BITS else hex(part) for part in parts)
 
 
 def equation_reason(block: str, text: str, nums: list[int], target: int) -> str:
+    """Why the answer block is right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
     tokens = _TOKEN.findall(block)
@@ -192,7 +194,7 @@ def equation_reason(block: str, text: str, nums: list[int], target: int) -> str:
 
 
 def _wrong_numbers(tokens: Sequence[str], given: list[str]) -> list[str]:
-    """What is wrong with the numbers that an expression uses, in the order in which it uses them."""
+    """The faults of the numbers that an expression uses, in the order in which it uses them."""
     used, due = Counter(token for token in tokens if token[0] in _DIGITS), Counter(given)
     faults = []
     for literal, count in used.items():

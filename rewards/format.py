@@ -11,8 +11,8 @@ from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_O
 from mini_r1.rewards.verdict import Verdict, reward_from
 from mini_r1.rewards.wording import times
 
-# Characters of the summary beside the answer block, some 170 English words. A summary is for a reader: what is longer
-# is reasoning that has moved out of the think block, where its language is looked at.
+# Characters of the summary beside the answer block, some 170 English words. A summary is for a reader: a longer one is
+# reasoning that has moved out of the think block, where a reward measures its language.
 SUMMARY_CAP = 1_000
 SUMMARY_WORDS = 2  # fewer are a label, such as `Answer:`
 
@@ -38,10 +38,10 @@ format_reward = reward_from("format_reward", format_verdict)
 
 
 def summary_faults(between: str, after: str) -> tuple[int, int]:
-    """(characters over the cap, words missing) of a summary, from what stands before and behind its answer block.
+    """(characters over the cap, words missing) of a summary, from the texts before and after its answer block.
 
-    Blanks at the ends of the two do not count. A word is a run of letters, or one Han character or kana, as those are
-    written without blanks; digits, signs, LaTeX's backslashes and tags such as `<b>` are none.
+    Blanks at the ends of the two do not count. A word is a run of letters, or one Han character or kana, since these
+    are written without blanks; digits, signs, LaTeX's backslashes and tags such as `<b>` are no words.
 
     Example: `summary_faults("\\nAnswer: ", "")` is `(0, 1)`.
     """
@@ -56,11 +56,11 @@ def summary_format_verdict(text: str) -> Verdict:
     """Correct where the whole text, stripped, is `<think>R</think>` and then a summary with one `<answer>A</answer>`.
 
     Each of the four tags occurs exactly once, in this order, and is case-sensitive; R and A are not blank; nothing
-    comes before `<think>`. Everything behind `</think>` is the summary. Beside the answer block, before or behind it,
-    it has at least `SUMMARY_WORDS` words and at most `SUMMARY_CAP` characters; what is in the answer counts for
-    neither, so that an answer may be a long program. Everything else is wrong, an answer block without words, as
-    `format_reward` wants it, included; nothing is unparseable. Whether the summary tells what was reasoned, and what
-    the answer says, does not matter. The time is linear in the text.
+    comes before `<think>`. Everything after `</think>` is the summary. Beside the answer block, before or after it,
+    it has at least `SUMMARY_WORDS` words and at most `SUMMARY_CAP` characters; the content of the answer counts for
+    neither, so that an answer may be a long program. Everything else is wrong, including an answer block without words
+    around it, which is right for `format_reward`; nothing is unparseable. Whether the summary fits the reasoning, and
+    what the answer says, does not matter. The time is linear in the text.
 
     Example:
         >>> prefill, form = ["<think>"] * 2, "2 from 3</think>\\n{}<answer>1</answer>."
@@ -79,10 +79,10 @@ summary_format_reward = reward_from("summary_format_reward", summary_format_verd
 
 
 def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
-    """The first thing that is wrong with the format, or None where it is right.
+    """The first fault of the format, in plain words; None where it is right. The answer itself does not matter.
 
     Args:
-        format_reward: which of `rewards.FORMAT_REWARDS` was asked for.
+        format_reward: the one of `rewards.FORMAT_REWARDS` that the prompt asked for.
 
     Example: `format_fault("<think>hm</think><answer>1</answer> Bye!")` is "there is text after the answer".
     """
@@ -112,7 +112,7 @@ def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
 
 
 def _misplaced(text: str) -> str:
-    """The fault of a text that has each tag once, and no right parts all the same."""
+    """The fault of a text that has each tag once, but in the wrong place."""
     before, _, rest = text.partition(THINK_OPEN)
     rest = rest.partition(THINK_CLOSE)[2].partition(ANSWER_OPEN)[2]
     return "there is text before <think>" if before and ANSWER_CLOSE in rest else "the tags are in the wrong order"

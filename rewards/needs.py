@@ -1,7 +1,7 @@
 """Requests that rules can measure: does the answer have the texts that are due, and the response none of the banned?
 
-A text stands in another whatever the case and the blanks, but with no letter or digit of a longer word right before or
-behind it: "The  BUS\nis late!" has "the bus is late", and "the bus is later" has not.
+Case and blanks do not matter, but whole words do, so no letter or digit may come directly before or after the text:
+"The  BUS\nis late!" has "the bus is late", "the bus is later" does not.
 """
 
 from mini_r1.rewards.text import answer_block
@@ -12,7 +12,7 @@ ANSWER_CAP = 20_000  # characters of the answer block, never of the reasoning
 
 
 def missing(answer: str, needs: list[str] | None) -> list[str]:
-    """Those of `needs` that `answer` has not. Example: `missing("Dear Ava.", ["ava", "late"])` is `["late"]`."""
+    """Those of `needs` that `answer` lacks. Example: `missing("Dear Ava.", ["ava", "late"])` is `["late"]`."""
     answer = _plain(answer)
     return [need for need in needs or () if not _stands_in(_plain(need), answer)]
 
@@ -31,7 +31,7 @@ def _stands_in(part: str, text: str) -> bool:
     start = text.find(part)
     while start >= 0:
         end = start + len(part)
-        # a border is needed only where the part itself begins or ends with a letter or digit
+        # a word can be cut only where the part itself begins or ends with a letter or digit
         cut_before = start > 0 and text[start - 1].isalnum() and part[0].isalnum()
         cut_behind = end < len(text) and text[end].isalnum() and part[-1].isalnum()
         if not cut_before and not cut_behind:
@@ -41,7 +41,7 @@ def _stands_in(part: str, text: str) -> bool:
 
 
 def _usable(texts: object) -> bool:
-    """None, or a list or tuple of texts that are not blank."""
+    """Whether it is None, or a list or tuple of texts that are not blank."""
     if texts is None:
         return True
     return isinstance(texts, (list, tuple)) and all(isinstance(text, str) and text.strip() for text in texts)
@@ -50,9 +50,9 @@ def _usable(texts: object) -> bool:
 def needs_verdict(text: str, needs: list[str] | None, bans: list[str] | None) -> Verdict | None:
     """Correct where the answer block contains each of `needs`, and the whole response none of `bans`.
 
-    It measures requests that were made so that rules can measure them. It is not helpfulness, nor harmlessness: an
-    answer of nothing but the needed texts is correct, and so is an insult that `bans` does not list or that is spelt
-    in another way. For a judgement of these, use a reward model.
+    It measures requests that were made so that rules can measure them. It measures neither helpfulness nor
+    harmlessness: an answer of nothing but the needed texts is correct, and so is an insult that `bans` does not list or
+    that is spelt differently. Use a reward model for these.
 
     The response is all of the text, reasoning included. Unparseable where there is no answer block; wrong, too, where
     that has more than `ANSWER_CAP` characters.
@@ -79,6 +79,7 @@ needs_reward = reward_from("needs_reward", needs_verdict)
 
 
 def needs_reason(block: str, text: str, due: list[str] | None, bans: list[str] | None) -> str:
+    """Why the answer block and the response are right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
     faults = [f"the answer lacks '{short(need)}'" for need in missing(block, due)]

@@ -62,7 +62,7 @@ SMALL = _words(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
-# Words that spoil an answer wherever they stand: negation, hedging, a choice, a number or a sum in words.
+# Words that spoil an answer anywhere: negation, hedging, a choice, a number or a sum in words.
 SPOILS = _words(
     "not no isnt wasnt arent cannot never neither nor none incorrect wrong false untrue anything unknown unsure "
     "uncertain undefined impossible doubt hardly or either maybe perhaps possibly probably presumably likely "
@@ -71,7 +71,7 @@ SPOILS = _words(
     "ninety hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore"
 )
 FRACTIONS = "half halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths "
-# Words that spoil the number they stand before: a bound, or something done to the number.
+# Words that spoil the number after them: a bound, or something done to the number.
 SPOILS_NEXT = SMALL | _words(
     FRACTIONS + "about around over under above below beyond exceeds exceeding than between near close next but except "
     "excluding unlike instead twice thrice double triple quadruple times square cube third quarter quarters fourth "
@@ -80,8 +80,8 @@ SPOILS_NEXT = SMALL | _words(
 # Words that the look back from a number passes over, as in "half of the 72".
 PASSED_OVER = _words("a an the of to by only just exactly as much many her his its my our their this that these those")
 BOUNDS = {("at", "least"), ("at", "most"), ("in", "excess")}
-OPEN = _words("of than by as")  # no line break or colon behind these ends the look back; no comma behind SMALL
-# Words that spoil the number they stand behind: 72 point five, 7 two, 72 bn, 72-ish, 7 tenths.
+OPEN = _words("of than by as")  # no line break or colon after these ends the look back; no comma after SMALL
+# Words that spoil the number before them: 72 point five, 7 two, 72 bn, 72-ish, 7 tenths.
 SPOILS_LAST = SMALL | _words(FRACTIONS + "point halved bn mn mil mio mln grand ish pi π ⁿ")
 SPOILS_LAST_LETTER = _words("k K M b B T x X y z n i e")  # with their case: 72 m is a length, 72 M millions
 SPOILS_AFTER_AND = SMALL | _words("half quarter quarters dozen")  # 72 dollars and a half, 72 and two
@@ -142,7 +142,7 @@ def _read(token: str) -> Fraction | int | None:
 
 
 def _same_again(gap: str) -> bool:
-    """Whether a number that comes twice is said again, as in `72 = 72.0`, rather than `7 7`, `7*7` or `7, 7`."""
+    """Whether a repeated number is the same number again, as in `72 = 72.0`, not another as in `7 7`, `7*7`, `7, 7`."""
     words = _PLAIN_WORD.findall(gap.rpartition("=")[2].rpartition(". ")[2])
     if "+" in gap or "&" in gap or (words and words[-1].lower() in JOINS):
         return False
@@ -153,7 +153,7 @@ def _same_again(gap: str) -> bool:
 
 
 class _Reader:
-    """One pass over an answer block. Each method takes a token of one kind and says whether it spoils the answer."""
+    """One pass over an answer block. Each method reads a token of one kind and says whether it spoils the answer."""
 
     def __init__(self, block: str, gold: Fraction):
         self.block, self.gold = block.replace("{,}", ",").replace(",\\!", ","), gold  # thousands commas in LaTeX
@@ -188,7 +188,7 @@ class _Reader:
             elif kind == "power_unit":
                 spoils = self.after != "number"
                 self.after, self.word_end = "unit", token.end()
-            elif kind == "bang":  # behind a word it ends a sentence: that is neither 72! nor !72
+            elif kind == "bang":  # after a word it ends a sentence: that is neither 72! nor !72
                 spoils = self.after == "number" or (self.seen < 0 and start != self.word_end)
             else:
                 spoils = kind == "wrong" or (kind == "arrow" and self.seen >= 0)
@@ -240,7 +240,7 @@ class _Reader:
         return adjacent and (helped or (word == "not" and self.after == "helping"))
 
     def spoils_behind(self, word: str, text: str, adjacent: bool) -> bool:
-        """Whether a word behind the number changes it (72 million, 72 feet six inches); keeps `after` up to date."""
+        """Whether a word after the number changes it (72 million, 72 feet six inches); keeps `after` up to date."""
         after, joined = self.after, _JOINED.match(self.block, self.word_end)
         whole = not (joined and joined[1].lower() not in NEVER_JOINED and (word in SMALL or text in MAY_BE_JOINED))
         if after == "number":
@@ -275,7 +275,7 @@ def number_verdict(text: str, answer: str | int) -> Verdict | None:
         `72 km/h` `72km` `72 m^2` `72 cm2` `72 dozen` `72nd` `\boxed{72}` `$72$` `**72**` `#### 72` `<b>72</b>`
         `x = 72` `It adds up to 72 eggs!` `72 more than Ann`; gold 1234: `1,234` `1{,}234`
     The sign:                   `-72` `−72` `–72` `-$72` `$-72` `-\boxed{72}` `minus 72` `negative 72` are -72; a dash
-        with a blank behind it, an em dash or a word's dash before a number (`- 72`, `—72`, `A-72`) is neither: wrong
+        with a blank after it, an em dash or a word's dash before a number (`- 72`, `—72`, `A-72`) is neither: wrong
     The same number again:      `72 = 72.0`, `$72 (72 dollars)`, `72. So 72`, `72 \boxed{72}`, or on another line is
         right; `72 72`, `72, 72`, `72 and 72`, `72*72` is wrong, as that may be a list, a product or split digits
     More than one number:       `7 2`, `7 and 2`, `1 234`, `72-73`, `72 or 73`, `6*12=72`, `1 1/2`, `12:30`, `Day 3: 72`
@@ -346,6 +346,7 @@ def first_number(block: str) -> Fraction | None:
 
 
 def number_reason(block: str, text: str, answer: str | int) -> str:
+    """Why the answer block is right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
     gold = parse_gold(answer)
@@ -361,7 +362,7 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
     first = first_number(block)
     if first is None:
         return f"{short(block)} cannot be read as a number"
-    # What a reader that looks for this very number stops at; with the sign that takes it further.
+    # The token at which a reader that looks for this very number stops; of both signs, the one that gets further.
     readers = [_Reader(block, sign * first) for sign in (1, -1)]
     for reader in readers:
         reader.is_gold()
@@ -371,7 +372,7 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
 
 
 def _different_numbers(block: str) -> list[str]:
-    """The numbers in an answer block as they stand there, one for each value."""
+    """The numbers in an answer block as they are written there, one for each value."""
     found = {}
     for token in _TOKEN.finditer(_Reader(block, 0).block):
         digits = token[0].rstrip(".,")

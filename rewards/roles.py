@@ -1,8 +1,8 @@
 """Knights and Knaves: does the answer give every person's role, each once, as in the solution?
 
 The answer is cut into tokens, each token becomes one letter that says what it is, and a grammar over these letters has
-to account for all of them. Whatever the grammar does not know (not, or, probably, was, if, says, ?, another person's
-name) so spoils the answer without being looked for.
+to cover all of them. So anything that the grammar does not know (not, or, probably, was, if, says, ?, another person's
+name) spoils the answer, and no list of such words is needed.
 
 An answer is optional lead-ins, then claims. Lead-ins:
     So    Therefore    In conclusion,    Conclusion:    Based on the analysis,    Answer:    The correct answer is:
@@ -15,15 +15,16 @@ Claims:
     Zoey and Ethan are also knights    The knights are Zoey and Ethan    There are no knaves
     Knights: Zoey, Ethan    Knight: Zoey, Ethan    Knaves: none    Knaves: (none)
     a heading "Knights:", "Knight:", or "Knights" on a line of its own, and under it lines of names or of "none"
-Between claims stand a line break, one of , ; . and/or one of "and", "but", "while", "whereas". A claim may begin with
-(1), 1. or 1), also in the middle of a line, and with - * • or # at the start of a line. The last one may end with "!".
+Between claims there is a line break, one of , ; . and/or one of "and", "but", "while", "whereas". A claim may begin
+with (1), 1. or 1), also in the middle of a line, and with - * • or # at the start of a line. The last one may end with
+"!".
 Instead of claims there may be one JSON object of names and roles, also in a ```json fence, or a table of rows
 | Zoey | knight |, with or without a header: Name, Person or Inhabitant over the names, then Role, Type or Identity.
 
 Case does not matter, nor do white space, `*`, `_` and backticks between words; ’ is an apostrophe. Nothing else is
 normalised: a full-width or Cyrillic letter, a zero-width character or a decomposed accent makes another word.
-"The knights ...", "Knights: ...", "... is the knight" and "the only knight" speak of all knights there are, and so do
-"none" and "no"; they are right only where they name all.
+"The knights ...", "Knights: ...", "... is the knight", "the only knight", "none" and "no" speak of all knights there
+are; they are right only where they name all.
 
 Not accepted, though some readers would: everyone and no one (a person is named or not answered for), "Zoey, Ethan is a
 knave", "Zoey is a knight, Ethan a knave", "Zoey knight", "A knight is Zoey", "While Zoey is a knight, Ethan is a
@@ -43,7 +44,7 @@ ANSWER_CAP = 20_000
 ROLES = {"knight": "K", "knave": "V"}
 ROLE_OF = {"K": "knight", "V": "knave"}
 
-# What stands by itself; a token is one of these, or a run of other characters up to the next of them or white space.
+# Tokens of one mark. Any other token is a run of characters up to the next mark or white space.
 # Line breaks and arrows are spelt in capitals, which lower-cased text has not; the longest arrow comes first.
 _MARKS = {"\n": "NEWLINE"} | dict.fromkeys(("-->", "->", "=>", "→"), "ARROW")
 _MARKS |= {mark: mark for mark in ',;.:=()|{}"•–—?!'}
@@ -161,7 +162,7 @@ def _read(answer: str, gold: dict[str, str]) -> tuple[list[str], str]:
 def _said_roles(kinds: str) -> list[str] | None:
     """The role, K or V, that the text gives to each N in turn.
 
-    None where the grammar leaves a part of it over, or where it speaks of all who have a role and gives it to others.
+    None where the grammar does not cover all of it, or where it speaks of all who have a role and gives it to others.
     """
     if "{" in kinds or "|" in kinds:
         found = _JSON_OR_TABLE.fullmatch(kinds)
@@ -228,8 +229,7 @@ def roles_vote(text: str, names: list[str], roles: list[str]) -> str | None:
     """The roles that the answer gives, in the order of `names`: "Zoey is a knight, Noah is a knave".
 
     An answer that leaves people out votes for the roles it gives. None where there is no answer block, where the
-    grammar above does not read the answer, where nobody is given a role or a person two, or where the
-    gold is unusable.
+    grammar does not cover the answer, where it gives nobody a role or one person two, or where the gold is unusable.
     """
     claims = read_roles(text, names, roles)
     if not claims or any(len(said) > 1 for said in claims.values()):
@@ -240,8 +240,8 @@ def roles_vote(text: str, names: list[str], roles: list[str]) -> str | None:
 def read_roles(text: str, names: list[str], roles: list[str]) -> dict[str, list[str]] | None:
     """For each of `names`, in their order, the roles that the answer gives to it: [] where it gives none.
 
-    None where there is no answer block, where it cannot be read or has more characters than the cap, or where the gold
-    is unusable.
+    None where there is no answer block, where the grammar does not cover it, where it has more than `ANSWER_CAP`
+    characters, or where the gold is unusable.
     """
     if roles_verdict(text, names, roles) is None:
         return None
@@ -260,6 +260,7 @@ def read_roles(text: str, names: list[str], roles: list[str]) -> dict[str, list[
 
 
 def roles_reason(block: str, text: str, names: list[str], roles: list[str]) -> str:
+    """Why the answer block is right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
     gold = _gold_roles(tuple(names), tuple(roles))

@@ -1,17 +1,17 @@
 """Runs a Python program that nobody has read: bubblewrap (`bwrap`), namespaces, a seccomp filter and rlimits.
 
-What it holds. The program sees the interpreter and system libraries, read-only, /dev/null and its input: no home, no
-repository, no /proc, no environment variable of ours, no place to write to. It is alone in its process, network, IPC,
-host name and mount namespaces, has no capabilities, cannot start a process or open a socket, and is ended at the limits
-on CPU, time, memory, threads, open files and output (`Limits`). With it, or with the process that called, dies all of
-it; nothing is left to clean up.
+What it protects from. The program sees the interpreter and system libraries, read-only, /dev/null and its input: no
+home, no repository, no /proc, no environment variable of ours, no place to write to. It is alone in its process,
+network, IPC, host name and mount namespaces, has no capabilities, cannot start a process or open a socket, and is ended
+at the limits on CPU, time, memory, threads, open files and output (`Limits`). When it ends, or the calling process
+does, everything inside ends, too; nothing is left to clean up.
 
-What it does not hold. A bug in the kernel behind a system call that `rewards/seccomp.py` lets through; timing and other
-side channels; the CPU and memory that it may use up to its limits, times the programs at once. It is no virtual
+What it does not protect from. A bug in the kernel behind a system call that `rewards/seccomp.py` lets through; timing
+and other side channels; CPU and memory up to its limits, times the programs that run at once. It is not a virtual
 machine: to train on programs of somebody hostile, put the whole trainer into one.
 
-Called as an ordinary user it needs user namespaces, and runs as that user, inside a namespace of its own. Called as
-root, whom the kernel does not hold to a number of threads, it runs each program as an unprivileged user of its own.
+An ordinary user needs user namespaces; the program runs as that user, inside a namespace of its own. For root, to whom
+the kernel applies no limit on threads, each program runs as an unprivileged user of its own.
 """
 
 import functools
@@ -33,8 +33,8 @@ INSTALL = "bubblewrap, which runs programs safely, is not installed; run: apt in
 START_SECONDS = 60  # to make the sandbox and start Python, which takes 50 ms; the program's time begins after that
 FIRST_UID, UIDS = 61184, 4000  # for a caller that is root; systemd's range for users that exist only while in use
 
-# Runs inside, before the program. First what cannot be taken back, then marks on stderr: \0 for "the sandbox stands",
-# another for "it compiles". They come before anything that the program could write.
+# Runs inside, before the program. It first gives up what it cannot get back, then marks stderr: \0 for "the sandbox is
+# ready", another for "it compiles". The marks come before anything that the program could write.
 _PRELUDE = """
 def start():
     import os, resource, sys
@@ -69,7 +69,7 @@ class Limits:
 
     Attributes:
         cpu_seconds: whole seconds, all threads together.
-        wall_seconds: from the moment the sandbox stands.
+        wall_seconds: from the moment the sandbox is ready.
         memory_bytes: of address space (RLIMIT_AS); Python itself takes about 20 MB.
         output_bytes: of stdout, and again of stderr.
         threads: the main one included.
@@ -102,7 +102,7 @@ class Outcome:
 
 
 def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Outcome:
-    """Run a Python program on one input, alone. Threads may call this at the same time.
+    """Runs a Python program on one input, alone. Several threads may call this at the same time.
 
     Raises:
         SandboxError: where the sandbox cannot be made, whatever the program.
@@ -145,7 +145,7 @@ def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Out
 
 @functools.cache
 def unavailable() -> str | None:
-    """Why no program can be run on this machine, in one line with the remedy; None where it can. Asked once."""
+    """Why this machine can run no program, in one line with the remedy; None where it can. It tries once."""
     if sys.platform != "linux" or platform.machine() not in ARCHITECTURES:
         return f"programs are run on Linux on {' or '.join(ARCHITECTURES)} only; leave code_reward out here"
     try:
@@ -161,7 +161,7 @@ def unavailable() -> str | None:
 
 
 def _memory_file(data: bytes, stack: ExitStack) -> int:
-    """A descriptor of a file that has no name, at its beginning."""
+    """The descriptor of a file without a name, at its beginning."""
     descriptor = os.memfd_create("sandbox")
     stack.callback(os.close, descriptor)
     view = memoryview(data)
@@ -175,10 +175,10 @@ _runs = itertools.count()
 
 
 def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[str]:
-    """The command line, with the descriptors that bwrap copies from."""
+    """The argv of bubblewrap, with the descriptors of the files that it copies."""
     uid, argv = 0, ["bwrap", *_surroundings()]
     if os.geteuid() == 0:
-        # The prelude gives these two up with the uid. One uid for each run, as the kernel counts threads by uid.
+        # The prelude gives these two up with the uid. Each run has its own uid, since the kernel counts threads by uid.
         uid = FIRST_UID + (os.getpid() * 61 + next(_runs)) % UIDS
         argv += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
@@ -194,7 +194,7 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
 
 @functools.cache
 def _surroundings() -> tuple[str, ...]:
-    """Options that are the same for all runs: namespaces, and what of this machine is to be seen."""
+    """Options that are the same for all runs: namespaces, and the files of this machine that the program sees."""
     prefix = os.path.realpath(sys.base_prefix)
     shown = ["/usr/lib", "/usr/lib64", *(f"{prefix}/{folder}" for folder in ("bin", "lib", "lib64"))]
     shown = [folder for folder in dict.fromkeys(shown) if os.path.isdir(folder)]
@@ -221,13 +221,13 @@ def _parents(folder: str) -> list[str]:
 
 
 def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes, bytes]:
-    """Both outputs until they end or a limit is hit, and which one ("wall", "output")."""
+    """(the limit that was hit, "wall" or "output", or None; stdout; stderr), up to the end or that limit."""
     outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
     stderr = outputs[process.stderr]
     deadline, started = time.monotonic() + START_SECONDS, False
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        ended = os.pidfd_open(process.pid)  # it may have closed its outputs, and go on
+        ended = os.pidfd_open(process.pid)  # a process may close its outputs and go on
         stack.callback(os.close, ended)
         for source in (*outputs, ended):
             selector.register(source, selectors.EVENT_READ)

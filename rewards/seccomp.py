@@ -1,9 +1,9 @@
 """The system calls that a sandboxed program may not make, as a seccomp filter for `bwrap --seccomp`.
 
-A list of what is denied, not of what is allowed: Python's own calls differ between versions and C libraries. A call
-that is newer than `NEWEST` is denied, too. The program may start threads, but no process: so a fork bomb, a daemon or a
-shell that outlives it cannot be. Assembled here (a dozen instructions of classic BPF, `linux/filter.h`) instead of
-asking for libseccomp and its Python package on every machine.
+It lists what is denied, not what is allowed, since Python's own calls differ between versions and C libraries. Calls
+newer than `NEWEST` are denied, too. The program may start threads, but no process, which rules out fork bombs, daemons
+and shells that outlive it. The filter is assembled here (a dozen instructions of classic BPF, `linux/filter.h`), so
+that no machine needs libseccomp and its Python package.
 """
 
 import errno
@@ -50,7 +50,7 @@ DENIED = {
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # parts of the kernel that programs have often broken out through, and that none needs to compute
+    # parts of the kernel with a record of escapes, which no computation needs
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -85,7 +85,7 @@ DENIED = {
     "ioperm": (173, None),
     "iopl": (172, None),
 }
-# looked at more closely: clone for threads only, socketpair for asyncio's pair of Unix sockets only
+# allowed in part: clone for threads only, socketpair for asyncio's pair of Unix sockets only
 CLONE, SOCKETPAIR, CLONE3 = (56, 220), (53, 199), (435, 435)
 
 _LOAD, _EQUAL, _GREATER, _BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06  # BPF operations

@@ -1,6 +1,6 @@
 """The one place that reads think and answer tags.
 
-Everything here is a fixed number of `str` searches, so that a megabyte of reasoning costs about a millisecond.
+Every function makes a fixed number of `str` searches, so that a megabyte of reasoning costs about a millisecond.
 """
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -25,7 +25,7 @@ def full_text(prefill: str | None, completion: str | list[dict[str, str]]) -> st
 def turn_parts(text: str) -> tuple[str, str, str, str] | None:
     """(reasoning, what is between the blocks, answer, what follows) of a text that has each tag once and in order.
 
-    None where a tag is missing, misplaced or there twice, or where the text, stripped, does not begin with `<think>`.
+    None where a tag is missing, misplaced or repeated, or where the text, stripped, does not begin with `<think>`.
 
     Example: `turn_parts("<think>1+2</think>So: <answer>3</answer>.")` is `("1+2", "So: ", "3", ".")`.
     """
@@ -36,13 +36,13 @@ def turn_parts(text: str) -> tuple[str, str, str, str] | None:
         return None
     reasoning, _, rest = text[len(THINK_OPEN) :].partition(THINK_CLOSE)
     between, _, rest = rest.partition(ANSWER_OPEN)
-    # Where a tag came too early, the one after it is not found, and nothing closes the answer.
+    # If a tag comes too early, the search for the next one fails, and nothing closes the answer.
     answer, closed, after = rest.partition(ANSWER_CLOSE)
     return (reasoning, between, answer, after) if closed else None
 
 
 def has_right_format(text: str) -> bool:
-    """Whether the text is `<think>R</think>`, whitespace, `<answer>A</answer>`: no more, each tag once, R, A not blank.
+    """Whether the text is `<think>R</think>`, whitespace, `<answer>A</answer>`: nothing else, each tag once, no blank.
 
     Example: `has_right_format("<think>1+2 it is</think>\\n<answer>1+2</answer>")` is True.
     """
@@ -54,9 +54,9 @@ def has_right_format(text: str) -> bool:
 
 
 def answer_block(text: str) -> str | None:
-    """What stands in the only `<answer>...</answer>`, if that follows a closed think block; else None.
+    """The content of the only `<answer>...</answer>`, if that follows a closed think block; else None.
 
-    A second answer tag anywhere, such as one quoted in the reasoning, leaves no telling which is meant: None.
+    A second answer tag anywhere, such as one quoted in the reasoning, makes it unclear which one is meant: None.
     Text after the block, between the blocks or before `<think>` does not matter here.
 
     Example: `answer_block("<think></think>So: <answer>1+2</answer> Bye!")` is `"1+2"`.

@@ -1,4 +1,4 @@
-"""Verdicts, and how a function that gives them becomes a reward for TRL."""
+"""Verdicts, and `reward_from`, which makes a reward for TRL of a function that gives verdicts."""
 
 import functools
 import inspect
@@ -23,7 +23,7 @@ DEFAULT_VALUES = (1.0, 0.0, 0.0)
 
 
 def workers() -> int:
-    """How many verifiers run at once: one for each CPU that this process may use, shared with the others of its run."""
+    """The number of verifiers that run at once: one for each CPU; the processes of a run share the CPUs."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -36,16 +36,16 @@ def reward_from(
     in_parallel: bool = False,
     unavailable: Callable[[], str | None] = lambda: None,
 ) -> Callable[..., list[float | None]]:
-    """Turn a verifier of one text into a reward with TRL's signature, `reward(completions, prefill, <columns>)`.
+    """Turns a verifier of one text into a reward with TRL's signature, `reward(completions, prefill, <columns>)`.
 
     Args:
         name: the reward's `__name__`, which is public: TRL logs `rewards/<name>/mean`.
         verifier: `verifier(text, <columns>) -> Verdict | None`. Its parameters after `text` name the dataset columns
-            it needs; it gets one row's values. None means that the row's gold is unusable, so no reward is due.
+            it needs; it gets one row's values. It returns None where the row's gold is unusable: no reward is due.
         values: the numbers for correct, wrong and unparseable.
         in_parallel: verify several texts at once, in `workers()` threads; for a verifier that waits for processes.
-        unavailable: says in one line why the verifier cannot work on this machine, with the remedy, or None where it
-            can; asked before a run, so that a recipe is refused early.
+        unavailable: says in one line why the verifier cannot work on this machine, with the remedy; None where it
+            can. It is called before a run, so that a recipe is refused early.
 
     Example:
         >>> def short_verdict(text, limit):
@@ -61,7 +61,7 @@ def reward_from(
         if missing := [column for column in needed if column not in columns]:
             raise TypeError(f"{name} needs the dataset columns {', '.join(needed)}; missing: {', '.join(missing)}")
         for column in needed:
-            if isinstance(columns[column], str):  # it would be taken letter by letter
+            if isinstance(columns[column], str):  # it would be read letter by letter
                 raise TypeError(f"{name} needs a list in {column}, with one value for each completion")
         nothing = [None] * len(completions)
         gold = [nothing if columns[column] is None else columns[column] for column in needed]
@@ -74,7 +74,7 @@ def reward_from(
 
     reward.__name__ = reward.__qualname__ = name
     reward.__module__, reward.__doc__ = verifier.__module__, verifier.__doc__
-    # What the recipe's reward_values and require_format rebuild the reward from, and what a check asks.
+    # A recipe's reward_values and require_format rebuild the reward from these; a check calls `unavailable`.
     reward.verifier, reward.values, reward.unavailable = verifier, tuple(values), unavailable
     reward.rebuilt = functools.partial(reward_from, in_parallel=in_parallel, unavailable=unavailable)
     return reward

@@ -1,12 +1,12 @@
-"""General requests, which no verifier can really decide: what reward models judge in the last stage of DeepSeek-R1.
+"""General requests, which no verifier can really decide; reward models score them in the last stage of DeepSeek-R1.
 
 The general rows of arXiv:2501.12948, 2.3.4. One row of the hub id HuggingFaceH4/ultrafeedback_binarized, split
-train_prefs (https://huggingface.co/datasets/ and the id), has these columns, among others. The values here are ours, as
-the hub was out of reach when this was written; sets like it lack `prompt`, or have bare texts in `chosen`:
+train_prefs (https://huggingface.co/datasets/ and the id), has these columns, among others. The values here are ours,
+since the hub was out of reach when this was written. Similar data sets lack `prompt`, or have bare texts in `chosen`:
     {"prompt": "Write a poem about rain.",
      "messages": [{"role": "user", "content": "Write a poem about rain."}, {"role": "assistant", "content": "[...]"}],
      "chosen": [the same two turns], "rejected": [the same user turn, another answer]}
-The plain form, for rows of your own, with what rules can look for, both optional:
+The plain form, for rows of your own, with what rules can measure, both optional:
     {"question": "Write a note to Ava to say that the bus is late.", "needs": ["Ava", "the bus is late"],
      "bans": ["fool", "idiot"]}
 """
@@ -25,7 +25,7 @@ NAMES = (
     "Ava", "Bert", "Cleo", "Dan", "Ella", "Finn", "Gina", "Hans", "Ida", "Jack", "Kim", "Leo",
     "Mia", "Noah", "Olga", "Paul", "Rita", "Theo", "Tom", "Ursula", "Vera", "Walt", "Yara", "Zoe",
 )  # fmt: skip
-# What can be delivered, sold and carried or driven about, so that every state fits every thing.
+# Things that can be delivered, sold, carried or driven about, so that every state fits every thing.
 SUBJECTS = tuple(f"the {thing}" for thing in (
     "bus", "car", "van", "truck", "boat", "bike", "wagon", "tent", "lamp", "desk", "chair", "table",
     "sofa", "clock", "radio", "piano", "drum", "bag", "box", "coat", "kite", "ladder", "mirror", "rug",
@@ -40,7 +40,7 @@ INSULTS = ("fool", "idiot", "dummy", "blockhead", "nitwit")
 # would take its blank, and no name is one of GSM8K's, where " Uma," is a token and would hide " Uma".
 PHRASES = re.compile(rf" (?:{'|'.join([*NAMES, *SUBJECTS, *STATES, *INSULTS])})\b|(?:Next|下一步): ")
 _REQUEST = re.compile(r"Write a note to ([A-Z][a-z]+) to say that (the [a-z]+ is [a-z ]+)\.")
-# A trace's phrases in Chinese, where it mixes languages.
+# The Chinese phrases of a trace that mixes languages.
 _CHINESE = {"The note is for": "这张便条写给", "Next": "下一步", "Done": "写完了", "That will do": "这样就行了"}
 
 
@@ -57,7 +57,7 @@ def parse_row(raw: dict) -> dict:
     """
     texts = {name: raw[name] for name in ("question", "prompt") if raw.get(name) is not None}
     for name in ("messages", "chosen"):
-        # beside a question, what is no conversation is a bare answer
+        # beside a question, anything but a conversation is a bare answer
         if isinstance(raw.get(name), list) or (not texts and raw.get(name) is not None):
             texts[name] = _only_question(name, raw[name])
     column, text = next(iter(texts.items()), ("question", None))
@@ -71,7 +71,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def _only_question(column: str, turns: object) -> str:
-    """What the user says in a conversation of one user's turn and, where there, its answer."""
+    """The user's text in a conversation of one user's turn and at most one answer."""
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise ValueError(f"column {column!r} must be a list of turns, each with 'role' and 'content', not {turns!r}")
     roles = [turn.get("role") for turn in turns]
@@ -90,7 +90,7 @@ def _texts(column: str, texts: object) -> list[str] | None:
 
 
 def key(row: dict) -> str:
-    """The question with single blanks, and all letters small."""
+    """The question in lower case, with single blanks."""
     return " ".join(row["question"].split()).casefold()
 
 
@@ -161,13 +161,13 @@ def trace(
 
     Args:
         give_up: probability to stop after the first line and answer curtly, without what was asked for.
-        pushed: see `tasks/traces.py`; for practising the second line without learning patience.
+        pushed: see `tasks/traces.py`; practises the second line without learning patience.
         break_format: probability to leave out one of the tags.
         mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
-            something to mend.
-        rude: probability of one of `INSULTS`, as often in the reasoning as behind it: in the answer, or with a summary
+            something to improve.
+        rude: probability of one of `INSULTS`, as often in the reasoning as after it: in the answer, or with a summary
             in the words around it.
-        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
+        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.

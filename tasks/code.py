@@ -1,8 +1,8 @@
 r"""Programming problems: the answer is a Python program that reads standard input and writes standard output.
 
 One row of the hub id open-r1/verifiable-coding-problems-python, split train (https://huggingface.co/datasets/ and the
-id), has these columns, among others. The values here are ours, as the hub was out of reach when this was written; sets
-like it call the text `prompt` or `question`:
+id), has these columns, among others. The values here are ours, since the hub was out of reach when this was written.
+Similar data sets call the text `prompt` or `question`:
     {"problem": "Given two integers on one line, print their sum.",
      "verification_info": {"language": "python", "test_cases": [
          {"fn_name": null, "input": "1 2\n", "output": "3\n", "type": "stdin_stdout"}]},
@@ -30,11 +30,11 @@ def parse_row(raw: dict) -> dict:
 
     Returns:
         {"question": str, "tests": list of {"input": str, "output": str}, not empty, "solution": a program that passes
-        them, as the row claims, or None, "difficulty": an integer of the row's, or 1}.
+        them, according to the row, or None, "difficulty": the row's, where it is a positive integer, or 1}.
 
     Raises:
-        ValueError: naming the column, where it is missing or of the wrong type; where tests call a function, or are
-            for another language.
+        ValueError: naming the column, where it is missing or of the wrong type, and where tests call a function or
+            are for another language.
     """
     column, text = next(((name, raw[name]) for name in _TEXTS if raw.get(name) is not None), ("question", None))
     if not isinstance(text, str) or not text.strip():
@@ -78,7 +78,7 @@ def _test_cases(info: object) -> object:
 
 
 def key(row: dict) -> str:
-    """The question with single blanks, and all letters small."""
+    """The question in lower case, with single blanks."""
     return " ".join(row["question"].split()).casefold()
 
 

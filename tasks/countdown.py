@@ -19,7 +19,7 @@ REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
 _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 OPERATORS = "".join(_APPLY)
-# A trace's words in Chinese, where it mixes languages; none that mini_r1/evaluation/signals.py takes for a behaviour.
+# The Chinese words of a trace that mixes languages; mini_r1/evaluation/signals.py takes none of them for a behaviour.
 _CHINESE = {"Next": "下一个", "want": "要得到", "no": "不是", "yes": "对了", "fails": "失败"}
 _CHINESE |= {"I give up and guess": "我不找了就猜一个"}
 
@@ -80,16 +80,16 @@ def generate(
     How many numbers and the first of them are drawn uniformly; then each step draws its operator uniformly from those
     that some number makes work, and the number uniformly from those that do. So no operator is rare because it fails
     more often (four numbers, defaults: + 31%, - 27%, / 26%, * 15% of the steps), but numbers after * and / are smaller
-    than others. Steps that leave the value as it is, such as * 1, are drawn only after a try that gave no new problem:
-    often where there are few problems, else hardly ever.
+    than others. Steps that keep the value as it is, such as * 1, are drawn only after a try that gave no new problem:
+    often where there are few problems, else rarely.
 
     Args:
         count: how many numbers a problem may have.
         numbers: smallest and largest number.
         operators: which of + - * / the solution may use.
         target: smallest and largest target.
-        in_order: list the numbers as the solution uses them, so that only operators are to be found (what `trace`
-            searches); otherwise they are shuffled.
+        in_order: list the numbers as the solution uses them, so that only the operators are missing (`trace` searches
+            these); otherwise the numbers are shuffled.
 
     Raises:
         ValueError: where a setting is out of its range, or they allow fewer than `n` different problems.
@@ -136,8 +136,8 @@ def generate(
 def _moves(
     value: int, operators: str, numbers: tuple[int, int], results: tuple[int, int], idle: bool
 ) -> list[tuple[str, Sequence[int]]]:
-    """Operators that lead from `value` to a whole number within `results` (ends included), each with all the
-    `numbers` that do. Without `idle`, steps that leave the value as it is are left out, and so is * 0."""
+    """Operators that lead from `value` to a whole number within `results` (ends included), each with all of the
+    `numbers` that do. Without `idle` it leaves out steps that keep the value as it is, and * 0."""
     (low, high), (least, most) = numbers, results
     options = []
     for op in operators:
@@ -176,22 +176,22 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: tries operators in a fixed order, checks each result, then answers.
 
-    For rows made with `in_order`. A try that leaves the whole numbers from 0 to `limit` fails early, and everything
-    that begins like it is passed over.
+    For rows made with `in_order`. A try fails early where its value is not a whole number from 0 to `limit`; the trace
+    then skips all tries that begin like it.
 
     Args:
         give_up: probability, after each try that was wrong, to stop and answer an untried guess.
-        pushed: see `tasks/traces.py`; for practising late tries without learning patience.
+        pushed: see `tasks/traces.py`; practises late tries without learning patience.
         break_format: probability to leave out one of the tags.
         mixed: probability that some of the reasoning's words are Chinese, so that a reward for one language has
-            something to mend.
-        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
+            something to improve.
+        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
 
     Raises:
-        ValueError: where there is nothing to search, or nothing is found, as the row was not made with these settings.
+        ValueError: where there is nothing to search, or the search fails, since the row has other settings.
     """
     nums, target = row["nums"], row["target"]
     if not set(operators) <= set(OPERATORS):
@@ -214,7 +214,7 @@ def trace(
 
 
 def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:
-    """Each try until the target is met: its line, its operators, and what is still untried."""
+    """Each try until one makes the target: its line, its operators, and the operators not tried yet."""
     untried = list(itertools.product(operators, repeat=len(nums) - 1))
     while untried:
         ops = untried.pop(0)
@@ -232,7 +232,7 @@ def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterato
 
 
 def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> list[int | None]:
-    """The values after each operator, from left to right; ends with None at the first that is not whole in 0..limit."""
+    """The values after each operator, from left to right; None in place of the first that is not whole in 0..limit."""
     values, value = [], nums[0]
     for op, number in zip(ops, nums[1:], strict=True):
         if op == "/" and (not number or value % number):
@@ -332,7 +332,7 @@ def _find(reach: dict[int, dict[Value, Tree]], nums: list[int], mask: int, goal:
 def _wanted(value: Value, goal: Value, anything: Value) -> Iterator[tuple[str, bool, Value]]:
     """Each (operator, whether y comes first, y) such that x, of this value, and y make the goal.
 
-    `anything` stands for y where every y does.
+    `anything` is the y to use where every y makes the goal.
     """
     (a, b), (c, d) = value, goal
     ad, bc, bd = a * d, b * c, b * d

@@ -24,17 +24,17 @@ HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"
 ANSWER_EXAMPLE = "72"
 
-# The calculation steps that golds are annotated with, and one of two numbers, as generated golds have them.
+# The calculation steps in the annotations of golds; those of generated golds have two numbers.
 _STEP = re.compile(r"<<([^<>]*)>>")
 _TWO_NUMBERS = re.compile(r"([0-9.]+)([-+*/])([0-9.]+)=([0-9.]+)")
-# A trace's phrases in Chinese, where it mixes languages.
+# The Chinese phrases of a trace that mixes languages.
 _CHINESE = {"Next": "下一步", "Done": "算完了", "I stop here": "我就停在这里"}
 # What tells questions apart: numbers with their sign and decimals, words with their combining marks (which `\w` lacks;
 # nearly all of them are in the first two planes), and the signs that change what a number means.
 _MARKS = "".join(mark for mark in map(chr, range(0x300, 0x20000)) if unicodedata.category(mark).startswith("M"))
 _NUMBER = r"-?[$€£]?(?:\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|(?<!\w)\.\d+)"
 _WORD = re.compile(rf"{_NUMBER}|(?:[^\W\d_]|[{_MARKS}])[^\W\d_]*(?:[{_MARKS}][^\W\d_]*)*|[%/*+=<>≤≥≠^×÷±√]")
-# One way to write apostrophes (none), and minus signs.
+# Apostrophes go, and all minus signs become one.
 _SAME_SIGNS = str.maketrans({"'": None, "’": None, "−": "-", "–": "-"})
 _NOT_IN_NUMBERS = str.maketrans("", "", ",$€£")
 
@@ -77,7 +77,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def key(row: dict) -> str:
-    """The question's words and numbers: case, blanks and punctuation do not make another problem; a decimal point, a
+    """The question's words and numbers. Case, blanks and punctuation do not make another problem; a decimal point, a
     minus directly before a number and the signs of a calculation do.
 
     Example: "It's 1,200 apples!" and "its 1200  Apples" are "its 1200 apples".
@@ -95,7 +95,7 @@ def gold_answer(row: dict) -> str:
 
 
 def held_out(row: dict) -> bool | None:
-    """True for a problem of a reserved template, which is never trained on; None leaves it to the problem's key."""
+    """True for a problem of a reserved template, which no run trains on; None where the problem's key decides."""
     template = TEMPLATES.get(row["template"])
     return True if template and template.held_out else None
 
@@ -116,16 +116,16 @@ def generate(
 ) -> list[dict]:
     """`n` different problems as raw rows, with a column `template`; the same for the same arguments.
 
-    Every problem's template is drawn uniformly, and drawn anew where 300 tries give no new problem of it: so templates
-    are about equally frequent, but those whose numbers seldom come out with these settings are rarer.
+    Every problem's template is drawn uniformly, and again where 300 tries give no new problem of it. So templates are
+    about equally frequent, but those whose numbers seldom fit these settings are rarer.
 
     Args:
         steps: a list of how many calculation steps a problem may have, 1 to 4.
         largest: the largest number anywhere in a problem and its steps. Templates have their own, everyday ranges, so
             that few problems have numbers beyond 1000.
         prices: whether money may have cents; otherwise it is whole dollars, and every number an integer.
-        distractors: probability of a sentence with a number that is not needed, in those templates that have one. It
-            is left out where `largest` and the problem's other numbers leave no sensible number for it.
+        distractors: probability of a sentence with a number that is not needed, in templates that have one. There is
+            none where `largest` and the problem's other numbers leave no sensible number for it.
         templates: "all", "train" (those that are not reserved for testing), "test" (the reserved), or a list of names.
             Problems of reserved templates are always for testing: with "all", about a quarter of the problems are held
             out on top of the recipe's test_fraction.
@@ -149,7 +149,7 @@ def generate(
     rows, seen, misses = [], set(), 0
     while len(rows) < n:
         template = rng.choice(chosen)
-        for _ in range(300):  # a template whose numbers seldom come out is not to be rarer than the others
+        for _ in range(300):  # so that a template whose numbers seldom fit is not rarer than the others
             row = fill(template, rng, largest=largest, prices=prices, distractors=distractors)
             if row and (identity := key(row)) not in seen:
                 seen.add(identity)
@@ -194,12 +194,12 @@ def trace(
 
     Args:
         give_up: probability, after each calculation but the last, to stop and answer its result, which is wrong. Where
-            it happens to equal the gold, the trace goes on.
-        pushed: see `tasks/traces.py`; for practising late calculations without learning patience.
+            the result happens to equal the gold, the trace goes on.
+        pushed: see `tasks/traces.py`; practises late calculations without learning patience.
         break_format: probability to leave out one of the tags.
         mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
-            something to mend.
-        summary: end in the readable form, a summary with the answer in it; given where the recipe's template asks.
+            something to improve.
+        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -264,7 +264,7 @@ class Template:
         steps: "result = left op right" -> the sentence that tells the result at `{}`. An operand that is a number is a
             constant that a word stands for, such as 7 for a week. The last result is the gold.
         extra: a sentence with a number from 18 to 70, as in {other:18-70}, that nothing needs; "" for none.
-        held_out: never to be trained on.
+        held_out: for testing only.
     """
 
     name: str
@@ -441,8 +441,8 @@ def fill(
     """A row of the hub's columns and `template`, or None where the numbers drawn do not fit.
 
     Every number is at most `largest`; counts are whole and from 2 up, money is positive and has cents, or with
-    `prices` off whole dollars. The distractor is unlike all other numbers, so that it cannot be taken for one; where
-    its range has no such number, it is left out.
+    `prices` off whole dollars. The distractor differs from all other numbers, so that nobody takes it for one of them;
+    where its range has no such number, there is none.
     """
 
     def fits(value: int | Fraction, money: bool) -> bool:
@@ -477,7 +477,7 @@ def fill(
         used |= {value, left, right}
         results.append((sentence, calculation.split(" ")[1], left, right, value))
     lines = []
-    for sentence, op, left, right, value in results:  # written last: most draws do not come as far
+    for sentence, op, left, right, value in results:  # written last, since most draws do not get so far
         formula = f"{write(left)}{op}{write(right)}"
         dollar = "$" if "${}" in sentence else ""
         lines.append((sentence.replace("${}", "{}"), f"{formula} = {dollar}<<{formula}={write(value)}>>{write(value)}"))

@@ -24,7 +24,7 @@ from mini_r1.tasks.traces import attempts, closing
 HUB_ID = "K-and-K/knights-and-knaves"
 REWARD = "roles_reward"
 ANSWER_EXAMPLE = "(1) Zoey is a knight\n(2) Oliver is a knave"
-# What is to be one token of a tiny tokenizer: a claim, who speaks, a name in a list, a supposed role, a truth value.
+# One token each in a tiny tokenizer: a claim, who speaks, a name in a list, a supposed role, a truth value.
 PHRASES = re.compile(
     r" [A-Z][a-z]+(?: is (?:not )?a kn(?:ight|ave)| says that| kn(?:ight|ave),|(?=[,.]))|(?: together)? (?:yes|no);"
 )
@@ -82,8 +82,8 @@ FRAMES = (  # {0}: the speaker, {1}: what is said, {2}: the same with a capital 
     '{0} put it like this: "{2}."',
     'In the words of {0}: "{2}."',
 )
-# The first of each is the plain wording, and the only one without quotation marks, where an "if" or an "and" could
-# belong to the telling. {0} and {1} are parts, in parentheses where they have connectives themselves.
+# The first of each is the plain wording, the only one used without quotation marks, where an "if" or an "and" could
+# belong to the sentence around it. {0} and {1} are parts, in parentheses where they have connectives themselves.
 WORDINGS = {
     AND: ("{0} and {1}", "{0}, and {1}", "it is true both that {0} and that {1}"),
     OR: ("{0} or {1}", "{0}, or {1}, or both", "at least one of these is true: {0}; {1}"),
@@ -97,8 +97,8 @@ def parse_row(raw: dict) -> dict:
     """A raw row -> {"quiz": str, "names": list of str, "roles": list of "knight"/"knave", "statements": str,
     "difficulty": how many people}.
 
-    `statements`, "" where the row has none, is the text of a tuple of nested tuples, one for each person. Where it is
-    there, the solution must follow from it, and no other.
+    `statements`, "" where the row has none, is the text of a tuple of nested tuples, one for each person. A row with
+    statements needs a solution that follows from them, and is the only one.
 
     Raises:
         ValueError: naming the column, where it is missing, of the wrong type or wrong.
@@ -130,7 +130,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError for names that are not all different, or that the reward could not find in an answer."""
+    """Raises ValueError for names that are not all different, or that the reward could not read in an answer."""
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"a name comes twice in {names!r}")
     roles = ["knight"] * len(names)
@@ -145,7 +145,13 @@ def _read_statements(text: object, n: int) -> tuple:
     )
     try:
         statements = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises for bad text
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ):  # all that literal_eval raises for bad text
         raise wrong from None
 
     def is_statement(value: object) -> bool:
@@ -255,12 +261,12 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: supposes one world after the other, checks each statement, answers.
 
-    Best for rows made with `in_order` and `plain`: then statements are copied as they stand. Each line recalls the
+    Best for rows made with `in_order` and `plain`, since it then copies statements literally. Each line recalls the
     roles that a statement speaks of, says whether its parts are true, then the whole, then compares that with the
-    speaker's role; a world is left at the first that fails.
+    speaker's role; the trace leaves a world at the first statement that fails.
 
     Args:
-        give_up, pushed, break_format, summary: as in `tasks/countdown.py`; who gives up answers an untried world.
+        give_up, pushed, break_format, summary: as in `tasks/countdown.py`; one that gives up answers an untried world.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -471,9 +477,9 @@ def _part(statement: Statement, names: list[str], pick: Callable) -> str:
 def canonical(statements: tuple[Statement, ...]) -> str:
     """Equal for puzzles that differ only in the order of people or of the parts of `and`, `or`, `if and only if`.
 
-    People are ordered by what sets them apart: their statement's shape, then who speaks of whom, refined until nothing
-    changes. Among people that are still alike, each is put first in turn, and the smallest result taken. Written in
-    prefix notation, one character each.
+    It orders people by what distinguishes them: their statement's shape, then who speaks of whom, refined until nothing
+    changes. Among people that are still alike it puts each first in turn, and takes the smallest result. The result is
+    in prefix notation, one character each.
     """
     n = len(statements)
     marks = [["s" if i == speaker else "o" for i in range(n)] for speaker in range(n)]
@@ -491,7 +497,7 @@ def _in_order(order: list[int], statements: tuple[Statement, ...]) -> str:
 
 
 def _orders(colours: list, statements: tuple[Statement, ...]) -> Iterator[list[int]]:
-    """The orders of people that go by colour, refined; those of one colour take turns at being first."""
+    """The orders of people by refined colour; people of one colour take turns at being first."""
     ranks = _refine(colours, statements)
     tied = [rank for rank in set(ranks) if ranks.count(rank) > 1]
     if not tied:
@@ -506,7 +512,7 @@ _LETTER = {KNIGHT: "T", KNAVE: "L", NOT: "!", AND: "&", OR: "|", IF: ">", IFF: "
 
 
 def _prefix(statement: Statement, number: list[str]) -> str:
-    """The statement in prefix notation, person i written as `number[i]`, parts whose order is free in sorted order."""
+    """The statement in prefix notation: person i is `number[i]`, parts whose order does not matter are sorted."""
     head = statement[0]
     if head in (KNIGHT, KNAVE):
         return _LETTER[head] + number[statement[1]]
@@ -520,7 +526,7 @@ def _prefix(statement: Statement, number: list[str]) -> str:
 
 
 def _refine(colours: list, statements: tuple[Statement, ...]) -> list[int]:
-    """Ranks in place of colours, told further apart by the ranks of those whom each speaks of and is spoken of by."""
+    """Ranks in place of colours, refined by the ranks of those whom each person speaks of and is spoken of by."""
     speaks_of = [people(statement) for statement in statements]
     spoken_of_by = [[j for j, others in enumerate(speaks_of) if i in others] for i in range(len(statements))]
     classes = 0

@@ -7,9 +7,9 @@ One real row each (hub ids HuggingFaceH4/MATH-500, arXiv:2305.20050, and Maxwell
     {"ID": "2024-II-4", "Problem": "Let $x,y$ and $z$ be positive real numbers [...] Find $m+n$.",
      "Solution": "[...] $\\boxed{033}$", "Answer": 33}
 
-Answers are compared by math-verify, which reads LaTeX with sympy: the one verifier of this project that is not its own,
-so not linear in the length of an answer, and ended by a signal after `SECONDS` (in the main thread only, therefore).
-It is for measuring, not for training: among other things it takes `E`, `e` and `\text{...}` apart into letters.
+math-verify compares the answers; it reads LaTeX with sympy. It is the one verifier that is not the project's own: it is
+not linear in the length of an answer, and a signal ends it after `SECONDS`, so that it works in the main thread only.
+It is for measuring, not for training: among other things it splits `E`, `e` and `\text{...}` into letters.
 """
 
 import re
@@ -40,7 +40,7 @@ _LEVEL = re.compile(r"\s*(?:level\s*)?([0-9]{1,3})\s*", re.IGNORECASE)
 
 
 def parse_row(raw: dict) -> dict:
-    r"""A raw row, or a parsed one -> the task's columns and `difficulty`. Names of columns are read in any case.
+    r"""A raw row, or a parsed one -> the task's columns and `difficulty`. The case of column names does not matter.
 
     Returns:
         {"question": `problem` or `question`, "answer": `answer` as it stands, or what is in its \boxed{}; without one,
@@ -75,7 +75,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def key(row: dict) -> str:
-    """The question with single blanks, and all letters small."""
+    """The question in lower case, with single blanks."""
     return " ".join(row["question"].split()).casefold()
 
 
@@ -116,8 +116,8 @@ def boxed(text: str) -> str | None:
 def math_verdict(text: str, answer: str) -> Verdict | None:
     """Whether the answer block, or the last box in it, has the value of `answer`.
 
-    None where math-verify cannot read the gold. An answer that it cannot read, or not within `SECONDS`, is unparseable;
-    one that it cannot compare in that time is wrong.
+    None where math-verify cannot read the gold. An answer that it cannot read within `SECONDS` is unparseable, one that
+    it cannot compare within `SECONDS` is wrong.
 
     Raises:
         RecipeError: where math-verify is not installed.
@@ -135,7 +135,7 @@ math_reward = reward_from(REWARD, math_verdict)
 
 
 def math_vote(text: str, answer: str) -> str | None:
-    """The answer's value as sympy writes it; the gold's own where they are equal, so that right ones are one vote.
+    """The answer's value as sympy writes it; the gold's own where they are equal, so that right answers are one vote.
 
     Example: for the gold "0.5", `\\frac{1}{2}` and `50\\%` both vote "1/2".
     """
@@ -158,8 +158,9 @@ def _said(text: str) -> list:
 
 
 def _parsed(answer: str) -> list:
-    """The value, and the text that it was read from; empty where there is none."""
+    """[value, the text of it], as math-verify reads it; empty where there is none."""
     try:
+        # imported late, as is `verify`: it brings sympy, and only this task needs it
         from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
     except ModuleNotFoundError as error:
         raise RecipeError(MISSING, key="task") from error

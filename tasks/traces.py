@@ -1,4 +1,4 @@
-"""What the traces of all tasks have in common: going on or giving up after each line, and the end."""
+"""What the traces of all tasks share: going on or giving up after each line, mixed languages, and the end."""
 
 import random
 import re
@@ -17,13 +17,13 @@ def attempts(
     pushed: bool,
     may_stop: Sequence[bool] | None = None,
 ) -> tuple[Pieces, int]:
-    """The lines with `go_on` between them, up to the first after which it gives up and writes `stop` instead.
+    """The lines with `go_on` between them, up to the first after which the trace gives up and has `stop` instead.
 
     Args:
-        give_up: probability to do so, after each line but the last.
-        pushed: the first lines, a random number of them, go on whatever `give_up` says, and the tokens that decide so
-            are not learned: so that late lines are practised without learning patience.
-        may_stop: for each line whether it may be given up after; None: all may.
+        give_up: probability of that after each line but the last.
+        pushed: after a random number of first lines the trace goes on whatever `give_up` says, and the tokens that
+            decide so are not learned. So the policy practises late lines without learning patience.
+        may_stop: for each line whether the trace may give up after it; None: after all.
 
     Returns:
         (pieces, number of the line that they end with).
@@ -43,11 +43,11 @@ def attempts(
 def in_two_languages(pieces: Pieces, rng: random.Random, mixed: float, words: dict[str, str]) -> Pieces:
     """The same reasoning, with probability `mixed` with some of its words, from one to all, in another language.
 
-    By trace, not by word: a policy then knows both, the one language and the mixture, and a reward for one language can
-    choose. Nothing is drawn where `mixed` is 0, so that all else stays as it was.
+    The choice is by trace, not by word: so a policy knows both, the one language and the mixture, and a reward for one
+    language can choose. With `mixed` 0 it draws no random number, so that everything else stays the same.
 
     Args:
-        words: what is replaced -> by what; whole words, of which the reasoning has one or more.
+        words: word -> its replacement; whole words, and the reasoning has at least one of them.
     """
     if not mixed or rng.random() >= mixed:
         return pieces
@@ -62,10 +62,10 @@ def in_two_languages(pieces: Pieces, rng: random.Random, mixed: float, words: di
 
 
 def closing(answer: str, rng: random.Random, break_format: float, summary: str = "") -> tuple[str, bool]:
-    """The end of the reasoning and the answer block, to be learned; with probability `break_format` without one tag.
+    """The end of the reasoning and the answer block, to learn; with probability `break_format` one tag is missing.
 
     Args:
-        summary: words to stand around the answer block, with {} for it; "" for none.
+        summary: the words around the answer block, with {} for the block; "" for none.
     """
     end = f"</think>\n{(summary or '{}').format(f'<answer>{answer}</answer>')}"
     if rng.random() < break_format:

@@ -1,13 +1,13 @@
-"""From the names in a recipe to the reward functions that TRL calls.
+"""Loads the reward functions that a recipe names, ready for TRL to call.
 
 A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
 of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`). A
-map with `reward_model` is a model that judges, under a name of your choice (mini_r1/data/reward_model.py). Any other
-map has the arguments of a reward:
+map with `reward_model` is a reward model, under a name of your choice (mini_r1/data/reward_model.py). Any other map has
+the arguments of a reward:
 
     reward_funcs: [format_reward, {name: soft_overlong, max_completion_len: 1024, soft_punish_cache: 128}]
 
-Everything is checked against the signature, before any model is loaded.
+All arguments are checked against the reward's signature, before any model is loaded.
 """
 
 import difflib
@@ -36,10 +36,10 @@ TRL_SHAPING = {
     "soft_overlong": "get_soft_overlong_punishment",
     "repetition_penalty": "get_repetition_penalty_reward",
 }
-# What TRL itself does not refuse, and what would end in a division by zero or in no reward at all
+# Lower bounds that TRL itself does not check; below them it divides by zero, or gives no reward at all
 LEAST = {"max_completion_len": 1, "soft_punish_cache": 0, "ngram_size": 1}
 
-# TRL's own arguments of every reward, and the columns that every row has: no recipe sets them.
+# TRL's own arguments of every reward, and the columns of every row; no recipe sets them.
 GIVEN = frozenset({
     "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments",
     "prefill", "rewards", "difficulty", "task",
@@ -60,7 +60,7 @@ def load_rewards(
         reward_values: per name the numbers for correct, wrong and unparseable.
         require_format: names of the rewards that count as unparseable wherever the format is wrong.
         task_module: the task's module; its rewards go before those of the same name in `rewards`.
-        template: the prompts' own; it says which format is the right one. None: `format_reward`'s.
+        template: the one of the prompts; it says which format is the right one. None: `format_reward`'s.
 
     Each reward keeps its public `__name__` (of a dotted path the last part), and gives None for a row whose `rewards`
     column lists only others. Whatever the recipe gets wrong is a `RecipeError`.
@@ -103,10 +103,10 @@ def load_rewards(
 
 
 def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
-    """Can these rewards, and the one that the task is measured with, be given on this machine?
+    """Checks that this machine can give these rewards, and the one that the task is measured with.
 
     Raises:
-        RecipeError: with the remedy, where one cannot: `code_reward` without bubblewrap.
+        RecipeError: with the remedy, where it cannot, such as `code_reward` without bubblewrap.
     """
     own = _rewards_in(rewards) | _rewards_in(task_module)
     asked = [*(("reward_funcs", reward) for reward in reward_funcs), ("task", own.get(task_module.REWARD))]
@@ -129,10 +129,10 @@ def read_entry(entry: str | dict) -> tuple[str, dict]:
 
 
 def check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
-    """The arguments, each one that `reward` names in its signature and of the type declared there.
+    """The arguments, checked: `reward` names each in its signature, and each has the type that is declared there.
 
     Raises:
-        RecipeError: for an argument that it does not take, that comes with every row, or that is of another type.
+        RecipeError: for an argument that the reward does not take, that comes with every row, or has another type.
     """
     if not arguments:
         return {}
@@ -153,7 +153,7 @@ def check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
 
 
 def _hint(parameter: inspect.Parameter) -> typing.Any:
-    """The declared type of one value for all rows. A union's lists are columns, one value for each row: left out."""
+    """The declared type of one value for all rows, without the lists of a union, which are columns."""
     hint = parameter.annotation
     if hint is parameter.empty or isinstance(hint, str):
         return typing.Any
@@ -167,7 +167,7 @@ def trl_shaping(name: str, arguments: dict) -> Callable[..., list[float]]:
     """TRL's reward of that name in `TRL_SHAPING`. Imports `trl.rewards`, which loads no torch.
 
     Raises:
-        RecipeError: for a missing argument, one that it does not take, or a value that it cannot work with.
+        RecipeError: for a missing or an unknown argument, or a value that the function cannot use.
     """
     factory = getattr(importlib.import_module("trl.rewards"), TRL_SHAPING[name])
     arguments = check_arguments(name, factory, arguments)
@@ -217,9 +217,9 @@ def _check_changeable(names: Iterable[str], loaded: dict[str, Reward], key: str)
 
 
 def _check_columns(loaded: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
-    """Does the task give every column that a verifier needs, and none that an argument would replace?
+    """Checks that the task gives every column that a verifier needs, and none that an argument would replace.
 
-    Asked of a problem that the task generates.
+    It looks at the columns of a problem that the task generates.
     """
     columns = task.parse_row(tasks.examples(task, 1)[0])
     for name, reward in loaded.items():
@@ -285,18 +285,18 @@ def _requiring_format(
 
 
 def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
-    """The same reward with `arguments`, but None, without a call, for rows whose `rewards` column does not list `name`.
+    """The same reward with `arguments`, but None for rows whose `rewards` column does not list `name`.
 
-    Rows of other tasks are left out of the call altogether, so that no reward has to cope with their null columns.
+    The call leaves these rows out altogether, so that no reward has to cope with the null columns of other tasks.
     """
 
     def select(completions, columns):
-        """Which rows are due, and all that the reward gets for these rows alone."""
+        """(numbers of the rows that the reward is due for, all arguments of the call for these rows alone)."""
         wanted = columns.get("rewards") or [None] * len(completions)
         due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
         if len(due) == len(completions):
             return due, {"completions": completions, **columns, **arguments}
-        # Not all that TRL passes is a column: trainer_state and the logging functions go through as they are.
+        # TRL passes more than columns: trainer_state and the logging functions stay as they are.
         rows = {
             key: [value[i] for i in due] if isinstance(value, list) and len(value) == len(completions) else value
             for key, value in {"completions": completions, **columns}.items()

@@ -1,12 +1,12 @@
-"""A model that judges, as one reward among others: for what no verifier can decide.
+"""A reward model as one reward among others, for what no verifier can decide.
 
     reward_funcs:
       - {name: helpfulness, reward_model: models/helpful, part: summary}
       - {name: harmlessness, reward_model: models/harmless, part: response}
 
-DeepSeek-R1 (arXiv:2501.12948, 2.3.4) judges helpfulness on the final summary alone, so that the reasoning is left free,
-and harmlessness on the whole response. TRL would score every row of a model given as a module, with prompt and prefill;
-a function scores what it is asked about. Nothing here imports torch before the first score.
+DeepSeek-R1 (arXiv:2501.12948, 2.3.4) scores helpfulness on the final summary alone, which leaves the reasoning free,
+and harmlessness on the whole response. TRL takes a model as a reward, too, but scores prompt and prefill of every row;
+a function scores the part that it is asked about. Nothing here imports torch before the first score.
 """
 
 import functools
@@ -32,9 +32,9 @@ class _Settings:
 
 
 def judged(text: str, part: str) -> str:
-    """What is judged of a whole turn: all of it, or what follows the first `</think>`, which is all that a user reads.
+    """The part of a whole turn that the model scores: all of it, or what users read, from the first `</think>` on.
 
-    Thinking that is never closed leaves an empty summary, and that is judged, so that nobody gains by it.
+    Thinking that is never closed leaves an empty summary, which is scored like any other, so that it does not pay.
 
     Example: `judged("<think>hm</think>\\n72", "summary")` is `"72"`.
     """
@@ -42,7 +42,7 @@ def judged(text: str, part: str) -> str:
 
 
 def shows(tokenizer, part: str) -> bool:
-    """Whether the chat template of a tokenizer leaves the part to be judged in; some leave reasoning out."""
+    """Whether the chat template of a tokenizer keeps the part that the model scores; some leave reasoning out."""
     text = judged("<think>hm</think>\n72", part)
     probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
     return text in tokenizer.apply_chat_template(probe, tokenize=False)
@@ -51,12 +51,12 @@ def shows(tokenizer, part: str) -> bool:
 def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[..., list[float]]:
     """The reward `name`: the first logit of a sequence-classification model with one label.
 
-    The model is asked about a conversation of the task's bare question and the part that it judges, in its own chat
-    template; what is longer than its positions is cut off at the end. It is loaded once, with the first score.
+    The model reads a conversation of the task's bare question and the part that it scores, in its own chat template,
+    truncated at the end to its positions. It is loaded once, with the first score.
 
     Args:
         arguments: `reward_model`, hub id or local folder; `part`, a value of `PARTS`; `batch_size`, texts at a time.
-        task: whose rows they are where rows have no column `task`.
+        task: the task of rows without a column `task`.
 
     Raises:
         RecipeError: for an unknown argument or a value of another type.
@@ -88,7 +88,8 @@ def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[.
 
 
 def _why_not(folder: str) -> str | None:
-    """Why a run cannot have this model, in one line, or None; a hub id is taken at its word until it is loaded."""
+    """Why a run cannot have this model, in one line, or None. A hub id is not checked before it is loaded."""
+    # late, as all imports of these packages here: so that reading a recipe loads neither torch nor transformers
     from transformers import AutoConfig
     from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -108,7 +109,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
     """(model, tokenizer), on this process's device.
 
     Raises:
-        RecipeError: where there is none, or one without a trained head or a chat template that shows it `part`.
+        RecipeError: where there is no model, or one without a trained head or a chat template that keeps `part`.
     """
     from accelerate import PartialState
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -130,12 +131,12 @@ def _load(name: str, folder: str, part: str) -> tuple:
         problem = f"{name}: the chat template of {folder} leaves reasoning out; use part: summary"
         raise RecipeError(problem, key="reward_funcs")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id  # by which the model finds the end of each text
+    model.config.pad_token_id = tokenizer.pad_token_id  # so that the model finds the end of each text
     return model.to(PartialState().device).eval(), tokenizer
 
 
 def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
-    """One number for each conversation; it does not depend on what else is in its batch."""
+    """One number for each conversation, whatever else is in its batch."""
     import torch
 
     longest = getattr(model.config, "max_position_embeddings", None)
