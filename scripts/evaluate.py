@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.evaluation.asking import begin, with_recipe
+from mini_r1.evaluation.sampling_run import begin, with_recipe
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--compare"]:
-        from mini_r1.evaluation.paired import compare
+        from mini_r1.evaluation.records import compare
 
         print(compare([Path(name) for name in sys.argv[2:]]))
         return
@@ -25,9 +25,9 @@ def evaluate(recipe, args, config, model_args, parts) -> None:
     if asking is None:
         return
 
-    from mini_r1.evaluation.backends import greedy
     from mini_r1.evaluation.completion_log import Kept
     from mini_r1.evaluation.evaluate import measure
+    from mini_r1.evaluation.sampler import greedy
     from mini_r1.training.finish import end_processes, results_table
 
     run, sampler = asking.run, asking.sampler

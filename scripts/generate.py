@@ -7,9 +7,9 @@ import sys
 from dataclasses import asdict
 
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.evaluation.asking import begin, with_recipe
 from mini_r1.evaluation.judge import meet_judge, read_judge
-from mini_r1.evaluation.rejection import read_filters
+from mini_r1.evaluation.rejection_sampling import read_filters
+from mini_r1.evaluation.sampling_run import begin, with_recipe
 
 
 def generate(recipe, args, config, model_args, parts) -> None:
@@ -29,8 +29,8 @@ def generate(recipe, args, config, model_args, parts) -> None:
         return
 
     from mini_r1.evaluation.evaluate import sample_all, to_records
-    from mini_r1.evaluation.generated import DATASET, conversation_of, describe, write_generated
-    from mini_r1.evaluation.judged import judge_records, question_of
+    from mini_r1.evaluation.judge import judge_records, question_of
+    from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, write_generated
     from mini_r1.training.finish import end_processes
     from mini_r1.training.model_card import write_dataset_card
 

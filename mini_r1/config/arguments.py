@@ -176,7 +176,9 @@ class GenerateArguments(EvaluateArguments):
     )
     filters: dict | None = field(
         default=None,
-        metadata={"help": "Which completions are left out, beside wrong ones: see mini_r1/evaluation/rejection.py."},
+        metadata={
+            "help": "Which completions are left out, beside wrong ones: see mini_r1/evaluation/rejection_sampling.py."
+        },
     )
     judge: dict | None = field(
         default=None,

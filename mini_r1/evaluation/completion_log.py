@@ -2,7 +2,10 @@
 
 import json
 import os
+import sys
 from pathlib import Path
+
+from tqdm import tqdm
 
 from mini_r1.evaluation.records import FOLDER
 from mini_r1.evaluation.sampler import Completion
@@ -57,3 +60,14 @@ def add_line(path: Path, values: dict) -> None:
         file.write(json.dumps(values, ensure_ascii=True) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def progress_bar(name: str, unit: str, total: int, done: int, shown: bool = True):
+    """A `tqdm` bar that begins at `done`; a log file gets a line of it now and then.
+
+    Args:
+        unit: what is counted, such as "problems".
+        shown: False on processes but the main one.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 20
+    return tqdm(total=total, initial=done, desc=name, unit=f" {unit}", disable=not shown, mininterval=interval)

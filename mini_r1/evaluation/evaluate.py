@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.completion_log import Kept, progress_bar
 from mini_r1.evaluation.grading import Grader
-from mini_r1.evaluation.progress import progress_bar
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.evaluation.sampler import Sampler
 

@@ -1,9 +1,11 @@
 """What a model says to a list of prompts: one interface over transformers, vLLM and a server."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+from mini_r1.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,126 @@ def problem_seed(seed: int, problem: int) -> int:
     """The seed of a problem's first completion, 0 to 2**30 - 1, so that every server's integers hold it and the next
     ones, `problem_seed + 1` and so on, which its other completions have. A digest: neighbours share no seeds."""
     return int.from_bytes(hashlib.sha256(f"{seed} {problem}".encode()).digest()[:4], "big") >> 2
+
+
+def sampling_of(config, samples: int | None = None) -> Sampling:
+    """How completions are drawn, from a `GRPOConfig`; `samples` of each problem, or as many as evaluations draw."""
+    return Sampling(
+        samples=samples or config.num_generations_eval or config.num_generations,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        repetition_penalty=config.repetition_penalty,
+        seed=config.seed,
+    )
+
+
+def greedy(sampling: Sampling) -> Sampling:
+    """One completion of each problem, the most probable token each time."""
+    return replace(sampling, samples=1, top_k=1)
+
+
+def server_address(args, config) -> str | None:
+    """Of the server that is asked: the recipe's own, or the one that launch.py started; None for none."""
+    if args.server or not (config.use_vllm and config.vllm_mode == "server"):
+        return args.server
+    base = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
+    return base.rstrip("/") + "/v1"
+
+
+def make_sampler(
+    args,
+    config,
+    model_args,
+    tokenizer,
+    rows,
+    longest: int,
+    chat: Callable[[dict], list[dict]],
+    samples: int | None = None,
+) -> Sampler:
+    """The backend of an evaluation, or of rejection sampling.
+
+    Args:
+        args, config, model_args: `EvaluateArguments`, `GRPOConfig`, `ModelConfig`.
+        rows: the problems, by number.
+        longest: tokens of the longest prompt.
+        samples: see `sampling_of`.
+        chat: the conversation of a row (`mixture.chat_of`).
+
+    Raises:
+        RecipeError: where the backend cannot be had, or asks for one process and there are more.
+    """
+    from accelerate import PartialState
+
+    sampling, process = sampling_of(config, samples), PartialState()
+    if sampling.greedy and sampling.samples > 1:
+        raise RecipeError(
+            f"{sampling.samples} greedy completions of a problem are all the same; use 1, or top_k: 0 and a "
+            "temperature above 0 to sample",
+            key="num_generations" if samples else "num_generations_eval",
+        )
+    server = server_address(args, config)
+    if process.num_processes > 1 and (server or config.use_vllm):
+        raise RecipeError(
+            f"{process.num_processes} processes were started, and vLLM or a server is asked by one; use 1 (launch.py "
+            "does), and vllm_tensor_parallel_size, or data_parallel_size of a server, for more GPUs",
+            key="--num_processes",
+        )
+    if server:
+        from mini_r1.evaluation.server_sampler import ServerSampler
+
+        return ServerSampler(
+            server,
+            sampling,
+            tokenizer,
+            model=args.server_model,
+            concurrency=args.server_concurrency,
+            conversation=(lambda number: chat(rows[number])[:-1]) if args.server_chat else None,
+        )
+    if config.use_vllm:
+        from mini_r1.evaluation.vllm_sampler import VLLMSampler
+
+        return VLLMSampler(
+            model_args.model_name_or_path,
+            sampling,
+            revision=model_args.model_revision,
+            dtype=model_args.dtype or "auto",
+            max_model_length=config.vllm_max_model_length or longest + config.max_completion_length,
+            gpu_memory_utilization=config.vllm_gpu_memory_utilization,
+            tensor_parallel_size=config.vllm_tensor_parallel_size,
+        )
+    from mini_r1.evaluation.transformers_sampler import HFSampler
+
+    if config.deepspeed_plugin is not None or config.fsdp:
+        raise RecipeError(
+            "an evaluation splits no model; use configs/ddp.yaml, or for a model larger than a GPU use_vllm: true",
+            key="--config_file",
+            file="accelerate launch",
+        )
+    batch = config.per_device_eval_batch_size
+    return HFSampler(
+        _load_model(config, model_args, process.device),
+        tokenizer,
+        sampling,
+        problems_at_once=max(1, batch // sampling.samples),
+        completions_at_once=batch,
+        share=(process.process_index, process.num_processes),
+    )
+
+
+def _load_model(config, model_args, device):
+    """The model, or an adapter with its base, as training loads it."""
+    from transformers import AutoModelForCausalLM
+    from trl import get_quantization_config
+
+    from mini_r1.training.finish import model_kwargs
+
+    quantization = get_quantization_config(model_args)
+    kwargs = model_kwargs(model_args, config) | ({"quantization_config": quantization} if quantization else {})
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, **kwargs)
+    except OSError as error:
+        raise RecipeError(str(error).splitlines()[0], key="model_name_or_path") from error
+    return model if quantization else model.to(device)

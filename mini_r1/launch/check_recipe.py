@@ -11,7 +11,7 @@ from mini_r1.data.mixture import Part, check_parts, load_part_rewards, read_part
 from mini_r1.data.preferences import check_preferences
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import read_judge
-from mini_r1.evaluation.rejection import read_filters
+from mini_r1.evaluation.rejection_sampling import read_filters
 from mini_r1.launch.check_findings import Findings
 from mini_r1.launch.check_model import maker_of
 from mini_r1.launch.hardware import Gpu, usable_gpus

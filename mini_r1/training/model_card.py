@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mini_r1.config.recipe import Recipe
-from mini_r1.evaluation.judged import describe_judge
+from mini_r1.evaluation.judge import describe_judge
 
 METHODS = {
     "grpo": "GRPO (arXiv:2402.03300)",

@@ -48,7 +48,7 @@ class Scripted:
 @pytest.fixture
 def generate(home, run_script, small_model_dir, monkeypatch, capsys):
     """`generate(sampler, ...)`: the script in this process, asking `sampler`; gives what it printed."""
-    import mini_r1.evaluation.backends as backends
+    import mini_r1.evaluation.sampler as backends
 
     def generate(sampler, *words) -> str:
         monkeypatch.setattr(backends, "make_sampler", lambda *args: sampler)

@@ -4,8 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mini_r1.errors import RecipeError
-from mini_r1.evaluation.paired import compare
-from mini_r1.evaluation.records import SCHEMA, summarise, write_records
+from mini_r1.evaluation.records import SCHEMA, compare, summarise, write_records
 
 
 def record(problem: int, sample: int, right: bool | None, tokens: int = 10, **changes) -> dict:

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from mini_r1.errors import RecipeError
-from mini_r1.evaluation.rejection import REASONS, Filters, balance, longest_paragraph, read_filters, reasons
+from mini_r1.evaluation.rejection_sampling import REASONS, Filters, balance, longest_paragraph, read_filters, reasons
 
 ENGLISH = "We try every pair of the given numbers in turn and add the third one."
 CHINESE = "我们先试一试每一对数字然后加上第三个数看看结果"

@@ -92,8 +92,8 @@ def begin(
     which, sources = "held-out" if held_out else "training", " and ".join(own.source for own in rows)
     run.say(f"{len(problems)} {which} problems from {sources}; {dropped} over-long ones dropped")
 
-    from mini_r1.evaluation.backends import make_sampler, server_address
     from mini_r1.evaluation.grading import grader_of
+    from mini_r1.evaluation.sampler import make_sampler, server_address
 
     chat = chat_of(parts)
     sampler = make_sampler(args, config, model_args, tokenizer, problems, longest, chat, samples)
