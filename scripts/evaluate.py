@@ -8,34 +8,32 @@ import sys
 from pathlib import Path
 
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.evaluation.sampling_run import begin, with_recipe
+from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.evaluate import measure
+from mini_r1.evaluation.records import compare
+from mini_r1.evaluation.sampler import greedy
+from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
+from mini_r1.training.finish import end_processes, results_table
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--compare"]:
-        from mini_r1.evaluation.records import compare
-
         print(compare([Path(name) for name in sys.argv[2:]]))
         return
     with_recipe("evaluate", sys.argv[1:], evaluate)
 
 
 def evaluate(recipe, args, config, model_args, parts) -> None:
-    asking = begin(recipe, args, config, model_args, parts, held_out=True)
-    if asking is None:
+    sampling = start_sampling_run(recipe, args, config, model_args, parts, held_out=True)
+    if sampling is None:
         return
 
-    from mini_r1.evaluation.completion_log import Kept
-    from mini_r1.evaluation.evaluate import measure
-    from mini_r1.evaluation.sampler import greedy
-    from mini_r1.training.finish import end_processes, results_table
-
-    run, sampler = asking.run, asking.sampler
+    run, sampler = sampling.run, sampling.sampler
     drawn = sampler.sampling
-    result = measure(run.folder, "after", asking.problems, sampler, asking.grader)
+    result = measure(run.folder, "after", sampling.problems, sampler, sampling.grader)
     if args.measure_greedy and not drawn.greedy:
         sampler.sampling = greedy(drawn)
-        most_likely = measure(run.folder, "greedy", asking.problems, sampler, asking.grader)
+        most_likely = measure(run.folder, "greedy", sampling.problems, sampler, sampling.grader)
         if run.main_process:
             result["greedy"] = most_likely["pass@1"]
             result["intervals"]["greedy"] = most_likely["intervals"]["pass@1"]
@@ -44,7 +42,7 @@ def evaluate(recipe, args, config, model_args, parts) -> None:
         print("\n".join(filter(None, [results_table(None, result), note])))
         found = {
             "stage": "evaluate",
-            "measured": asking.measured,
+            "measured": sampling.measured,
             "after": result,
             "seconds": {"total": round(run.seconds(), 1)},
         }

@@ -7,15 +7,18 @@ import sys
 from dataclasses import asdict
 
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.evaluation.judge import meet_judge, read_judge
-from mini_r1.evaluation.rejection_sampling import read_filters
-from mini_r1.evaluation.sampling_run import begin, with_recipe
+from mini_r1.evaluation.evaluate import sample_all, to_records
+from mini_r1.evaluation.judge import judge_records, meet_judge, question_of, read_judge
+from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, read_filters, write_generated
+from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
+from mini_r1.training.finish import end_processes
+from mini_r1.training.model_card import write_dataset_card
 
 
 def generate(recipe, args, config, model_args, parts) -> None:
     filters = read_filters(args.filters)
     settings = read_judge(args.judge)
-    asking = begin(
+    sampling = start_sampling_run(
         recipe,
         args,
         config,
@@ -23,31 +26,24 @@ def generate(recipe, args, config, model_args, parts) -> None:
         parts,
         held_out=False,
         samples=config.num_generations,
-        first=lambda: meet_judge(settings),
+        meet_judge=lambda: meet_judge(settings),
     )
-    if asking is None:
+    if sampling is None:
         return
 
-    from mini_r1.evaluation.evaluate import sample_all, to_records
-    from mini_r1.evaluation.judge import judge_records, question_of
-    from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, write_generated
-    from mini_r1.training.finish import end_processes
-    from mini_r1.training.model_card import write_dataset_card
-
-    run = asking.run
-    judge = asking.met
+    run, judge, problems = sampling.run, sampling.judge, sampling.problems
     # what rules say is not shown where they do not decide
-    kept = sample_all(run.folder, "generated", asking.problems, asking.sampler, None if judge else asking.grader)
+    kept = sample_all(run.folder, "generated", problems, sampling.sampler, None if judge else sampling.grader)
     if kept is not None:
-        drawn = to_records(asking.problems, kept.read(), asking.grader)
+        drawn = to_records(problems, kept.read(), sampling.grader)
         judged = {}
         if judge:
             drawn = list(drawn)
-            judged = {"judge": judge_records(run.folder, judge, drawn, question_of(parts, asking.problems))}
+            judged = {"judge": judge_records(run.folder, judge, drawn, question_of(parts, problems))}
         found = write_generated(
             run.folder,
             drawn,
-            conversation_of(parts, asking.problems),
+            conversation_of(parts, problems),
             filters,
             args.keep_per_problem,
             args.balance_difficulty,
@@ -55,8 +51,8 @@ def generate(recipe, args, config, model_args, parts) -> None:
         found |= judged
         print(describe(found))
         found |= {"filters": asdict(filters), "keep_per_problem": args.keep_per_problem}
-        write_dataset_card(run.folder, recipe, asking.measured, found)
-        summary = {"stage": "generate", "measured": asking.measured, "generated": found, "seed": config.seed}
+        write_dataset_card(run.folder, recipe, sampling.measured, found)
+        summary = {"stage": "generate", "measured": sampling.measured, "generated": found, "seed": config.seed}
         run.finish({**summary, "seconds": {"total": round(run.seconds(), 1)}})
         print(f"the data set is {run.folder / DATASET}, every sample is in {run.folder}/generated")
         kept.forget()

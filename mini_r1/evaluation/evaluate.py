@@ -37,7 +37,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     Returns:
         All completions; on processes but the main one None.
     """
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
 
     process = PartialState()
     kept = Kept(run, name, process.process_index)

@@ -213,7 +213,7 @@ def meet_judge(settings: JudgeSettings | None) -> Judge | None:
     """
     if settings is None:
         return None
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
 
     if (count := PartialState().num_processes) > 1:
         raise RecipeError(

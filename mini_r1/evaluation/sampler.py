@@ -116,7 +116,7 @@ def make_sampler(
     Raises:
         RecipeError: where the backend cannot be had, or asks for one process and there are more.
     """
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
 
     sampling, process = sampling_of(config, samples), PartialState()
     if sampling.greedy and sampling.samples > 1:
@@ -155,7 +155,7 @@ def make_sampler(
             gpu_memory_utilization=config.vllm_gpu_memory_utilization,
             tensor_parallel_size=config.vllm_tensor_parallel_size,
         )
-    from mini_r1.evaluation.transformers_sampler import HFSampler
+    from mini_r1.evaluation.transformers_sampler import HFSampler  # imports torch
 
     if config.deepspeed_plugin is not None or config.fsdp:
         raise RecipeError(

@@ -1,8 +1,7 @@
-"""What scripts that only sample share: from a command line to a sampler and the problems it is asked."""
+"""A run that only samples, for scripts/evaluate.py and scripts/generate.py: a sampler and the problems to ask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mini_r1.config.kinds import dataclass_types, name_cpu
 from mini_r1.config.recipe import Recipe, build, check, parse_command_line, resolve
@@ -10,27 +9,31 @@ from mini_r1.data import hub
 from mini_r1.data.mixed_data import load_parts, to_datasets
 from mini_r1.data.mixture import Part, chat_of, check_parts, read_parts
 from mini_r1.errors import RecipeError
+from mini_r1.evaluation.grading import Grader, grader_of
+from mini_r1.evaluation.judge import Judge
+from mini_r1.evaluation.sampler import Sampler, make_sampler, server_address
+from mini_r1.run import run_dir
 
 
 @dataclass(frozen=True)
-class Asking:
+class SamplingRun:
     """A run that samples.
 
     Attributes:
         problems: rows with `prompt` and `prefill`, in order; a problem's number is its place.
         measured: which model, see `run_dir.refuse_other_model`.
-        met: what `first` of `begin` gave.
+        judge: what `meet_judge` of `start_sampling_run` returned.
     """
 
-    run: "Run"  # noqa: F821 (importing it takes a second)
+    run: run_dir.Run
     problems: list[dict]
-    sampler: "Sampler"  # noqa: F821
-    grader: "Grader"  # noqa: F821
+    sampler: Sampler
+    grader: Grader
     measured: dict
-    met: Any = None
+    judge: Judge | None
 
 
-def with_recipe(kind: str, words: list[str], function: Callable) -> None:
+def with_recipe(kind: str, argv: list[str], function: Callable) -> None:
     """Call `function(recipe, args, config, model_args, parts)` of a checked recipe.
 
     Args:
@@ -39,7 +42,7 @@ def with_recipe(kind: str, words: list[str], function: Callable) -> None:
     Raises:
         RecipeError: for anything wrong in it, before anything large is loaded.
     """
-    recipe = resolve(*parse_command_line(words))
+    recipe = resolve(*parse_command_line(argv))
     hub.offline_if_unreachable(recipe.values)
     types = dataclass_types(kind)
     recipe = check(recipe, types)
@@ -53,7 +56,7 @@ def with_recipe(kind: str, words: list[str], function: Callable) -> None:
         function(recipe, *build(replace(recipe, values=values), types), parts)
 
 
-def begin(
+def start_sampling_run(
     recipe: Recipe,
     args,
     config,
@@ -62,24 +65,22 @@ def begin(
     *,
     held_out: bool,
     samples: int | None = None,
-    first: Callable[[], Any] | None = None,
-) -> Asking | None:
-    """Start or go on with the run, load its problems and the model; None where it is finished.
+    meet_judge: Callable[[], Judge | None] = lambda: None,
+) -> SamplingRun | None:
+    """Start the run or go on with it, and load its problems and the model; None where it is finished.
 
     Args:
         held_out: ask the held-out problems, else those of training.
         samples: of each problem; None: as many as evaluations draw.
-        first: called where there is something to do, before anything large is loaded; gives `Asking.met`.
+        meet_judge: called where there is something to do, before anything large is loaded.
     """
-    from mini_r1.run import run_dir
-
     run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
     model = model_args.model_name_or_path
     measured = run_dir.refuse_other_model(run.folder, recipe, model)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return None
-    met = first() if first else None
+    judge = meet_judge()
     tokenizer = hub.load_tokenizer(model, revision=model_args.model_revision)
     rows = load_parts(parts)
     asked = [own.test if held_out else own.train for own in rows]
@@ -91,13 +92,8 @@ def begin(
         problems = [{**problem, "prefill": ""} for problem in problems]
     which, sources = "held-out" if held_out else "training", " and ".join(own.source for own in rows)
     run.say(f"{len(problems)} {which} problems from {sources}; {dropped} over-long ones dropped")
-
-    from mini_r1.evaluation.grading import grader_of
-    from mini_r1.evaluation.sampler import make_sampler, server_address
-
-    chat = chat_of(parts)
-    sampler = make_sampler(args, config, model_args, tokenizer, problems, longest, chat, samples)
+    sampler = make_sampler(args, config, model_args, tokenizer, problems, longest, chat_of(parts), samples)
     if server := server_address(args, config):
         measured = run_dir.refuse_other_model(run.folder, recipe, model, sampler.model) | {"server": server}
     run.write(run_dir.MEASURED, measured)
-    return Asking(run, problems, sampler, grader_of(parts), measured, met)
+    return SamplingRun(run, problems, sampler, grader_of(parts), measured, judge)

@@ -48,10 +48,10 @@ class Scripted:
 @pytest.fixture
 def generate(home, run_script, small_model_dir, monkeypatch, capsys):
     """`generate(sampler, ...)`: the script in this process, asking `sampler`; gives what it printed."""
-    import mini_r1.evaluation.sampler as backends
+    import mini_r1.evaluation.sampling_run as sampling_run
 
     def generate(sampler, *words) -> str:
-        monkeypatch.setattr(backends, "make_sampler", lambda *args: sampler)
+        monkeypatch.setattr(sampling_run, "make_sampler", lambda *args: sampler)
         capsys.readouterr()
         run_script("generate.py", "--config", "recipes/small.yaml", "--model_name_or_path", small_model_dir, *words)
         return capsys.readouterr().out

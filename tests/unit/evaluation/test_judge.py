@@ -79,10 +79,10 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture
 def generate(home, run_script, small_model_dir, monkeypatch, capsys):
     """`generate(sampler, judge, ...)`: the script in this process with a map as judge; gives what it printed."""
-    import mini_r1.evaluation.sampler as backends
+    import mini_r1.evaluation.sampling_run as sampling_run
 
     def generate(sampler, judge, *words) -> str:
-        monkeypatch.setattr(backends, "make_sampler", lambda *args: sampler)
+        monkeypatch.setattr(sampling_run, "make_sampler", lambda *args: sampler)
         capsys.readouterr()
         words = ("--model_name_or_path", small_model_dir, "--judge", json.dumps(judge), *words)
         run_script("generate.py", "--config", "recipes/small.yaml", *words)
