@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -22,47 +21,21 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
-def maj_at_k(votes: Sequence[Hashable | None], right: Hashable | None, k: int) -> float:
-    """The chance that the most frequent answer among k of a problem's samples is the right one.
+def majority_is_right(votes: Sequence[Hashable | None], right: Hashable | None) -> float:
+    """Whether the most frequent answer of a problem's samples is the right one: maj@n for n samples.
 
-    The mean over all C(n, k) subsets, computed without listing them. cons@64 of the R1 report (arXiv:2501.12948) is
-    maj@64. A tie is drawn by lot: the right answer gets its share.
+    cons@64 of the R1 report (arXiv:2501.12948) is maj@64. A tie is drawn by lot: the right answer gets its share.
 
     Args:
         votes: the answer's value of each sample; None for a sample without an answer that could be read, which does not
             vote. Where nobody votes, the majority is not right.
         right: the value that is right; None if no sample was right.
-        k: from 1 to the number of samples; below that number only for up to 1,000 samples, as floats hold no larger
-            numbers of subsets.
     """
     counts = Counter(vote for vote in votes if vote is not None)
-    if k == len(votes):  # one subset, all of them
-        best = max(counts.values(), default=0)
-        return (counts[right] == best) / sum(count == best for count in counts.values()) if counts[right] else 0.0
-    winning = counts.pop(right, 0) if right is not None else 0
-    silent = len(votes) - winning - sum(counts.values())
-    return _majority(winning, tuple(sorted(counts.values())), silent, k)
-
-
-@lru_cache(maxsize=100_000)  # problems often have the same counts
-def _majority(winning: int, others: tuple[int, ...], silent: int, k: int) -> float:
-    """As `maj_at_k`, from how often each answer was given."""
-    total = 0.0
-    for ours in range(1, min(winning, k) + 1):
-        # ways[drawn, ties]: of drawing so many from the others, none more than `ours`, so many exactly as often.
-        ways = np.zeros((k - ours + 1, (k - ours) // ours + 2))
-        ways[0, 0] = 1.0
-        for count in others:
-            grown = np.zeros_like(ways)
-            for drawn in range(min(count, ours, k - ours) + 1):
-                tie = drawn == ours
-                source = ways[: len(ways) - drawn, : ways.shape[1] - tie]
-                grown[drawn:, tie:] += comb(count, drawn) * source
-            ways = grown
-        rest = np.array([comb(silent, k - ours - drawn) for drawn in range(k - ours + 1)], dtype=float)
-        share = 1.0 / np.arange(1, ways.shape[1] + 1)
-        total += comb(winning, ours) * float(rest @ ways @ share)
-    return total / comb(winning + sum(others) + silent, k)
+    if right not in counts:
+        return 0.0
+    best = max(counts.values())
+    return (counts[right] == best) / sum(count == best for count in counts.values())
 
 
 def ratio_intervals(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mini_r1.errors import RecipeError
-from mini_r1.evaluation.metrics import maj_at_k, paired_difference, pass_at_k, ratio_intervals
+from mini_r1.evaluation.metrics import majority_is_right, paired_difference, pass_at_k, ratio_intervals
 
 SCHEMA = pa.schema(
     {
@@ -161,7 +161,7 @@ def _summary(groups: list[list[dict]]) -> dict:
     for k in _powers(samples):
         metrics[f"pass@{k}"] = (np.array([pass_at_k(samples, int(c), k) for c in right.sum(axis=1)]), ones)
     if samples > 1 and any(record["vote"] is not None for group in groups for record in group):
-        metrics[f"maj@{samples}"] = (np.array([_majority(group, samples) for group in groups]), ones)
+        metrics[f"maj@{samples}"] = (np.array([_majority(group) for group in groups]), ones)
     metrics["format"] = (well_formed.mean(axis=1), ones)
     metrics["right_given_format"] = (both.sum(axis=1), well_formed.sum(axis=1))
     metrics["cut_off"] = (cut_off.mean(axis=1), ones)
@@ -190,8 +190,8 @@ def _by_task(groups: list[list[dict]]) -> dict[str, list[list[dict]]]:
     return found
 
 
-def _majority(group: list[dict], k: int) -> float:
-    return maj_at_k([r["vote"] for r in group], next((r["vote"] for r in group if r["right"]), None), k)
+def _majority(group: list[dict]) -> float:
+    return majority_is_right([r["vote"] for r in group], next((r["vote"] for r in group if r["right"]), None))
 
 
 def _powers(samples: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""pass@k and maj@k beside brute force over all subsets; intervals beside what they promise."""
+"""pass@k beside brute force over all subsets, maj@n beside counting; intervals beside what they promise."""
 
 import itertools
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_r1.evaluation.metrics import maj_at_k, paired_difference, pass_at_k, ratio_intervals
+from mini_r1.evaluation.metrics import majority_is_right, paired_difference, pass_at_k, ratio_intervals
 
 OUTCOMES = st.lists(st.booleans(), min_size=1, max_size=9)
 VOTES = st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=1, max_size=9)
@@ -19,15 +19,11 @@ def subsets_with_a_right_one(outcomes: list[bool], k: int) -> float:
     return sum(map(any, drawn)) / len(drawn)
 
 
-def subsets_won(votes: list[str | None], right: str | None, k: int) -> float:
-    """As one would do it by hand: draw, count, share out a tie."""
-    drawn = list(itertools.combinations(votes, k))
-    won = 0.0
-    for subset in drawn:
-        counts = Counter(vote for vote in subset if vote is not None)
-        best = [vote for vote, count in counts.items() if count == max(counts.values())]
-        won += (right in best) / len(best) if best else 0.0
-    return won / len(drawn)
+def share_won(votes: list[str | None], right: str | None) -> float:
+    """As one would do it by hand: count, share out a tie."""
+    counts = Counter(vote for vote in votes if vote is not None)
+    best = [vote for vote, count in counts.items() if count == max(counts.values())]
+    return (right in best) / len(best) if best else 0.0
 
 
 @given(OUTCOMES, st.data())
@@ -36,25 +32,25 @@ def test_pass_at_k_is_the_mean_over_all_subsets(outcomes, data):
     assert pass_at_k(len(outcomes), sum(outcomes), k) == pytest.approx(subsets_with_a_right_one(outcomes, k))
 
 
-@given(VOTES, st.sampled_from([None, "a", "e"]), st.data())
-def test_maj_at_k_is_the_mean_over_all_subsets(votes, right, data):
-    k = data.draw(st.integers(1, len(votes)))
-    assert maj_at_k(votes, right, k) == pytest.approx(subsets_won(votes, right, k))
+@given(VOTES, st.sampled_from([None, "a", "e"]))
+def test_the_majority_is_what_one_counts_by_hand(votes, right):
+    assert majority_is_right(votes, right) == pytest.approx(share_won(votes, right))
 
 
 @pytest.mark.parametrize(
-    ("votes", "k", "expected", "reason"),
+    ("votes", "expected", "reason"),
     [
-        (["a"] * 4, 4, 1.0, "all agree"),
-        (["a", "b"], 2, 0.5, "a tie is drawn by lot"),
-        (["a", None, None, None], 4, 1.0, "silent samples do not vote"),
-        ([None, None], 2, 0.0, "nobody votes"),
-        (["a", "b", "b"], 3, 0.0, "outvoted"),
-        (["a"] * 33 + ["b"] * 31, 64, 1.0, "cons@64 is one draw of all"),
+        (["a"] * 4, 1.0, "all agree"),
+        (["a", "b"], 0.5, "a tie is drawn by lot"),
+        (["a", None, None, None], 1.0, "silent samples do not vote"),
+        ([None, None], 0.0, "nobody votes"),
+        (["a", "b", "b"], 0.0, "outvoted"),
+        (["a"] * 33 + ["b"] * 31, 1.0, "cons@64 is one draw of all"),
+        (["a"] * 1100 + ["b"] * 1100, 0.5, "thousands vote"),
     ],
 )
-def test_maj_at_k(votes, k, expected, reason):
-    assert maj_at_k(votes, "a", k) == pytest.approx(expected), reason
+def test_the_majority(votes, expected, reason):
+    assert majority_is_right(votes, "a") == pytest.approx(expected), reason
 
 
 def test_pass_at_1_is_the_mean():
@@ -99,7 +95,3 @@ def test_pairing_takes_out_what_problems_have_in_common():
 def test_a_length_has_no_limits_of_a_share():
     ones = np.ones(20)
     assert ratio_intervals({"length": (ones, ones)}, numbers=["length"])["length"] == (1.0, 1.0)
-
-
-def test_thousands_of_samples_vote():
-    assert maj_at_k(["a"] * 1100 + ["b"] * 1100, "a", 2200) == 0.5
