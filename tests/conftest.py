@@ -99,7 +99,8 @@ def serve():
 @pytest.fixture
 def sampler(tiny_tokenizer, monkeypatch):
     """`sampler(url, ...)`, see `make_sampler`."""
-    from scripted_server import make_sampler
+    from scripted_server import hurry, make_sampler
 
+    hurry(monkeypatch)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     return functools.partial(make_sampler, tiny_tokenizer)

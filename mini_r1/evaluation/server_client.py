@@ -1,25 +1,25 @@
-"""HTTP to an OpenAI-compatible server: tries again where that helps, and says in one line where it does not.
+"""A client of one OpenAI-compatible server: what it serves, what it answers, and in one line why it does not.
 
-Keys go into one header and nowhere else: what a server says back is shown with the key blotted out.
+The `openai` library sends the requests, and sends lost ones again. The API key goes into one header and nowhere else:
+what a server says is shown with the key blotted out.
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import random
-
-import httpx
+from urllib.parse import urlsplit
 
 from mini_r1.errors import RecipeError
-from mini_r1.evaluation.server_protocol import find_model
 
-WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before another try, each times 0.5 to 1.5
-LONGEST_WAIT = 120.0  # seconds, if the server asks for more
-LATE_TRIES = 2  # of a request that has no answer in time: most often it would take as long again
-TRY_AGAIN = (429, 500, 502, 503, 504)
+# The library waits 0.5, 1, 2, 4 and then 8 s each, or up to two minutes where the server asks for it: a minute in all.
+RETRIES = 10
+LATE_TRIES = 2  # so many timeouts, further tries included: a late answer most often takes as long again
 NO_SUCH_PATH = (404, 405, 501)
+NO_ACCESS = (401, 403)
+REFUSED = (400, 413, 415, 422)  # the request as it is: a prompt that is too long, a field that is not known
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+SHOWN_MODELS = 10
 
 
 class Refusal(RecipeError):
@@ -35,95 +35,112 @@ class ServerClient:
 
     Args:
         url: such as http://localhost:8000 or https://host/v1; without a path, /v1 is meant.
-        api_key: sent as a bearer token; None: the environment's OPENAI_API_KEY, if there is one.
-        timeout: seconds in which an answer must begin.
-        waits: seconds before each further try.
+        api_key: sent as a bearer token; None: the environment's OPENAI_API_KEY, if there is one; "": none.
+        timeout: seconds in which an answer must be there.
+        retries: how often a lost connection, or a status of 408, 409, 429, or 500 and above, is tried again.
 
     Raises:
         RecipeError: for a url or a key that cannot be one.
     """
 
-    def __init__(self, url: str, api_key: str | None, timeout: float, waits: tuple[float, ...] = WAITS):
-        self.url, local = _checked(url)
-        self.root = self.url.removesuffix("/v1")
-        self.timeout, self.waits, self.giving_up = timeout, waits, False
+    def __init__(self, url: str, api_key: str | None = None, timeout: float = 600.0, retries: int = RETRIES):
+        self.url = _checked(url)
+        self.timeout, self.retries = timeout, retries
         self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
         if not (self._key.isascii() and self._key.isprintable()):
             raise RecipeError("the API key (OPENAI_API_KEY) has characters that no key has; copy it again")
-        self._settings = {
-            "headers": {"Authorization": f"Bearer {self._key}"} if self._key else {},
-            "timeout": httpx.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            "trust_env": not local,  # a proxy that the environment names does not lead to this machine
-        }
+        self._limits = ("max_tokens", "max_completion_tokens")  # newer chat services know the second only
 
     @contextlib.asynccontextmanager
     async def opened(self):
-        """The connections; what is asked in here shares them."""
-        async with httpx.AsyncClient(**self._settings) as self._http:
+        """The connections; all requests inside share them."""
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout  # half a second, which only servers need
+
+        local = urlsplit(self.url).hostname in LOCAL_HOSTS
+        async with AsyncOpenAI(
+            base_url=self.url,
+            api_key=self._key or "none",  # the library wants one; `ask` leaves the header out
+            timeout=Timeout(self.timeout, connect=min(self.timeout, 30.0), pool=None),
+            max_retries=self.retries,
+            http_client=DefaultAsyncHttpxClient(trust_env=not local),  # no proxy leads to this machine
+        ) as self._http:
             yield self
 
-    async def ask(self, path: str, body: dict | None = None, tries: int | None = None) -> dict:
-        """The server's answer, a map: of a POST with `body`, or a GET without.
-
-        A lost connection and the statuses of `TRY_AGAIN` are tried again with growing waits (after one request was
-        given up, `giving_up` makes this the last try of all others).
+    async def ask(self, path: str, body: dict | None = None) -> dict:
+        """The server's answer, a map: to a POST of `body`, or to a GET without.
 
         Args:
             path: after the url, such as /models; or a whole address.
-            tries: at most; None: one more than there are waits.
 
         Raises:
-            Refusal: for any other status at once, and for these after the last try.
+            Refusal: for a status that is no success.
             RecipeError: where there is no answer after the last try, or one that is not JSON.
         """
+        import httpx2  # what the library sends with
+        import openai
+
         address = path if path.startswith("http") else self.url + path
-        waits = self.waits if tries is None else self.waits[: tries - 1]
-        late = 0
-        for number in range(len(waits) + 1):
-            asked_to_wait = 0.0
-            try:
+        how = {"cast_to": httpx2.Response, "options": {}}
+        if not self._key:
+            how["options"] = {"headers": {"Authorization": openai.Omit()}}
+        try:
+            async with asyncio.timeout(LATE_TRIES * self.timeout):
                 if body is None:
-                    answer = await self._http.get(address)
+                    answer = await self._http.get(address, **how)
                 else:
-                    answer = await self._http.post(address, json=body)
-            except httpx.ReadTimeout:
-                failure, late = RecipeError(f"{address} gives no answer within {self.timeout:g} s"), late + 1
-                if late == LATE_TRIES:
-                    break
-            except httpx.TransportError as error:
-                failure = RecipeError(f"{address} does not answer: {self._plain(_reason(error))}")
-            except httpx.RequestError as error:  # such as contents that are not compressed as they claim
-                raise RecipeError(f"{address} gives no usable answer: {self._plain(_reason(error))}") from error
+                    answer = await self._http.post(address, body=body, **how)
+        except TimeoutError as error:
+            raise RecipeError(f"{address} gives no answer within {LATE_TRIES * self.timeout:g} s") from error
+        except openai.APIStatusError as error:
+            remedy = "; set OPENAI_API_KEY to a key of this server" if error.status_code in NO_ACCESS else ""
+            said = self._plain(_said(error)) + _tries(error) + remedy
+            raise Refusal(f"{address} answers with status {error.status_code}: {said}", error.status_code) from error
+        except openai.APIConnectionError as error:
+            reason = error.__cause__
+            said = self._plain(f"{type(reason).__name__}: {reason}".removesuffix(": "))
+            raise RecipeError(f"{address} does not answer: {said}{_tries(error)}; is the server running?") from error
+        return self._read(answer, address)
+
+    async def chat(self, fields: dict, most_tokens: int) -> dict:
+        """The answer to a chat of at most so many tokens, under whichever name the server knows that limit."""
+        for limit in self._limits:
+            try:
+                answer = await self.ask("/chat/completions", {**fields, limit: most_tokens})
+            except Refusal as error:
+                if error.status not in REFUSED or limit == self._limits[-1]:
+                    raise
             else:
-                if answer.status_code == 200:
-                    return self._read(answer, address)
-                said = self._plain(_message(answer))
-                failure = Refusal(f"{address} answers with status {answer.status_code}: {said}", answer.status_code)
-                if answer.status_code not in TRY_AGAIN:
-                    raise failure
-                asked_to_wait = _seconds(answer.headers.get("Retry-After"))
-            if number == len(waits) or self.giving_up:
+                self._limits = (limit,)
                 break
-            await asyncio.sleep(max(waits[number] * random.uniform(0.5, 1.5), min(asked_to_wait, LONGEST_WAIT)))
-        failure.problem = f"{failure.problem} (tried {number + 1} time{'s' if number else ''})"
-        raise failure
+        return answer
 
     async def find_model(self, wanted: str | None) -> tuple[str, str]:
         """The name of a model that is served, the only one where None is wanted, and that of the server's software
-        where it says so.
+        where it says so, else "".
 
         Raises:
             RecipeError: where the server does not answer, or does not serve it.
         """
         try:
-            return find_model(await self.ask("/models"), wanted, self.url)
+            answer = await self.ask("/models")
         except Refusal as error:
             if wanted is None or error.status not in NO_SUCH_PATH:
                 raise
             return wanted, ""  # a server without a list has what it is asked for, or says so
+        listed = answer.get("data")
+        models = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        found = {one["id"]: one for one in models if isinstance(one.get("id"), str)}
+        names = ", ".join(sorted(found)[:SHOWN_MODELS]) + (" and others" if len(found) > SHOWN_MODELS else "")
+        if not found:
+            raise RecipeError(f"{self.url}/models lists no model; is this an OpenAI-compatible server?")
+        if wanted is None and len(found) > 1:
+            raise RecipeError(f"{self.url} serves several models; name one of: {names}")
+        if wanted is not None and wanted not in found:
+            raise RecipeError(f"{self.url} does not serve {wanted!r}; it serves: {names}")
+        name = next(iter(found)) if wanted is None else wanted
+        return name, str(found[name].get("owned_by") or "")
 
-    def _read(self, answer: httpx.Response, address: str) -> dict:
+    def _read(self, answer, address: str) -> dict:
         try:
             found = json.loads(answer.content)
         except (ValueError, RecursionError) as error:
@@ -139,36 +156,31 @@ class ServerClient:
         return text if len(text) <= 200 else text[:200] + " [...]"
 
 
-def _checked(url: str) -> tuple[str, bool]:
-    """The address that paths follow, and whether it is on this machine."""
+def _checked(url: str) -> str:
+    """The address that paths follow."""
+    url = url.strip()
     try:
-        parts = httpx.URL(url.strip())
-    except httpx.InvalidURL:
-        parts = httpx.URL("")
-    if parts.userinfo:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        parts, fine = urlsplit(""), False
+    if "@" in parts.netloc:
         raise RecipeError("leave name and password out of the server's url; a key belongs into OPENAI_API_KEY")
-    if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
+    if not fine or parts.query or parts.fragment or not url.isprintable() or " " in url:
         raise RecipeError(f"{url!r} is no url of a server; one looks like http://localhost:8000/v1")
-    path = parts.path.rstrip("/") or "/v1"
-    return str(parts.copy_with(path=path)), parts.host in LOCAL_HOSTS
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _tries(error) -> str:
+    """How often the library has sent a request that failed, where that was more than once."""
+    retries = int(error.request.headers.get("x-stainless-retry-count", 0))
+    return f" (tried {retries + 1} times)" if retries else ""
 
 
-def _message(answer: httpx.Response) -> str:
+def _said(error) -> str:
     """What the server says is wrong: in OpenAI's form, in FastAPI's, or whatever it wrote."""
-    try:
-        found = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        found = None
+    found = error.body
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):
             found = found[key]
-    return found if isinstance(found, str) else answer.text[:1000] or answer.reason_phrase
-
-
-def _seconds(header: str | None) -> float:
-    """Of a Retry-After header; 0 where it has a date, or nonsense."""
-    return float(header) if header and header.isascii() and header.isdigit() else 0.0
+    return found if found and isinstance(found, str) else error.response.text[:1000] or error.response.reason_phrase

@@ -1,10 +1,9 @@
 """Sampling from any OpenAI-compatible server, many problems at a time.
 
-A server is asked the way that suits it best, found out with the first prompt:
-1. token ids to complete: exactly training's prompt (vLLM takes them);
-2. the prompt's text to complete;
-3. where that is wished, and only then, in a chat: without the prefill, which is another prompt (`note` says so).
-Each with all completions of a problem in one request, or, where the server refuses that, in one request each.
+A server completes token ids, exactly training's prompt (vLLM takes them), or where it refuses those, the prompt's text:
+one token for the first prompt shows which. Where that is wished, and only then, it is asked in a chat, without the
+prefill, which is another prompt (`note` says so). All completions of a problem are one request, and a server that gives
+fewer, or refuses to, is asked again.
 """
 
 import asyncio
@@ -13,18 +12,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
-from mini_r1.evaluation.server_client import NO_SUCH_PATH, WAITS, Refusal, ServerClient
-from mini_r1.evaluation.server_protocol import (
-    VLLM,
-    Way,
-    prompt_tokens,
-    read_completions,
-    sampling_fields,
-    ways,
-)
+from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, RETRIES, Refusal, ServerClient
 
-NOT_THIS_WAY = (400, 415, 422, 500)  # 500: how llama.cpp refuses several completions of one prompt
-FIRST_TRIES = 3  # of a request that is perhaps not understood
+# Not in OpenAI's protocol: what each is when it is off. Left out then, except for servers whose own defaults, or those
+# of the model's generation_config.json, would step in. Servers say who they are in /v1/models, as `owned_by`.
+EXTRAS_OFF = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+HAVE_DEFAULTS = ("vllm", "sglang", "llamacpp")
+VLLM = "vllm"
+REFUSED_SEVERAL = (*REFUSED, 500)  # 500: how llama.cpp refuses several completions of one prompt
 OTHER_PROMPT = "this is another prompt, and numbers are not comparable with training's"
 
 
@@ -43,7 +38,7 @@ class ServerSampler:
         api_key: None: the environment's OPENAI_API_KEY, if there is one.
         conversation: number of a problem -> its chat (`mini_r1.data.prompts.messages`): ask in a chat, without the
             prefill, for services that complete nothing.
-        waits: seconds before each further try of a request that was lost.
+        retries: how often a request that was lost is tried again.
 
     Attributes:
         model: its name on the server.
@@ -65,14 +60,15 @@ class ServerSampler:
         timeout: float = 600.0,
         api_key: str | None = None,
         conversation: Callable[[int], list[dict]] | None = None,
-        waits: tuple[float, ...] = WAITS,
+        retries: int = RETRIES,
     ):
         self.sampling, self.tokenizer = sampling, tokenizer
         self.concurrency, self.conversation = concurrency, conversation
         self.note = f"asked in a conversation without the prefill: {OTHER_PROMPT}" if conversation else None
-        self._way = None
-        self._client = ServerClient(url, api_key, timeout, waits)
-        self.model, self._server = asyncio.run(self._find_model(model))
+        self._takes_ids: bool | None = None  # None: not known yet
+        self._gives_several: bool | None = None
+        self._client = ServerClient(url, api_key, timeout, retries)
+        self.model, self._software = asyncio.run(self._find_model(model))
 
     @property
     def _samples(self) -> int:
@@ -99,28 +95,25 @@ class ServerSampler:
                 runner.run(_closed(finished))
 
     async def _sample(self, prompts: dict[int, str]) -> AsyncIterator[dict[int, list[Completion]]]:
-        self._client.giving_up, failure, pending = False, None, set()
+        failure, pending = None, set()
         async with self._client.opened():
-            number = next(iter(prompts))
-            if self._way is None and (first := await self._choose_way(number, prompts[number])):
-                yield {number: first}
-                prompts = {other: prompts[other] for other in prompts if other != number}
+            if self._takes_ids is None and not self.conversation:
+                number = next(iter(prompts))
+                self._takes_ids = await self._try_ids(number, prompts[number])
             free = asyncio.Semaphore(self.concurrency)
 
-            async def one(number: int) -> tuple[int, list[Completion]] | None:
+            async def one(number: int) -> dict[int, list[Completion]]:
                 async with free:
-                    if self._client.giving_up:
-                        return None
-                    return number, await self._complete(number, prompts[number], self._way)
+                    return {} if failure else {number: await self._complete(number, prompts[number])}
 
             try:
                 pending = {asyncio.create_task(one(number)) for number in prompts}
                 while pending:
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    errors = [task.exception() for task in done if task.exception()]
-                    if errors:
-                        failure, self._client.giving_up = failure or errors[0], True
-                    finished = dict(task.result() for task in done if not task.exception() and task.result())
+                    failure = failure or next((task.exception() for task in done if task.exception()), None)
+                    finished: dict[int, list[Completion]] = {}
+                    for task in done:
+                        finished |= {} if task.exception() else task.result()
                     if finished:
                         yield finished
             finally:
@@ -135,46 +128,36 @@ class ServerSampler:
         async with self._client.opened() as client:
             return await client.find_model(model)
 
-    async def _choose_way(self, number: int, prompt: str) -> list[Completion] | None:
-        """Find out how this server is asked, with one token for each completion; in a chat with the whole problem, as
-        services that reason before they chat refuse to stop so early: its completions are returned then."""
+    async def _try_ids(self, number: int, prompt: str) -> bool:
+        """Whether the server completes token ids; asks for one token."""
         ids = prompt_ids(prompt, self.tokenizer)
-        left = ways(chat=self.conversation is not None, several=self._samples > 1)
-        while True:
-            way, made = left.pop(0), None
+        counted = None
+        for what in (ids, prompt):
+            fields = self._fields(number, 1, 0) | {"prompt": what, "max_tokens": 1}
             try:
-                if way.chat:
-                    made = await self._complete(number, prompt, way, FIRST_TRIES)
-                else:
-                    counts = await self._count_prompt(number, prompt, way)
+                answer = await self._client.ask("/completions", fields)
             except Refusal as error:
-                if error.status in NO_SUCH_PATH and not way.chat:
+                if error.status in NO_SUCH_PATH:
                     hint = "if it chats, server_chat: true asks it without the prefill, which is another prompt"
                     raise RecipeError(f"{error.problem}; {hint}", key="server") from error
-                if error.status not in NOT_THIS_WAY or not left:
+                if error.status not in REFUSED or what is prompt:
                     raise
                 continue
-            if not way.chat and counts is not None and len(ids) not in counts:
-                if way.ids:  # taken for something else, such as a list of prompts
-                    continue
-                self.note = f"the server makes {counts[0]} tokens of a prompt of {len(ids)} in training: {OTHER_PROMPT}"
-            if way.ids and self._server == VLLM:
-                await self._check_tokenizer(prompt, ids)
-            self._way = way
-            return made
-
-    async def _count_prompt(self, number: int, prompt: str, way: Way) -> tuple[int, ...] | None:
-        """How many tokens the server sees in a prompt, if it says: in one, or in as many as it makes completions."""
-        count = 1 if way.single else self._samples
-        answer = await self._request(number, prompt, way, count, 0, FIRST_TRIES, {way.limit: 1})
-        made = read_completions(answer, self.tokenizer, 1, self._client.url)
-        counted = prompt_tokens(answer)
-        return None if counted is None else (counted, counted / len(made))
+            read_completions(answer, self.tokenizer, 1, self._client.url)
+            counted = _count(answer, "prompt_tokens")
+            if what is ids and counted in (None, len(ids)):  # else taken for something else, such as a list of prompts
+                if self._software == VLLM:
+                    await self._check_tokenizer(prompt, ids)
+                return True
+        if counted not in (None, len(ids)):
+            self.note = f"the server makes {counted} tokens of a prompt of {len(ids)} in training: {OTHER_PROMPT}"
+        return False
 
     async def _check_tokenizer(self, prompt: str, ids: list[int]) -> None:
         """Token ids of another model's vocabulary would be answered too, with nonsense."""
+        address = self._client.url.removesuffix("/v1") + "/tokenize"
         try:
-            answer = await self._client.ask(f"{self._client.root}/tokenize", {"model": self.model, "prompt": prompt})
+            answer = await self._client.ask(address, {"model": self.model, "prompt": prompt})
         except Refusal:
             return  # behind a gateway that lets only /v1 through
         if answer.get("tokens") != ids:
@@ -184,35 +167,95 @@ class ServerSampler:
                 key="model_name_or_path",
             )
 
-    async def _complete(self, number: int, prompt: str, way: Way, tries: int | None = None) -> list[Completion]:
+    async def _complete(self, number: int, prompt: str) -> list[Completion]:
         """All completions of a problem. A server that gives fewer than it was asked for is asked again, with the seed
         that vLLM would have given the next one."""
         made: list[Completion] = []
         while missing := self._samples - len(made):
-            count = 1 if way.single else missing
-            answer = await self._request(number, prompt, way, count, len(made), tries)
+            count = 1 if self._gives_several is False else missing
+            try:
+                answer = await self._request(number, prompt, count, len(made))
+            except Refusal as error:
+                if count == 1 or self._gives_several or error.status not in REFUSED_SEVERAL:
+                    raise
+                self._gives_several = False
+                continue
+            if count > 1:
+                self._gives_several = True
             longest = self.sampling.max_completion_length
             made += read_completions(answer, self.tokenizer, longest, self._client.url)[:count]
         return made * self.sampling.samples if self.sampling.greedy else made
 
-    async def _request(
-        self, number: int, prompt: str, way: Way, count: int, have: int, tries: int | None, other: dict | None = None
-    ) -> dict:
-        """The answer to a request for `count` completions of a problem that has `have` of them; `other` fields win."""
-        if way.chat:
-            what = {"messages": [turn for turn in self.conversation(number) if turn["role"] != "assistant"]}
-        else:
-            what = {"prompt": prompt_ids(prompt, self.tokenizer) if way.ids else prompt}
-        fields = {
-            "model": self.model,
-            **what,
-            **sampling_fields(self.sampling, self._server),
-            way.limit: self.sampling.max_completion_length,
-            "n": count,
-            "seed": problem_seed(self.sampling.seed, number) + have,
-            **(other or {}),
-        }
-        return await self._client.ask(way.path, fields, tries)
+    async def _request(self, number: int, prompt: str, count: int, have: int) -> dict:
+        """The answer to a request for `count` completions of a problem that has `have` of them."""
+        fields, longest = self._fields(number, count, have), self.sampling.max_completion_length
+        if self.conversation:
+            asked = [turn for turn in self.conversation(number) if turn["role"] != "assistant"]
+            return await self._client.chat(fields | {"messages": asked}, longest)
+        what = prompt_ids(prompt, self.tokenizer) if self._takes_ids else prompt
+        return await self._client.ask("/completions", fields | {"prompt": what, "max_tokens": longest})
+
+    def _fields(self, number: int, count: int, have: int) -> dict:
+        """All fields of a request but the prompt and the limit of tokens."""
+        seed = problem_seed(self.sampling.seed, number) + have
+        return {"model": self.model, "n": count, "seed": seed, **sampling_fields(self.sampling, self._software)}
+
+
+def sampling_fields(sampling: Sampling, server: str) -> dict:
+    """How to draw, in a request's fields. `server`: its `owned_by` in /v1/models."""
+    greedy = sampling.greedy
+    extras = {
+        "top_k": -1 if greedy or sampling.top_k <= 0 else sampling.top_k,
+        "min_p": 0.0 if greedy else sampling.min_p or 0.0,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
+    return {
+        "temperature": 0.0 if greedy else sampling.temperature,
+        "top_p": 1.0 if greedy else sampling.top_p,
+        **{name: value for name, value in extras.items() if value != EXTRAS_OFF[name] or server in HAVE_DEFAULTS},
+        **({"return_token_ids": True} if server == VLLM else {}),
+    }
+
+
+def read_completions(answer: dict, tokenizer, longest: int, url: str) -> list[Completion]:
+    """The completions in an answer, in their order, at least one.
+
+    The tokens are counted from their ids where the server gives them, else taken from its count where that is for one
+    completion and at most `longest`, else counted in the text, with an end token where one must have been.
+
+    Raises:
+        RecipeError: where there is no completion, or one has no text.
+    """
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(one, dict) for one in choices):
+        raise RecipeError(f"{url} answers without any completion in `choices`")
+    if all(type(one.get("index")) is int for one in choices):
+        choices = sorted(choices, key=lambda one: one["index"])
+    counted = _count(answer, "completion_tokens") if len(choices) == 1 else None
+    return [_completion(one, counted, tokenizer, longest, url) for one in choices]
+
+
+def _completion(choice: dict, counted: int | None, tokenizer, longest: int, url: str) -> Completion:
+    cut_off = choice.get("finish_reason") == "length"
+    ids = choice.get("token_ids")
+    if isinstance(ids, list) and ids and all(type(token) is int and 0 <= token < 2**31 for token in ids):
+        return Completion(text=tokenizer.decode(ids, skip_special_tokens=True), tokens=len(ids), cut_off=cut_off)
+    text = choice.get("text")
+    if isinstance(choice.get("message"), dict):  # its content is null where a service got no further than its reasoning
+        text = choice["message"].get("content") or ""
+    if not isinstance(text, str):
+        raise RecipeError(f"{url} answers with a completion that has no text")
+    text = text.encode(errors="replace").decode()  # JSON can hold half a letter, which no file takes
+    if counted is None or not 0 < counted <= longest:
+        ended = choice.get("finish_reason") == "stop"
+        counted = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + ended
+    return Completion(text=text, tokens=counted, cut_off=cut_off)
+
+
+def _count(answer: dict, name: str) -> int | None:
+    usage = answer.get("usage")
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int else None
 
 
 async def _closed(generator) -> None:

@@ -11,7 +11,13 @@ from mini_r1.evaluation.server_sampler import ServerSampler
 
 RIGHT, WRONG = "7 + 5</think>\n<answer>7 + 5</answer>", "7 - 5</think>\n<answer>7 - 5</answer>"
 PROMPTS = {number: f"<think>{number}" for number in (5, 3, 12, 7, 40, 41, 42)}
-WAITS = (0.001,) * 3
+RETRIES = 3
+
+
+def hurry(monkeypatch) -> None:
+    """Make the openai library wait a millisecond before each further try."""
+    for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
+        monkeypatch.setattr(f"openai._base_client.{name}", 0.001)
 
 
 class Scripted(ThreadingHTTPServer):
@@ -20,7 +26,7 @@ class Scripted(ThreadingHTTPServer):
     Attributes:
         script: called with the path, the body and the number of the request, before it is answered; gives None for the
             usual answer, or (status, what to send: a map, or bytes as they are), or "drop" to hang up.
-        asked: (path, body) of all requests so far; of those for one token, how the client finds out the way, `probes`.
+        asked: (path, body) of all requests so far; `probes`: of those for one token, which show whether ids are taken.
         together: the most requests that were under way at once.
     """
 
@@ -55,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.server.headers.append(dict(self.headers))
+        self.server.headers.append(self.headers)
         answer = self.server.script(self.path, None, 0)
         self.send(*answer if answer else (200, {"data": [self.model(name) for name in self.server.models]}))
 
@@ -97,7 +103,7 @@ def make_sampler(tokenizer, url: str, *, how: dict | None = None, **kwargs) -> S
     """A sampler of two completions for the server; `how`: other fields of its `Sampling`."""
     values = {"samples": 2, "max_completion_length": 40, "temperature": 0.9, "top_p": 0.95, "top_k": 0}
     values |= {"min_p": None, "repetition_penalty": 1.0, "seed": 1, **(how or {})}
-    return ServerSampler(url, Sampling(**values), tokenizer, **{"waits": WAITS, **kwargs})
+    return ServerSampler(url, Sampling(**values), tokenizer, **{"retries": RETRIES, **kwargs})
 
 
 def collect(sampler, prompts=PROMPTS) -> tuple[dict, str | None]:

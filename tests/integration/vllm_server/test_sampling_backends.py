@@ -117,7 +117,7 @@ def backends(trained, model, tokenizer, tmp_path_factory):
             yield {
                 "transformers": HFSampler(model, tokenizer, GREEDY, problems_at_once=50),
                 "vllm": offline,
-                "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16, waits=(3.0,) * 100),
+                "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16, retries=60),
             }
             del offline
         finally:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from scripted_server import WAITS
+from scripted_server import hurry
 from small_home import small_home, training_rows
 
-import mini_r1.evaluation.judge as judging
 from mini_r1 import tasks
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import VERDICTS, Judge, JudgeSettings, judge_prompt, read_judge, read_verdict
@@ -90,7 +89,7 @@ def generate(home, run_script, small_model_dir, monkeypatch, capsys):
 
     monkeypatch.chdir(home)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(judging, "WAITS", WAITS)
+    hurry(monkeypatch)
     return generate
 
 
@@ -225,7 +224,7 @@ def test_what_one_answer_breaks_is_unclear(serve, monkeypatch):
         return says("Verdict: right", "length" if "cut" in asked else "stop")
 
     found, server = {}, serve(script)
-    judge = Judge(JudgeSettings(server.url), WAITS)
+    judge = Judge(JudgeSettings(server.url))
     judge.ask({"a": "fine", "b": "long", "c": "cut"}, lambda name, said, right: found.update({name: right}))
     assert found == {"a": True, "b": None, "c": None}
     assert len(server.asked) == 2 + 3, "which limit it knows is found out once"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from scripted_server import PROMPTS, RIGHT, WRONG, collect, expected, texts
+from scripted_server import PROMPTS, RETRIES, RIGHT, WRONG, collect, expected, texts
 
 from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
@@ -102,7 +102,7 @@ def test_a_chat_that_wants_its_limit_by_another_name(serve, sampler):
         return refuse_completions(path, body, number)
 
     server = serve(script)
-    found, error = collect(sampler(server.url, conversation=conversation))
+    found, error = collect(sampler(server.url, conversation=conversation, concurrency=1))
     assert error is None and texts(found) == expected()
     assert [body["max_completion_tokens"] for _, body in server.asked[1:]] == [40] * len(PROMPTS)
 
@@ -122,9 +122,11 @@ def test_a_server_that_gives_fewer_is_asked_again(serve, sampler, most, requests
 
 def test_a_server_that_refuses_several(serve, sampler):
     server = serve(refuse_several)
-    found, error = collect(sampler(server.url, how={"samples": 3}))
+    found, error = collect(sampler(server.url, how={"samples": 3}, concurrency=1))
     assert error is None and texts(found) == expected(samples=3)
-    assert {body["n"] for _, body in server.asked} == {1} and isinstance(server.asked[0][1]["prompt"], list)
+    asked = [body["n"] for _, body in server.asked]
+    assert asked == [3] * (1 + RETRIES) + [1] * 3 * len(PROMPTS), "that it refuses is found out once"
+    assert isinstance(server.asked[0][1]["prompt"], list)
 
 
 def test_more_than_was_asked_for_is_left_out(serve, sampler):

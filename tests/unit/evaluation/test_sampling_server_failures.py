@@ -1,5 +1,7 @@
 """ServerSampler and a real HTTP server that is busy, lost, garbled or not the right one; and what is said of it."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -69,7 +71,7 @@ def test_dying_in_the_middle_keeps_what_is_finished(serve, sampler, answer, said
     found, error = collect(made)
     assert 1 <= len(found) <= 4 and texts(found).items() <= expected().items()
     assert error.startswith(f"{server.url}/v1/completions ") and said in error and "\n" not in error
-    assert "(tried 4 times)" in error  # the waits are three
+    assert "(tried 4 times)" in error  # three retries
     server.script = lambda *_: None
     before = len(server.asked)
     rest, error = collect(made, {number: PROMPTS[number] for number in PROMPTS if number not in found})
@@ -92,7 +94,7 @@ def test_too_late(serve, sampler):
     server = serve(gate=gate)
     found, error = collect(sampler(server.url, timeout=1.0), {5: PROMPTS[5]})
     gate.set()
-    assert found == {} and "gives no answer within 1 s (tried 2 times)" in error and len(server.asked) == 2
+    assert found == {} and "gives no answer within 2 s" in error and len(server.asked) == 2
 
 
 def test_a_refusal_is_final_and_others_are_kept(serve, sampler):
@@ -201,6 +203,7 @@ def test_the_key_is_sent_and_never_shown(serve, sampler, monkeypatch):
 
     server = serve(script)
     found, error = collect(sampler(server.url, api_key=KEY))
+    assert "set OPENAI_API_KEY to a key of this server" in error
     assert server.headers[-1]["Authorization"] == f"Bearer {KEY}"
     assert found == {} and KEY not in error and "no such key: ***" in error
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
@@ -219,7 +222,7 @@ def test_the_key_is_sent_and_never_shown(serve, sampler, monkeypatch):
 )
 def test_wrong_url(sampler, url):
     with pytest.raises(RecipeError, match=r"is no url of a server|does not answer"):
-        sampler(url, waits=())
+        sampler(url, retries=0)
 
 
 def test_a_password_in_the_url_is_not_shown(sampler):
@@ -231,3 +234,15 @@ def test_a_password_in_the_url_is_not_shown(sampler):
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/"])
 def test_url_with_and_without_v1(serve, sampler, tail):
     assert sampler(serve().url + tail).model == "tiny"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"])
+def test_a_proxy_of_the_environment_does_not_lead_to_this_machine(serve, sampler, monkeypatch, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert sampler(serve().url).model == "tiny"
+
+
+def test_a_light_command_does_without_the_library():
+    """What checks a recipe's judge and server, or shows the help of evaluate.py."""
+    code = "import sys, mini_r1.evaluation.judge, mini_r1.evaluation.sampling_run; assert 'openai' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
