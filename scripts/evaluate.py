@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.completion_log import CompletionLog
 from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.records import compare
 from mini_r1.evaluation.sampler import greedy
@@ -49,8 +49,8 @@ def evaluate(recipe, args, config, model_args, parts) -> None:
         found |= {"note": note} if note else {}
         run.finish({**found, "seed": config.seed, "manifest": run.read("manifest.json")})
         print(f"every completion is in {run.folder}/evaluation, the numbers in {run.folder}/summary.json")
-        Kept(run.folder, "after").forget()
-        Kept(run.folder, "greedy").forget()
+        CompletionLog(run.folder, "after").delete()
+        CompletionLog(run.folder, "greedy").delete()
     end_processes()
 
 

@@ -33,9 +33,9 @@ def generate(recipe, args, config, model_args, parts) -> None:
 
     run, judge, problems = sampling.run, sampling.judge, sampling.problems
     # what rules say is not shown where they do not decide
-    kept = sample_all(run.folder, "generated", problems, sampling.sampler, None if judge else sampling.grader)
-    if kept is not None:
-        drawn = to_records(problems, kept.read(), sampling.grader)
+    log = sample_all(run.folder, "generated", problems, sampling.sampler, None if judge else sampling.grader)
+    if log is not None:
+        drawn = to_records(problems, log.read(), sampling.grader)
         judged = {}
         if judge:
             drawn = list(drawn)
@@ -55,7 +55,7 @@ def generate(recipe, args, config, model_args, parts) -> None:
         summary = {"stage": "generate", "measured": sampling.measured, "generated": found, "seed": config.seed}
         run.finish({**summary, "seconds": {"total": round(run.seconds(), 1)}})
         print(f"the data set is {run.folder / DATASET}, every sample is in {run.folder}/generated")
-        kept.forget()
+        log.delete()
     end_processes()
 
 

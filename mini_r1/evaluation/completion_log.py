@@ -11,7 +11,7 @@ from mini_r1.evaluation.records import FOLDER
 from mini_r1.evaluation.sampler import Completion
 
 
-class Kept:
+class CompletionLog:
     """`<run>/evaluation/<name>-<process>.jsonl`: one line for what was finished together, whole or not there.
 
     Args:
@@ -40,7 +40,7 @@ class Kept:
         line = {number: [(one.text, one.tokens, one.cut_off) for one in drawn] for number, drawn in finished.items()}
         add_line(self.path, line)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Delete the files of all processes: their content is in the parquet file now."""
         for path in self.folder.glob(f"{self.name}-*.jsonl"):
             path.unlink()

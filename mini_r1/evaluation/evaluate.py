@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mini_r1.evaluation.completion_log import Kept, progress_bar
+from mini_r1.evaluation.completion_log import CompletionLog, progress_bar
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.evaluation.sampler import Sampler
@@ -16,15 +16,15 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
     Returns:
         What `records.summarise` says, once all is in `evaluation/<name>.parquet`; on processes but the main one None.
     """
-    kept = sample_all(run, name, rows, sampler, grader)
-    if kept is None:
+    log = sample_all(run, name, rows, sampler, grader)
+    if log is None:
         return None
-    records = [record for drawn in to_records(rows, kept.read(), grader) for record in drawn]
+    records = [record for drawn in to_records(rows, log.read(), grader) for record in drawn]
     write_records(run, name, records)
     return summarise(records)
 
 
-def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> Kept | None:
+def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> CompletionLog | None:
     """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was cut off.
 
     Every finished problem is kept at once, and never asked again.
@@ -40,23 +40,23 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     from accelerate import PartialState  # imports torch
 
     process = PartialState()
-    kept = Kept(run, name, process.process_index)
+    log = CompletionLog(run, name, process.process_index)
     process.wait_for_everyone()  # nobody reads what another has not yet mended
-    done = kept.read()
+    done = log.read()
     process.wait_for_everyone()  # nor what another has begun to add to
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
     right = sum(_right(grader, rows, done)) if grader else 0.0
     bar = progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process)
     with bar:
         for finished in sampler.sample(todo):
-            kept.add(finished)
+            log.add(finished)
             done |= finished
             if grader:
                 right += sum(_right(grader, rows, finished))
                 bar.set_postfix_str(f"{right / len(done):.3f} right", refresh=False)
             bar.update(len(finished) * process.num_processes)  # the others are about as far
     process.wait_for_everyone()
-    return kept if process.is_main_process else None
+    return log if process.is_main_process else None
 
 
 def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> Iterator[list[dict]]:

@@ -155,7 +155,7 @@ def make_sampler(
             gpu_memory_utilization=config.vllm_gpu_memory_utilization,
             tensor_parallel_size=config.vllm_tensor_parallel_size,
         )
-    from mini_r1.evaluation.transformers_sampler import HFSampler  # imports torch
+    from mini_r1.evaluation.transformers_sampler import TransformersSampler  # imports torch
 
     if config.deepspeed_plugin is not None or config.fsdp:
         raise RecipeError(
@@ -164,7 +164,7 @@ def make_sampler(
             file="accelerate launch",
         )
     batch = config.per_device_eval_batch_size
-    return HFSampler(
+    return TransformersSampler(
         _load_model(config, model_args, process.device),
         tokenizer,
         sampling,

@@ -9,7 +9,7 @@ from mini_r1.data.prompts import prompt_ids
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 
 
-class HFSampler:
+class TransformersSampler:
     """A `Sampler`. Problems are sampled in fixed batches, number // problems_at_once, each with a seed of its own.
 
     Args:

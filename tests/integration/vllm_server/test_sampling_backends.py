@@ -26,7 +26,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Sampling
 from mini_r1.evaluation.server_sampler import ServerSampler
 from mini_r1.evaluation.signals import read_signals
-from mini_r1.evaluation.transformers_sampler import HFSampler
+from mini_r1.evaluation.transformers_sampler import TransformersSampler
 from mini_r1.evaluation.vllm_sampler import VLLMSampler
 from mini_r1.launch.vllm_server import free_ports
 from mini_r1.rewards import equation_reward, format_reward
@@ -115,7 +115,7 @@ def backends(trained, model, tokenizer, tmp_path_factory):
             offline = VLLMSampler(str(trained), GREEDY, dtype="float32", max_model_length=ROOM + LENGTH, **ENGINE)
             url = f"http://127.0.0.1:{port}"
             yield {
-                "transformers": HFSampler(model, tokenizer, GREEDY, problems_at_once=50),
+                "transformers": TransformersSampler(model, tokenizer, GREEDY, problems_at_once=50),
                 "vllm": offline,
                 "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16, retries=60),
             }

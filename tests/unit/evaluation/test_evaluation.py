@@ -16,11 +16,11 @@ import torch
 from repository import ROOT
 
 from mini_r1 import tasks
-from mini_r1.evaluation.completion_log import Kept
+from mini_r1.evaluation.completion_log import CompletionLog
 from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.sampler import Completion, Sampling
-from mini_r1.evaluation.transformers_sampler import HFSampler
+from mini_r1.evaluation.transformers_sampler import TransformersSampler
 
 RECIPE = """
 extends: _base/grpo.yaml
@@ -87,7 +87,7 @@ def test_killed_and_begun_again_it_ends_with_the_same(home, evaluate):
     assert not (home / "runs/killed/summary.json").exists()
     whole = kept.read_text()
     kept.write_text(whole + '{"49": [["to')
-    before = len(Kept(home / "runs/killed", "after").read())
+    before = len(CompletionLog(home / "runs/killed", "after").read())
     assert 0 < before < json.loads((home / "runs/straight/summary.json").read_text())["after"]["n"]
     assert kept.read_text() == whole, "the torn line is gone"
     evaluate("killed")
@@ -157,10 +157,10 @@ def test_what_was_kept_is_never_asked_again(small_model_dir, tiny_tokenizer, tin
     model = AutoModelForCausalLM.from_pretrained(small_model_dir)
     sampling = Sampling(2, 8, 1.0, 1.0, 0, None, 1.0, seed=3)
     rows, grader = problems(tiny_rows, tiny_tokenizer), Grader(tasks.get("countdown"))
-    whole = measure(tmp_path / "whole", "after", rows, HFSampler(model, tiny_tokenizer, sampling, 4), grader)
+    whole = measure(tmp_path / "whole", "after", rows, TransformersSampler(model, tiny_tokenizer, sampling, 4), grader)
     asked = []
     for batches in (3, 0, 5, 100):
-        sampler = Counting(HFSampler(model, tiny_tokenizer, sampling, 4), batches)
+        sampler = Counting(TransformersSampler(model, tiny_tokenizer, sampling, 4), batches)
         try:
             result = measure(tmp_path / "cut", "after", rows, sampler, grader)
         except CutOff:
@@ -181,7 +181,7 @@ def test_a_small_batch_in_several_turns_and_another_share(small_model_dir, tiny_
 
     def drawn(samples: int, top_k: int, **settings) -> dict[int, list[Completion]]:
         sampling = Sampling(samples, 8, 1.0, 1.0, top_k, None, 1.0, seed=3)
-        batches = HFSampler(model, tiny_tokenizer, sampling, **settings).sample(prompts)
+        batches = TransformersSampler(model, tiny_tokenizer, sampling, **settings).sample(prompts)
         return {number: completions for batch in batches for number, completions in batch.items()}
 
     alone = drawn(2, 0, problems_at_once=3)

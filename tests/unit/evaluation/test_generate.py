@@ -9,6 +9,7 @@ from repository import ROOT
 from small_home import small_home, training_rows
 
 from mini_r1 import tasks
+from mini_r1.evaluation import sampling_run
 from mini_r1.evaluation.signals import read_signals
 from mini_r1.rewards import Verdict, equation_verdict, format_verdict
 
@@ -48,7 +49,6 @@ class Scripted:
 @pytest.fixture
 def generate(home, run_script, small_model_dir, monkeypatch, capsys):
     """`generate(sampler, ...)`: the script in this process, asking `sampler`; gives what it printed."""
-    import mini_r1.evaluation.sampling_run as sampling_run
 
     def generate(sampler, *words) -> str:
         monkeypatch.setattr(sampling_run, "make_sampler", lambda *args: sampler)
