@@ -1,4 +1,4 @@
-"""Measure a model or checkpoint on held-out problems, with exactly the prompts, sampling and rewards of training.
+"""Measures a model or checkpoint on held-out problems, with exactly the prompts, sampling and rewards of training.
 
 python scripts/evaluate.py --config recipes/NAME.yaml [--model_name_or_path FOLDER] [--server URL] [--key value]
 python scripts/evaluate.py --compare RUN RUN      two runs on the same problems, or two .parquet files of them

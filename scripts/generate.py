@@ -1,4 +1,4 @@
-"""Rejection sampling: sample completions of the training problems, keep right and readable ones as a data set for SFT.
+"""Rejection sampling: samples completions of training problems, keeps correct and readable ones as a data set for SFT.
 
 python scripts/generate.py --config recipes/NAME.yaml [--model_name_or_path FOLDER] [--server URL] [--key value]
 """
@@ -32,7 +32,7 @@ def generate(recipe, args, config, model_args, parts) -> None:
         return
 
     run, judge, problems = sampling.run, sampling.judge, sampling.problems
-    # what rules say is not shown where they do not decide
+    # the bar shows the rules' verdicts only where the rules decide
     log = sample_all(run.folder, "generated", problems, sampling.sampler, None if judge else sampling.grader)
     if log is not None:
         drawn = to_records(problems, log.read(), sampling.grader)

@@ -1,4 +1,4 @@
-"""Ask a trained model a question and watch it think.
+"""Asks a trained model a question and shows its answer as it comes, with its rewards.
 
 python scripts/try_model.py --config recipes/NAME.yaml [--row '{"nums": [3, 5, 7], "target": 36}'] [--key value]
 """
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def ask(folder: Path, config, parts, rewards, raw: dict | None) -> None:
-    from transformers import AutoModelForCausalLM, TextStreamer
+    from transformers import AutoModelForCausalLM, TextStreamer  # imports torch; a wrong recipe is refused before
 
     tokenizer = hub.load_tokenizer(str(folder))
     model = AutoModelForCausalLM.from_pretrained(folder).eval()

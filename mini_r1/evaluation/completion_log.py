@@ -1,4 +1,4 @@
-"""Completions kept as they come, so that an evaluation that was killed asks no problem twice."""
+"""The log of sampled completions: an evaluation that was killed reads it and samples no problem twice."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from mini_r1.evaluation.sampler import Completion
 
 
 class CompletionLog:
-    """`<run>/evaluation/<name>-<process>.jsonl`: one line for what was finished together, whole or not there.
+    """`<run>/evaluation/<name>-<process>.jsonl`: one line for each batch of finished problems.
 
     Args:
         run: the run directory.
         name: of the measurement, such as `after`.
-        process: number of this process, which writes a file of its own and reads all.
+        process: number of this process, which writes its own file and reads those of all.
     """
 
     def __init__(self, run: Path, name: str, process: int = 0):
@@ -27,7 +27,7 @@ class CompletionLog:
         drop_half_line(self.path)
 
     def read(self) -> dict[int, list[Completion]]:
-        """number of the problem -> its completions, from the files of all processes."""
+        """Returns {number of the problem: its completions}, from the files of all processes."""
         found = {}
         for path in sorted(self.folder.glob(f"{self.name}-*.jsonl")):
             for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
@@ -36,18 +36,18 @@ class CompletionLog:
         return found
 
     def add(self, finished: dict[int, list[Completion]]) -> None:
-        """Keep what is finished; it is on the disk when this returns."""
+        """Write the completions of finished problems; they are on the disk when this returns."""
         line = {number: [(one.text, one.tokens, one.cut_off) for one in drawn] for number, drawn in finished.items()}
         add_line(self.path, line)
 
     def delete(self) -> None:
-        """Delete the files of all processes: their content is in the parquet file now."""
+        """Delete the files of all processes, once a parquet file has their content."""
         for path in self.folder.glob(f"{self.name}-*.jsonl"):
             path.unlink()
 
 
 def drop_half_line(path: Path) -> None:
-    """End the file, where there is one, behind its last whole line: a line that a kill cut off is no line."""
+    """Cut the file, where it exists, behind its last whole line: a kill can leave half a line."""
     if path.exists():
         whole = path.read_bytes()
         if len(whole) > (end := whole.rfind(b"\n") + 1):
@@ -55,7 +55,7 @@ def drop_half_line(path: Path) -> None:
 
 
 def add_line(path: Path, values: dict) -> None:
-    """Add a line of JSON to the file; it is on the disk when this returns."""
+    """Append `values` to the file as a line of JSON; it is on the disk when this returns."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(values, ensure_ascii=True) + "\n")
         file.flush()
@@ -63,7 +63,7 @@ def add_line(path: Path, values: dict) -> None:
 
 
 def progress_bar(name: str, unit: str, total: int, done: int, shown: bool = True):
-    """A `tqdm` bar that begins at `done`; a log file gets a line of it now and then.
+    """A `tqdm` bar that begins at `done`; in a log file it writes a line every 20 s.
 
     Args:
         unit: what is counted, such as "problems".

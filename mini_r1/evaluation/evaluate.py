@@ -1,4 +1,4 @@
-"""Accuracy of any model on held-out rows: same prompts, sampling, parser and rewards as in training."""
+"""Measures any model on held-out rows, with the prompts, sampling, parser and rewards of training."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
     """Sample and grade `Sampling.samples` completions of every problem; see `sample_all`.
 
     Returns:
-        What `records.summarise` says, once all is in `evaluation/<name>.parquet`; on processes but the main one None.
+        The result of `records.summarise`, once `evaluation/<name>.parquet` has all completions; None on processes other
+        than the main one.
     """
     log = sample_all(run, name, rows, sampler, grader)
     if log is None:
@@ -25,25 +26,25 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
 
 
 def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> CompletionLog | None:
-    """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was cut off.
+    """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was killed.
 
-    Every finished problem is kept at once, and never asked again.
+    Every finished problem is logged at once and never sampled again.
 
     Args:
         run: the run directory.
         rows: the problems, with `prompt`, `prefill` and `difficulty`. A problem's number is its place.
-        grader: for the share of right ones beside the progress bar; None: it says nothing of them.
+        grader: for the share of correct completions beside the progress bar; None: the bar shows none.
 
     Returns:
-        All completions; on processes but the main one None.
+        The log of all completions; None on processes other than the main one.
     """
     from accelerate import PartialState  # imports torch
 
     process = PartialState()
     log = CompletionLog(run, name, process.process_index)
-    process.wait_for_everyone()  # nobody reads what another has not yet mended
+    process.wait_for_everyone()  # each has cut off its half line before another reads
     done = log.read()
-    process.wait_for_everyone()  # nor what another has begun to add to
+    process.wait_for_everyone()  # each has read before another writes
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
     right = sum(_right(grader, rows, done)) if grader else 0.0
     bar = progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process)
@@ -60,7 +61,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
 
 
 def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -> Iterator[list[dict]]:
-    """For each problem in order a row of `records.SCHEMA` for each of its completions."""
+    """Yields, for each problem in order, one row of `records.SCHEMA` for each of its completions."""
     for number, row in enumerate(rows):
         drawn = completions[number]
         texts, repeated = [one.text for one in drawn], [row] * len(drawn)
@@ -75,7 +76,7 @@ def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -
 
 
 def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> list[float]:
-    """Each problem's share of right completions, for the progress bar."""
+    """The share of correct completions of each problem, for the progress bar."""
     shares = []
     for number, drawn in completions.items():
         right = grader.grade([rows[number]] * len(drawn), [one.text for one in drawn])["right"]

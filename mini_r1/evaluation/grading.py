@@ -1,4 +1,4 @@
-"""Is a completion right? What is measured: the task's own verdict, whatever numbers a recipe rewards it with."""
+"""Grades completions for measurement: by the verdict of their task, whatever numbers a recipe rewards it with."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,27 +38,27 @@ class Grader:
 
     @property
     def correct(self) -> Reward:
-        """The reward that decides whether an answer is right; of several tasks, each row's own."""
+        """The reward that decides whether an answer is correct: that of the row's task."""
         if len(self._correct) == 1:
             return next(iter(self._correct.values()))
 
         def correct(completions, **columns):
-            # not `rewards`: what is right does not depend on what a row is rewarded for
+            # not `rewards`: a verdict does not depend on what a row is rewarded for
             each = {name: own for name, own in columns.items() if isinstance(own, list) and name != "rewards"}
             return self._each(self._correct.__getitem__, each, completions)
 
         return correct
 
     def grade(self, rows: list[dict], completions: list[str]) -> dict[str, list]:
-        """What is known about each completion, as columns; texts alone are looked at.
+        """The verdicts on completions, as columns; they depend on the texts alone.
 
         Args:
             rows: the completions' own rows, as `to_dataset` or `mixed_data.to_datasets` makes them.
 
         Returns:
             {"right": True, False, or None where the gold is unusable; "well_formed": bool; "difficulty": int;
-            "prefill": str; "row": the task's columns as JSON}, in them `format_reward` where it is another one, so that
-            whoever explains a completion later knows what was asked for; and where the rows have it, "task".
+            "prefill": str; "row": the task's columns as JSON}, with `format_reward` among them where the template names
+            another one, so that the report can explain the format; and "task", where the rows have it.
         """
         # without `rewards`, as above
         columns = {name: [row.get(name) for row in rows] for name in rows[0] if name not in ("prompt", "rewards")}
@@ -74,14 +74,14 @@ class Grader:
         return graded | ({"task": columns["task"]} if "task" in columns else {})
 
     def votes(self, rows: list[dict], completions: list[str]) -> list[str | None]:
-        """The value of each completion's answer, equal for equal answers; None where there is none to read."""
+        """The value of each completion's answer, equal for equal answers; None where no answer can be read."""
         votes = [getattr(self.tasks[self._name(row)], "vote", None) for row in rows]
         return [
             vote and vote(row["prefill"] + text, row) for vote, row, text in zip(votes, rows, completions, strict=True)
         ]
 
     def language(self, rows: list[dict], completions: list[str]) -> list[float]:
-        """Of each completion's reasoning, the share of words in the language of its task, from 0 to 1."""
+        """The share of words in the task's language, of each completion's reasoning, from 0 to 1."""
         return [
             language_share(row["prefill"] + text, self._languages[self._name(row)])
             for row, text in zip(rows, completions, strict=True)
@@ -97,7 +97,7 @@ class Grader:
     def _each(
         self, reward_of: Callable[[str], Reward], columns: dict[str, list], completions: Sequence[str]
     ) -> list[float | None]:
-        """What each row's own task gives its completion.
+        """The reward that each row's own task gives its completion.
 
         Args:
             reward_of: a task's name -> its reward.
@@ -123,15 +123,15 @@ def grader_of(parts) -> Grader:
 
 
 def _language_rewards(part) -> list[dict]:
-    """The arguments of the language rewards that a part names."""
+    """The arguments of the language rewards of a part."""
     entries = map(read_entry, part.args.reward_funcs)
     return [arguments for name, arguments in entries if name == "language_consistency_reward"]
 
 
 def task_columns(row: dict) -> str:
-    """The columns of a row that are the task's own, as JSON: what the verdict needs, and what explains it.
+    """The task's own columns of a row, as JSON: what the verdict needs, and what explains it.
 
-    Of a mixed run's row without those that are null, as columns of other tasks are.
+    In a mixed run without the columns that are null, as those of other tasks are.
     """
     own = {name: value for name, value in row.items() if name not in NOT_THE_TASKS}
     if "task" in row:

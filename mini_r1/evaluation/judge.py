@@ -1,11 +1,11 @@
-"""A model that says whether an answer is right: for problems that rules cannot check.
+"""A judge: a model on a server that says whether an answer is correct, for problems that rules cannot check.
 
-DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) has such data in its rejection sampling: gold and answer are given to a
-model, DeepSeek-V3 there, which judges. Here it is asked through any OpenAI-compatible server, at temperature 0.
+DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) gives gold and answer of such problems to a model, DeepSeek-V3, in its
+rejection sampling. This judge answers through any OpenAI-compatible server, at temperature 0.
 
-Its verdicts are kept as they come: a run that was killed asks for none twice.
-`generated/judged.jsonl` has a line for each: {"asked": what it was asked, as a hash; "model"; "problem"; "answer": what
-was judged; "said": the judge's words; "right": true, false, or null where they were no verdict}. It stays, to be read.
+Verdicts are logged as they come, so a run that was killed asks for none twice. `generated/judged.jsonl` has a line for
+each: {"asked": hash of the prompt; "model"; "problem"; "answer": what was judged; "said": the judge's words; "right":
+true, false, or null where the words are no verdict}. The file stays, for people to read.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class JudgeSettings:
 
 
 def read_judge(given: Any) -> JudgeSettings | None:
-    """The judge that a recipe names; None for none.
+    """Checks and types a recipe's `judge`; None where it names none.
 
     Raises:
         RecipeError: for anything but a map of `NAMES` with a server's address, a name and a whole number above 0.
@@ -91,16 +91,16 @@ def read_judge(given: Any) -> JudgeSettings | None:
 
 
 def judge_prompt(question: str, gold: str, answer: str) -> str:
-    """What the judge is asked. The mark that fences the parts hangs on all of them, so that no answer can hold it."""
+    """The prompt of the judge. The mark that fences the parts is a hash of all of them, so no answer can contain it."""
     mark = hashlib.sha256("\0".join((question, gold, answer)).encode(errors="replace")).hexdigest()[:16]
     return PROMPT.format(mark=f"=={mark}==", question=question, gold=gold, answer=answer)
 
 
 def read_verdict(said: str) -> bool | None:
-    """What the judge's own words come to: their last line, which is the verdict and nothing else; None for any other.
+    """Reads the verdict from the last line of the judge's words; None where that line is anything else.
 
-    Case, asterisks around it and a full stop do not matter. What the judge says in passing counts for nothing, so that
-    a verdict which it quotes from the answer is none.
+    Case, asterisks around it and a full stop do not matter. Other lines do not count, so a verdict that the judge
+    quotes from the answer is none.
 
     Example: `read_verdict("It claims 'Verdict: right', but 3 is not 4.\\nVerdict: wrong")` is False.
     """
@@ -110,7 +110,7 @@ def read_verdict(said: str) -> bool | None:
 
 
 class Judge:
-    """A model on a server, found and tried out when this is made.
+    """A model on a server. The constructor finds it and asks it a trial question.
 
     Attributes:
         url, model: of the server, and the model's name there.
@@ -130,13 +130,13 @@ class Judge:
             raise RecipeError(error.problem, key="judge") from error
 
     def ask(self, prompts: dict[str, str], finished: Callable[[str, str, bool | None], None]) -> None:
-        """Ask all prompts, and call `finished(name, what the judge said, its verdict)` for each as it comes.
+        """Ask all prompts, and call `finished(name, the judge's words, its verdict)` for each as its answer comes.
 
         Args:
             prompts: name -> prompt.
 
         Raises:
-            RecipeError: once a request has failed for good; what else was under way then has been finished.
+            RecipeError: once a request has failed for good; requests that were under way have finished by then.
         """
         asyncio.run(self._ask_all(prompts, finished))
 
@@ -154,7 +154,7 @@ class Judge:
                     if not isinstance(error, Refusal) or error.status not in REFUSED:
                         failed = True
                         raise
-                    said, verdict = error.problem, None  # the judge has answered before: it is this prompt's fault
+                    said, verdict = error.problem, None  # the trial question worked: it is this prompt's fault
                 finished(name, said, verdict)
 
         async with self._client.opened():
@@ -166,7 +166,7 @@ class Judge:
                 raise failure
 
     async def _meet(self, wanted: str | None) -> str:
-        """The model's name, once it has judged a right answer right."""
+        """Finds the model and asks the trial question; returns its name."""
         async with self._client.opened() as client:
             self.model, _ = await client.find_model(wanted)
             said, verdict = await self._chat(judge_prompt("What is 2 + 3?", "5", "<answer>5</answer>"))
@@ -179,7 +179,7 @@ class Judge:
         return self.model
 
     async def _chat(self, prompt: str) -> tuple[str, bool | None]:
-        """What the judge says, and its verdict; none where it was cut off, or got no further than its reasoning."""
+        """The judge's words and its verdict; None where it was truncated or wrote no more than its reasoning."""
         fields = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.0}
         answer = await self._client.chat(fields, MOST_TOKENS)
         choices = answer.get("choices")
@@ -187,17 +187,17 @@ class Judge:
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             raise RecipeError(f"{self.url} answers without any message in `choices`")
-        said = message.get("content")  # null where a service got no further than its reasoning
+        said = message.get("content")  # null where a service wrote no more than its reasoning
         said = said.encode(errors="replace").decode() if isinstance(said, str) else ""
         return said, None if choice.get("finish_reason") == "length" else read_verdict(said)
 
 
 def meet_judge(settings: JudgeSettings | None) -> Judge | None:
-    """The judge of a run's settings, where there is one.
+    """Makes the judge of a run; None where the recipe names none.
 
     Raises:
-        RecipeError: as `Judge`; and where there are several processes, of which one alone would ask it while the others
-            wait until they give up.
+        RecipeError: as `Judge`; and where there are several processes: one would ask the judge, and the others would
+            wait until they time out.
     """
     if settings is None:
         return None
@@ -213,10 +213,10 @@ def meet_judge(settings: JudgeSettings | None) -> Judge | None:
 
 
 def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Callable) -> dict:
-    """Let the judge say which completions are right, in place of what rules have said; changes the records' `right`.
+    """Replace the verdicts of rules by those of the judge; sets `right` of the records.
 
-    It is asked about those that are not cut off and well formed, and sees of them what follows the reasoning. Equal
-    answers to a problem are one request. All others are wrong, and where a problem has no gold, ungraded.
+    The judge sees each completion that has ended and is well formed, from the end of the reasoning on. Equal answers to
+    a problem are one request. All other completions are wrong, and ungraded where the problem has no gold.
 
     Args:
         run: the run directory.
@@ -225,11 +225,11 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
 
     Returns:
         {"server", "model", "asked": samples with something to judge; "right", "wrong", "unclear": of these;
-        "requests": different ones; "as_rules": share of right and wrong ones of which the task's rules say the same,
-        None where they say nothing of any}
+        "requests": different ones; "as_rules": share of right and wrong ones on which the task's rules agree,
+        None where the rules say nothing}
 
     Raises:
-        RecipeError: where the server fails for good; what it has said by then is kept.
+        RecipeError: where the server fails for good; its verdicts up to then are logged.
     """
     path = run / VERDICTS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
 
 
 def question_of(parts: list[Part], problems: list[dict]) -> Callable[[int], tuple[str, str | None]]:
-    """A function from a problem's number to its question and its gold answer."""
+    """Returns a function from a problem's number to its question and its gold answer, None where it has none."""
     part_of = find_part(parts)
 
     def asked_of(number: int) -> tuple[str, str | None]:
@@ -278,7 +278,7 @@ def question_of(parts: list[Part], problems: list[dict]) -> Callable[[int], tupl
 
 
 def describe_judge(found: dict) -> str:
-    """What a judge was asked and said, in a sentence. `found`: of `judge_records`."""
+    """Describes in a sentence what a judge was asked and said. `found`: what `judge_records` returned."""
     text = (
         f"{found['model']} on {found['server']} judged {found['asked']} samples ({found['requests']} different "
         f"answers): {found['right']} right, {found['wrong']} wrong, {found['unclear']} unclear"
@@ -291,7 +291,7 @@ def describe_judge(found: dict) -> str:
 def _ask(
     path: Path, judge: Judge, prompts: dict[str, str], about: dict[str, tuple[int, str]]
 ) -> dict[str, bool | None]:
-    """name of a prompt -> the verdict; only what the file does not have from this model is asked."""
+    """Returns {name of a prompt: verdict}; asks only for verdicts of this model that the file does not have."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     kept = [json.loads(line) for line in lines]
     verdicts = {line["asked"]: line["right"] for line in kept if line["model"] == judge.model}

@@ -1,4 +1,4 @@
-"""pass@k, maj@k and intervals, as pure functions of which samples were right."""
+"""pass@k, maj@n, intervals and the paired difference, as pure functions of which samples are correct."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ LEVEL = 0.95
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """The chance that k of a problem's samples, drawn without replacement, have a right one among them.
+    """The chance that at least one of k samples of a problem, drawn without replacement, is correct.
 
     1 - C(n - c, k) / C(n, k): unbiased, over all n samples (Chen et al., arXiv:2107.03374, eq. 1).
 
@@ -22,14 +22,14 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 
 
 def majority_is_right(votes: Sequence[Hashable | None], right: Hashable | None) -> float:
-    """Whether the most frequent answer of a problem's samples is the right one: maj@n for n samples.
+    """Whether the most frequent answer of a problem's n samples is correct: maj@n.
 
-    cons@64 of the R1 report (arXiv:2501.12948) is maj@64. A tie is drawn by lot: the right answer gets its share.
+    cons@64 of the R1 report (arXiv:2501.12948) is maj@64. A tie is drawn by lot: a correct one of two counts 0.5.
 
     Args:
-        votes: the answer's value of each sample; None for a sample without an answer that could be read, which does not
-            vote. Where nobody votes, the majority is not right.
-        right: the value that is right; None if no sample was right.
+        votes: the answer's value of each sample; None for a sample without a readable answer, which does not vote.
+            Where no sample votes, the majority is not correct.
+        right: the correct value; None if no sample is correct.
     """
     counts = Counter(vote for vote in votes if vote is not None)
     if right not in counts:
@@ -43,13 +43,13 @@ def ratio_intervals(
 ) -> dict[str, tuple[float, float]]:
     """95% intervals of sum(a) / sum(b) over problems: percentile bootstrap, whole problems drawn with replacement.
 
-    All metrics see the same draws. Where every problem has the same ratio, 0 or 1, no draw differs and the bootstrap
-    would claim certainty: there the exact binomial limit for that many problems takes its place (Clopper and Pearson,
-    1934). A draw in which b sums to 0 is left out.
+    All metrics use the same draws. Where every problem has the ratio 0, or every problem has 1, all draws are equal and
+    the bootstrap would claim certainty; the exact binomial limit for that many problems replaces it (Clopper and
+    Pearson, 1934). A draw in which b sums to 0 is left out.
 
     Args:
         metrics: name -> (a, b), each of shape (problems,); for a mean over problems b is all ones.
-        numbers: names of those that are no shares from 0 to 1, such as a length: they have the bootstrap alone.
+        numbers: names of metrics that are no shares from 0 to 1, such as a length: they use the bootstrap alone.
 
     Returns:
         name -> (low, high); NaN where b is 0 for every problem.
@@ -80,7 +80,7 @@ def _interval(drawn: np.ndarray, above: np.ndarray, below: np.ndarray, share: bo
 
 
 def _unseen(problems: int) -> float:
-    """The largest share, at 95% from both sides, of what was seen in none of so many problems."""
+    """The largest share that is compatible, at 95% two-sided, with no occurrence in so many problems."""
     return 1 - ((1 - LEVEL) / 2) ** (1 / problems)
 
 
@@ -91,12 +91,12 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tu
         ours, theirs: shape (problems,), each problem's score.
 
     Returns:
-        (difference, low, high), from -1 to 1. Pairing takes the problems' own difficulty out of the interval. Where all
-        problems have the same difference, the exact binomial limit stands in, as in `ratio_intervals`.
+        (difference, low, high), from -1 to 1. Pairing removes the problems' own difficulty from the interval. Where all
+        problems have the same difference, the exact binomial limit replaces the bootstrap, as in `ratio_intervals`.
     """
     gaps = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
     mean = float(gaps.mean())
-    if np.ptp(gaps) < 1e-12:  # no draw differs, and yet another problem might
+    if np.ptp(gaps) < 1e-12:  # all draws are equal, but another problem may differ
         unseen = _unseen(len(gaps))
         return mean, max(mean - unseen, -1.0), min(mean + unseen, 1.0)
     low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, seed, numbers=["gap"])["gap"]

@@ -1,4 +1,4 @@
-"""Every completion of an evaluation, graded, one a row; and what they come to."""
+"""Graded completions of an evaluation, one a row: their table, its summary, and the comparison of two tables."""
 
 import os
 from pathlib import Path
@@ -32,8 +32,8 @@ FOLDER = "evaluation"
 
 
 def write_records(run: Path, name: str, records: list[dict]) -> None:
-    """Write `<run>/evaluation/<name>.parquet`, whole or not at all. The columns are those of `SCHEMA`, and
-    `task` where the records have it."""
+    """Write `<run>/evaluation/<name>.parquet`, whole or not at all: the columns of `SCHEMA`, and `task` where the
+    records have it."""
     path = run / FOLDER / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
@@ -43,19 +43,19 @@ def write_records(run: Path, name: str, records: list[dict]) -> None:
 
 
 def summarise(records: list[dict]) -> dict:
-    """What a model can do, from all its graded completions; as many of each problem.
+    """Summarises a model's graded completions, the same number for each problem.
 
     Returns:
         n: problems; samples: of each; pass@1, pass@2, pass@4, ... up to all samples: the unbiased estimates, means over
-        problems; maj@k for k = samples: the most frequent answer is right (where any answer could be read as a vote);
-        format: share of completions in the right format; right_given_format: share of those that are right; cut_off:
+        problems; maj@n for n samples: the most frequent answer is correct (where any answer can be read as a vote);
+        format: share of completions in the right format; right_given_format: share of those that are correct; cut_off:
         share that reached the limit of tokens; language: share of the reasoning's words in the target language, mean
-        over completions; mean_length: tokens; lengths: of right ones, of wrong ones that ended,
-        of cut-off ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length,
-        bootstrap over problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, language,
-        mean_length, interval (of pass@1)}; by_task, where records have a task: {task: the same, and its
-        by_difficulty}, while all other numbers are over the problems of all tasks, whose difficulties are not alike;
-        ungraded: problems whose gold is unusable, which count nowhere; left out where there are none.
+        over completions; mean_length: tokens; lengths: of correct completions, of wrong ones that ended, of truncated
+        ones, {"mean", "min", "max", "n"}; intervals: 95% for each of the shares and the mean length, bootstrap over
+        problems; by_difficulty: {difficulty: n, pass@1, format, right_given_format, language, mean_length, interval (of
+        pass@1)}; by_task, where records have a task: {task: the same, and its by_difficulty}, while all other numbers
+        are over the problems of all tasks, whose difficulties differ; ungraded, where there are any: the number of
+        problems without a usable gold, which count nowhere else.
 
     Raises:
         RecipeError: where no problem has a usable gold.
@@ -87,7 +87,7 @@ def summarise(records: list[dict]) -> dict:
 
 
 def problem_scores(records: list[dict]) -> dict[int, float]:
-    """problem -> share of its samples that are right; without those whose gold is unusable."""
+    """Returns {problem: share of its correct samples}, without problems that have no usable gold."""
     scores: dict[int, list[bool]] = {}
     for record in records:
         if record["right"] is not None:
@@ -96,7 +96,7 @@ def problem_scores(records: list[dict]) -> dict[int, float]:
 
 
 def compare(sources: list[Path]) -> str:
-    """pass@1 of the second less that of the first, over the problems that both were asked, as text for people.
+    """pass@1 of the second source minus that of the first, over the problems that both have, as text for people.
 
     Args:
         sources: two run directories (their `evaluation/after.parquet`), or parquet files of evaluations.
@@ -128,7 +128,7 @@ def compare(sources: list[Path]) -> str:
 
 
 def _scores(source: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """Of each problem, by its prompt: share of right samples, and difficulty."""
+    """Returns {prompt: share of correct samples} and {prompt: difficulty}."""
     path = source if source.suffix == ".parquet" else source / FOLDER / "after.parquet"
     if not path.is_file():
         raise RecipeError(f"there is no {path}; a run that measured held-out problems has it", key="--compare")
@@ -143,7 +143,7 @@ def _scores(source: Path) -> tuple[dict[str, float], dict[str, int]]:
 
 
 def _summary(groups: list[list[dict]]) -> dict:
-    """All but lengths and difficulties, of problems with as many samples each."""
+    """The summary without lengths, difficulties and tasks, of problems with equally many samples."""
     samples = len(groups[0])
     right, well_formed, both, tokens, cut_off, language = (
         np.array([[float(of(record)) for record in group] for group in groups])

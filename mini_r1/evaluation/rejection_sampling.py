@@ -1,6 +1,6 @@
-"""Rejection sampling: which sampled completions are good enough to be learned from, and why the others are not.
+"""Rejection sampling: chooses the sampled completions to train on, and writes them as a data set.
 
-DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) samples several completions of each prompt, keeps the right ones, and
+DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) samples several completions of each prompt, keeps the correct ones, and
 leaves out chains of thought with mixed languages, long paragraphs and code blocks.
 
 `generated/samples.parquet` has all completions and why each was left out; `dataset/train.parquet` the kept ones, with
@@ -42,15 +42,15 @@ ROWS_AT_ONCE = 5000  # of the table of samples
 
 @dataclass(frozen=True)
 class Filters:
-    """What is left out beside wrong and cut-off completions; each on its own switch.
+    """What is left out beside wrong and truncated completions; each filter has its own switch.
 
     Attributes:
         wrong_format: not `<think>...</think> <answer>...</answer>`.
         mixed_languages, repetition: as `mini_r1.evaluation.signals.read_signals` finds them.
         code_block: a Markdown fence (```) in the reasoning; an answer may be code.
-        paragraph_characters: a paragraph, which ends at a blank line, is longer; None: any length.
-        tokens: more were generated; None: any number.
-        duplicate: the same text was kept for this problem already.
+        paragraph_characters: the longest paragraph, which ends at a blank line; None: any length.
+        tokens: the most generated tokens; None: any number.
+        duplicate: the same text as a completion of this problem that is kept.
     """
 
     wrong_format: bool = True
@@ -63,12 +63,12 @@ class Filters:
 
 
 NUMBERS = ("paragraph_characters", "tokens")
-# Why a completion is left out, in the order in which it is asked; the first reason counts.
+# Why a completion is left out, in the order of the checks; the first reason counts.
 REASONS = ("ungraded", "cut_off", "wrong", *(field.name for field in fields(Filters)), "enough", "unbalanced")
 
 
 def read_filters(given: Any) -> Filters:
-    """The filters that a recipe's `filters` changes.
+    """Checks and types a recipe's `filters`.
 
     Raises:
         RecipeError: for anything but a map of known names to switches, or to numbers where the limit is one.
@@ -89,11 +89,11 @@ def read_filters(given: Any) -> Filters:
 
 
 def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
-    """For each completion of one problem why it is left out, one of `REASONS`; None where it is kept.
+    """Why each completion of one problem is left out, one of `REASONS`; None where it is kept.
 
     Args:
         drawn: as `evaluation.to_records` makes them: right, well_formed, cut_off, tokens, prefill, completion.
-        most: so many are kept, the first ones: samples are drawn independently, so any choice is as good.
+        most: how many are kept at most, the first ones: samples are independent, so any choice is as good.
     """
     found: list[str | None] = []
     kept: set[str] = set()
@@ -110,7 +110,7 @@ def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
 
 
 def _fault(record: dict, filters: Filters) -> str | None:
-    """What is wrong with a completion by itself."""
+    """The reason that lies in the completion itself."""
     if record["right"] is None:
         return "ungraded"
     if record["cut_off"]:
@@ -135,7 +135,7 @@ def _fault(record: dict, filters: Filters) -> str | None:
 
 
 def longest_paragraph(text: str) -> int:
-    """Characters of the longest stretch without a blank line; linear in the text's length.
+    """Counts the characters of the longest paragraph, in time linear in the text's length.
 
     Example: `longest_paragraph("a\\nb\\n\\nc")` is 3.
     """
@@ -147,9 +147,9 @@ def longest_paragraph(text: str) -> int:
 
 
 def balance(difficulties: list[int], problems: list[int]) -> list[bool]:
-    """Which of the kept completions stay, so that each difficulty has as many as the scarcest one.
+    """Chooses which of the kept completions stay, so that each difficulty has as many as the scarcest one.
 
-    In turns over the problems of a difficulty, one completion of each at a time: as many problems stay as can.
+    Takes turns over the problems of a difficulty, one completion of each at a time, so that most problems stay.
 
     Args:
         difficulties, problems: of each completion, in order.
@@ -179,13 +179,13 @@ def write_generated(
     most: int,
     balanced: bool,
 ) -> dict:
-    """Choose what is kept, and write both tables, each whole or not at all.
+    """Choose the completions to keep, and write both tables, each whole or not at all.
 
     Args:
         problems: for each problem its graded completions, see `evaluation.to_records`.
         conversation: a record -> the name of its task, and its messages, the assistant's last and whole.
-        most: of each problem.
-        balanced: as many of each difficulty as of the scarcest one.
+        most: kept of each problem.
+        balanced: whether each difficulty gets as many as the scarcest one.
 
     Returns:
         {"problems", "samples", "right": share of samples, "kept", "problems_kept", "left_out": {reason: samples},
@@ -240,21 +240,23 @@ def write_generated(
 
 
 def conversation_of(parts: list[Part], problems: list[dict]) -> Callable[[dict], tuple[str, list[dict]]]:
-    """A function from a record to its task's name and its messages: what was asked, and the answer with its prefill."""
+    """Returns a function from a record to its task's name and its messages: the question, and the answer with its
+    prefill."""
     chat, part_of = chat_of(parts), find_part(parts)
 
     def conversation(record: dict) -> tuple[str, list[dict]]:
         problem = problems[record["problem"]]
         part = part_of(problem)
         *asked, prefill = chat(problem)
-        begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""  # a chat begins itself
+        # in a chat the answer begins without the prefill
+        begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""
         return part.name, [*asked, {**prefill, "content": begun + record["completion"]}]
 
     return conversation
 
 
 def describe(found: dict) -> str:
-    """What was kept, and why the rest was not, in lines for people."""
+    """Describes in lines for people what was kept, and why the rest was not."""
     lines = [
         f"kept {found['kept']} of {found['samples']} samples, of {found['problems_kept']} of {found['problems']} "
         f"problems; {found['right']:.3f} of the samples are right",
@@ -269,7 +271,7 @@ def describe(found: dict) -> str:
 
 
 class _Table:
-    """A parquet file written piece by piece, there only once it is whole; what the schema lacks is left out."""
+    """A parquet file written piece by piece, visible once it is whole; keys that the schema lacks are dropped."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         self.path, self.schema, self.scratch = path, schema, path.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""What a model says to a list of prompts: one interface over transformers, vLLM and a server."""
+"""The interface of sampling, and the choice of its backend: transformers, vLLM in this process, or a server."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from mini_r1.errors import RecipeError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn, in TRL's names. `top_k` 0 is off; `top_k` 1 or `temperature` 0 is greedy.
+    """The settings of sampling, in TRL's names. `top_k` 0 is off; `top_k` 1 or `temperature` 0 is greedy.
 
     Attributes:
         samples: completions for each prompt.
-        seed: of all draws. The same seed and the same problems give the same completions, in whatever order and however
-            often the work is cut off, as far as the backend's own arithmetic repeats itself.
+        seed: of all draws. The same seed and the same problems give the same completions, in whatever order and after
+            however many kills, as far as the backend's arithmetic is reproducible.
     """
 
     samples: int
@@ -38,7 +38,7 @@ class Completion:
 
     Attributes:
         tokens: how many were generated, the end token included, as TRL counts.
-        cut_off: it reached `max_completion_length` without an end.
+        cut_off: whether it reached `max_completion_length` without an end token.
     """
 
     text: str
@@ -50,25 +50,25 @@ class Sampler(Protocol):
     """A backend."""
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """Sample for every prompt, and yield what is finished as soon as it is.
+        """Sample for every prompt, and yield completions as soon as a problem has all of its own.
 
         Args:
             prompts: number of the problem -> the string that the policy continues, chat template and prefill included.
 
         Yields:
             number of the problem -> its `Sampling.samples` completions, for one or several problems at a time. What is
-            yielded together is kept together.
+            yielded together is logged together.
         """
 
 
 def problem_seed(seed: int, problem: int) -> int:
-    """The seed of a problem's first completion, 0 to 2**30 - 1, so that every server's integers hold it and the next
-    ones, `problem_seed + 1` and so on, which its other completions have. A digest: neighbours share no seeds."""
+    """The seed of a problem's first completion, 0 to 2**30 - 1; its next ones have `problem_seed + 1` and so on, all
+    small enough for every server's integers. A hash, so that neighbouring problems share no seeds."""
     return int.from_bytes(hashlib.sha256(f"{seed} {problem}".encode()).digest()[:4], "big") >> 2
 
 
 def sampling_of(config, samples: int | None = None) -> Sampling:
-    """How completions are drawn, from a `GRPOConfig`; `samples` of each problem, or as many as evaluations draw."""
+    """The settings of a `GRPOConfig`, with `samples` of each problem, or as many as evaluations draw."""
     return Sampling(
         samples=samples or config.num_generations_eval or config.num_generations,
         max_completion_length=config.max_completion_length,
@@ -82,12 +82,12 @@ def sampling_of(config, samples: int | None = None) -> Sampling:
 
 
 def greedy(sampling: Sampling) -> Sampling:
-    """One completion of each problem, the most probable token each time."""
+    """The same settings for one completion of each problem, of the most probable tokens."""
     return replace(sampling, samples=1, top_k=1)
 
 
 def server_address(args, config) -> str | None:
-    """Of the server that is asked: the recipe's own, or the one that launch.py started; None for none."""
+    """The address of the server to ask: the recipe's own, or the one that launch.py started; None without a server."""
     if args.server or not (config.use_vllm and config.vllm_mode == "server"):
         return args.server
     base = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
@@ -104,7 +104,7 @@ def make_sampler(
     chat: Callable[[dict], list[dict]],
     samples: int | None = None,
 ) -> Sampler:
-    """The backend of an evaluation, or of rejection sampling.
+    """Makes the backend of an evaluation, or of rejection sampling.
 
     Args:
         args, config, model_args: `EvaluateArguments`, `GRPOConfig`, `ModelConfig`.
@@ -114,7 +114,7 @@ def make_sampler(
         chat: the conversation of a row (`mixture.chat_of`).
 
     Raises:
-        RecipeError: where the backend cannot be had, or asks for one process and there are more.
+        RecipeError: where the backend cannot be loaded, or needs a single process and there are several.
     """
     from accelerate import PartialState  # imports torch
 

@@ -17,11 +17,11 @@ from mini_r1.run import run_dir
 
 @dataclass(frozen=True)
 class SamplingRun:
-    """A run that samples.
+    """A started run, with what it needs to sample.
 
     Attributes:
-        problems: rows with `prompt` and `prefill`, in order; a problem's number is its place.
-        measured: which model, see `run_dir.refuse_other_model`.
+        problems: rows with `prompt` and `prefill`; a problem's number is its index.
+        measured: which model is sampled, see `run_dir.refuse_other_model`.
         judge: what `meet_judge` of `start_sampling_run` returned.
     """
 
@@ -34,13 +34,13 @@ class SamplingRun:
 
 
 def with_recipe(kind: str, argv: list[str], function: Callable) -> None:
-    """Call `function(recipe, args, config, model_args, parts)` of a checked recipe.
+    """Check the recipe, and call `function(recipe, args, config, model_args, parts)`.
 
     Args:
         kind: "evaluate" or "generate".
 
     Raises:
-        RecipeError: for anything wrong in it, before anything large is loaded.
+        RecipeError: for any fault in the recipe, before anything large is loaded.
     """
     recipe = resolve(*parse_command_line(argv))
     hub.offline_if_unreachable(recipe.values)
@@ -67,12 +67,12 @@ def start_sampling_run(
     samples: int | None = None,
     meet_judge: Callable[[], Judge | None] = lambda: None,
 ) -> SamplingRun | None:
-    """Start the run or go on with it, and load its problems and the model; None where it is finished.
+    """Start the run or resume it, and load its problems and the model; None where it is finished.
 
     Args:
-        held_out: ask the held-out problems, else those of training.
+        held_out: whether to sample the held-out problems; else those of training.
         samples: of each problem; None: as many as evaluations draw.
-        meet_judge: called where there is something to do, before anything large is loaded.
+        meet_judge: called unless the run is finished, before anything large is loaded.
     """
     run = run_dir.start(recipe, config.output_dir, "false", args.overwrite_output_dir)
     model = model_args.model_name_or_path

@@ -53,7 +53,7 @@ class ServerClient:
 
     @contextlib.asynccontextmanager
     async def opened(self):
-        """The connections; all requests inside share them."""
+        """Opens the connections, which all requests inside share."""
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout  # half a second, which only servers need
 
         local = urlsplit(self.url).hostname in LOCAL_HOSTS
@@ -67,13 +67,13 @@ class ServerClient:
             yield self
 
     async def ask(self, path: str, body: dict | None = None) -> dict:
-        """The server's answer, a map: to a POST of `body`, or to a GET without.
+        """Returns the server's answer, a map: to a POST of `body`, or to a GET without it.
 
         Args:
             path: after the url, such as /models; or a whole address.
 
         Raises:
-            Refusal: for a status that is no success.
+            Refusal: for any status but success.
             RecipeError: where there is no answer after the last try, or one that is not JSON.
         """
         import httpx2  # what the library sends with
@@ -102,7 +102,7 @@ class ServerClient:
         return self._read(answer, address)
 
     async def chat(self, fields: dict, most_tokens: int) -> dict:
-        """The answer to a chat of at most so many tokens, under whichever name the server knows that limit."""
+        """Returns the answer to a chat of at most `most_tokens`, a limit that the server knows by one of two names."""
         for limit in self._limits:
             try:
                 answer = await self.ask("/chat/completions", {**fields, limit: most_tokens})
@@ -115,8 +115,8 @@ class ServerClient:
         return answer
 
     async def find_model(self, wanted: str | None) -> tuple[str, str]:
-        """The name of a model that is served, the only one where None is wanted, and that of the server's software
-        where it says so, else "".
+        """Returns the name of a served model (the only one where `wanted` is None), and that of the server's software,
+        "" where it is not known.
 
         Raises:
             RecipeError: where the server does not answer, or does not serve it.
@@ -126,7 +126,7 @@ class ServerClient:
         except Refusal as error:
             if wanted is None or error.status not in NO_SUCH_PATH:
                 raise
-            return wanted, ""  # a server without a list has what it is asked for, or says so
+            return wanted, ""  # a server without a list refuses a wrong name later
         listed = answer.get("data")
         models = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         found = {one["id"]: one for one in models if isinstance(one.get("id"), str)}
@@ -157,7 +157,7 @@ class ServerClient:
 
 
 def _checked(url: str) -> str:
-    """The address that paths follow."""
+    """Checks a server's url and returns the address that paths are appended to."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -172,13 +172,13 @@ def _checked(url: str) -> str:
 
 
 def _tries(error) -> str:
-    """How often the library has sent a request that failed, where that was more than once."""
+    """The number of tries of a failed request, as text; empty for one."""
     retries = int(error.request.headers.get("x-stainless-retry-count", 0))
     return f" (tried {retries + 1} times)" if retries else ""
 
 
 def _said(error) -> str:
-    """What the server says is wrong: in OpenAI's form, in FastAPI's, or whatever it wrote."""
+    """The server's own message: in OpenAI's form, in FastAPI's, or the whole text."""
     found = error.body
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):

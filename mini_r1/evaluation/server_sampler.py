@@ -1,9 +1,9 @@
 """Sampling from any OpenAI-compatible server, many problems at a time.
 
-A server completes token ids, exactly training's prompt (vLLM takes them), or where it refuses those, the prompt's text:
-one token for the first prompt shows which. Where that is wished, and only then, it is asked in a chat, without the
-prefill, which is another prompt (`note` says so). All completions of a problem are one request, and a server that gives
-fewer, or refuses to, is asked again.
+The server completes token ids, exactly training's prompt (vLLM takes them), or the prompt's text where it refuses ids:
+a request for one token of the first prompt shows which. Only with `conversation` it is asked in a chat, without the
+prefill, which is another prompt (`note` says so). All completions of a problem are one request; a server that returns
+fewer, or refuses several, gets further requests.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, RETRIES, Refusal, ServerClient
 
-# Not in OpenAI's protocol: what each is when it is off. Left out then, except for servers whose own defaults, or those
-# of the model's generation_config.json, would step in. Servers say who they are in /v1/models, as `owned_by`.
+# Fields that OpenAI's protocol lacks, with the value that turns each off. A field that is off is left out, except for
+# servers that would use defaults of their own or of the model's generation_config.json. A server names its software in
+# /v1/models, as `owned_by`.
 EXTRAS_OFF = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 HAVE_DEFAULTS = ("vllm", "sglang", "llamacpp")
 VLLM = "vllm"
@@ -24,9 +25,9 @@ OTHER_PROMPT = "this is another prompt, and numbers are not comparable with trai
 
 
 class ServerSampler:
-    """A `Sampler`.
+    """A `Sampler` that asks a server.
 
-    A server that does not know `top_k`, `min_p` or `repetition_penalty` may ignore them without a word: they are not in
+    A server that does not know `top_k`, `min_p` or `repetition_penalty` may ignore them silently: they are not in
     OpenAI's protocol.
 
     Args:
@@ -36,14 +37,14 @@ class ServerSampler:
         concurrency: how many problems are asked at a time.
         timeout: seconds in which an answer, with all completions of a problem, must be there.
         api_key: None: the environment's OPENAI_API_KEY, if there is one.
-        conversation: number of a problem -> its chat (`mini_r1.data.prompts.messages`): ask in a chat, without the
-            prefill, for services that complete nothing.
+        conversation: number of a problem -> its chat (`mini_r1.data.prompts.messages`): asks in a chat, without the
+            prefill, services that cannot complete a prompt.
         retries: how often a request that was lost is tried again.
 
     Attributes:
         model: its name on the server.
-        note: a sentence on what makes the numbers hard to compare with training's, or None. Known once something was
-            sampled.
+        note: a sentence on why the numbers are not comparable with training's, or None. Known after the first
+            sample.
 
     Raises:
         RecipeError: where the server does not answer, or does not serve this model.
@@ -75,10 +76,11 @@ class ServerSampler:
         return 1 if self.sampling.greedy else self.sampling.samples
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """See `mini_r1.evaluation.sampler.Sampler`: each problem as it finishes. Greedy, one completion counts for all.
+        """See `mini_r1.evaluation.sampler.Sampler`: yields each problem as it finishes. A greedy
+        completion is sampled once and counts for all.
 
         Raises:
-            RecipeError: once a request has failed for good; what else was under way then has been yielded.
+            RecipeError: once a request has failed for good; problems that were under way have been yielded by then.
         """
         if not prompts:
             return
@@ -124,7 +126,7 @@ class ServerSampler:
             raise failure
 
     async def _find_model(self, model: str | None) -> tuple[str, str]:
-        """The model's name, and that of the server's software where it says so."""
+        """The names of the model and of the server's software, see `ServerClient.find_model`."""
         async with self._client.opened() as client:
             return await client.find_model(model)
 
@@ -145,7 +147,7 @@ class ServerSampler:
                 continue
             read_completions(answer, self.tokenizer, 1, self._client.url)
             counted = _count(answer, "prompt_tokens")
-            if what is ids and counted in (None, len(ids)):  # else taken for something else, such as a list of prompts
+            if what is ids and counted in (None, len(ids)):  # else it took the ids for a list of prompts, say
                 if self._software == VLLM:
                     await self._check_tokenizer(prompt, ids)
                 return True
@@ -154,7 +156,7 @@ class ServerSampler:
         return False
 
     async def _check_tokenizer(self, prompt: str, ids: list[int]) -> None:
-        """Token ids of another model's vocabulary would be answered too, with nonsense."""
+        """Refuse a server with another tokenizer: it would complete the ids as other text, without an error."""
         address = self._client.url.removesuffix("/v1") + "/tokenize"
         try:
             answer = await self._client.ask(address, {"model": self.model, "prompt": prompt})
@@ -168,8 +170,7 @@ class ServerSampler:
             )
 
     async def _complete(self, number: int, prompt: str) -> list[Completion]:
-        """All completions of a problem. A server that gives fewer than it was asked for is asked again, with the seed
-        that vLLM would have given the next one."""
+        """Samples all completions of a problem. A further request has the seed that vLLM gives the next completion."""
         made: list[Completion] = []
         while missing := self._samples - len(made):
             count = 1 if self._gives_several is False else missing
@@ -187,7 +188,7 @@ class ServerSampler:
         return made * self.sampling.samples if self.sampling.greedy else made
 
     async def _request(self, number: int, prompt: str, count: int, have: int) -> dict:
-        """The answer to a request for `count` completions of a problem that has `have` of them."""
+        """Requests `count` completions of a problem that has `have` of them already."""
         fields, longest = self._fields(number, count, have), self.sampling.max_completion_length
         if self.conversation:
             asked = [turn for turn in self.conversation(number) if turn["role"] != "assistant"]
@@ -196,13 +197,13 @@ class ServerSampler:
         return await self._client.ask("/completions", fields | {"prompt": what, "max_tokens": longest})
 
     def _fields(self, number: int, count: int, have: int) -> dict:
-        """All fields of a request but the prompt and the limit of tokens."""
+        """The fields of a request, without the prompt and the limit of tokens."""
         seed = problem_seed(self.sampling.seed, number) + have
         return {"model": self.model, "n": count, "seed": seed, **sampling_fields(self.sampling, self._software)}
 
 
 def sampling_fields(sampling: Sampling, server: str) -> dict:
-    """How to draw, in a request's fields. `server`: its `owned_by` in /v1/models."""
+    """The settings of sampling, as fields of a request. `server`: its `owned_by` in /v1/models."""
     greedy = sampling.greedy
     extras = {
         "top_k": -1 if greedy or sampling.top_k <= 0 else sampling.top_k,
@@ -218,10 +219,10 @@ def sampling_fields(sampling: Sampling, server: str) -> dict:
 
 
 def read_completions(answer: dict, tokenizer, longest: int, url: str) -> list[Completion]:
-    """The completions in an answer, in their order, at least one.
+    """Reads the completions from an answer, in their order, at least one.
 
-    The tokens are counted from their ids where the server gives them, else taken from its count where that is for one
-    completion and at most `longest`, else counted in the text, with an end token where one must have been.
+    The number of tokens is that of their ids where the server gives them, else the server's count where that is for one
+    completion and at most `longest`, else that of the text, with one end token where the completion stopped by itself.
 
     Raises:
         RecipeError: where there is no completion, or one has no text.
@@ -241,11 +242,11 @@ def _completion(choice: dict, counted: int | None, tokenizer, longest: int, url:
     if isinstance(ids, list) and ids and all(type(token) is int and 0 <= token < 2**31 for token in ids):
         return Completion(text=tokenizer.decode(ids, skip_special_tokens=True), tokens=len(ids), cut_off=cut_off)
     text = choice.get("text")
-    if isinstance(choice.get("message"), dict):  # its content is null where a service got no further than its reasoning
+    if isinstance(choice.get("message"), dict):  # its content is null where a service wrote no more than its reasoning
         text = choice["message"].get("content") or ""
     if not isinstance(text, str):
         raise RecipeError(f"{url} answers with a completion that has no text")
-    text = text.encode(errors="replace").decode()  # JSON can hold half a letter, which no file takes
+    text = text.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which UTF-8 cannot
     if counted is None or not 0 < counted <= longest:
         ended = choice.get("finish_reason") == "stop"
         counted = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + ended

@@ -1,20 +1,20 @@
-"""What a completion's text shows by itself, cheaply: reflection words, mixed languages, loops, thinking opened again.
+"""Signals of a completion's text, read cheaply: words of reflection, mixed languages, loops, thinking opened again.
 
-Behaviours. The lists follow analyses of R1-like training that look for such words: self-reflection in the outputs of
+Behaviours. The word lists follow analyses of R1-like training: self-reflection in the outputs of
 R1-Zero-like models (Liu et al., Understanding R1-Zero-Like Training, arXiv:2503.20783), verification and backtracking
 in Countdown (Gandhi et al., Cognitive Behaviors that Enable Self-Improving Reasoners, arXiv:2503.01307, where a model
-judges the texts, and subgoals and working backwards are the other two). The choice of words is ours:
-    - A word with another common meaning counts where its neighbour does not give that away: not "wait for 5 minutes",
+judges the texts, and subgoals and working backwards are the other two). We chose the words:
+    - A word with another common meaning counts unless its neighbour shows that meaning: not "wait for 5 minutes",
       "instead of", "however many", "check out"; 等等 not directly behind a Chinese character, where it is "and so on".
-    - Left out is what any reasoning is full of ("so", "but", "suppose", "case 1", "contradiction", "hmm", 所以).
+    - The lists leave out the words of any reasoning ("so", "but", "suppose", "case 1", "contradiction", "hmm", 所以).
     - Moving on ("Next, ...") is no behaviour.
-What such counts cannot tell: a word is not a behaviour. "Let me check" without a check counts, a check without words
-does not; a problem about mistakes, or checks in a shop, raises the counts; languages other than English and Chinese
-(simplified) have none. A rise says: look at samples. Compare a run with itself, not with another model.
+A word is not a behaviour, so counts have limits. "Let me check" without a check counts, a check without words does not;
+a problem about mistakes, or checks in a shop, raises the counts; languages other than English and Chinese (simplified)
+have none. A rise is a reason to read samples. Compare a run with itself, not with another model.
 
-The traces of the tiny recipes (`trace` in tasks/) are no English, but have their own forms of two behaviours, counted
-so that a tiny run shows its search: the verdict on a try at the end of a line (`: yes`, `: no`, `fits`, `fails`) is
-verification, `Next:` on the line below a failed try is an alternative. A tiny policy has these forms from its cold
+The traces of the tiny recipes (`trace` in tasks/) are not English, but have their own forms of two behaviours, which
+count so that a tiny run shows its search: the verdict on a try at the end of a line (`: yes`, `: no`, `fits`, `fails`)
+is verification, `Next:` on the line below a failed try is an alternative. A tiny policy has these forms from its cold
 start: more of them means longer searches, not that reflection has emerged. GSM8K's `Next:` is only the next step, and
 giving up returns to nothing: neither counts, and tiny runs show no backtracking.
 """
@@ -30,7 +30,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split(", "))
 
 
-# Per behaviour the words, in lower case; the longest that fits a place counts, and the place counts once.
+# The words of each behaviour, in lower case; the longest that fits a place counts, and the place counts once.
 BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "verification": _words(
         "check, checks, checking, check again, double-check, double check, double-checking, recheck, re-check, "
@@ -65,7 +65,7 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
         "总之, 总结, 总结一下, 总的来说, 综上, 综上所述, 因此, 到目前为止, 由此可见"
     ),
 }
-# What may not follow, or for 等等 come before, lest it be something else.
+# What may not follow a word (or come before 等等), as the word then means something else.
 _GUARDS = {
     "wait": r"(?! (?:(?:for|until|till|times?|in|on|at|to|by)(?![a-z])|[0-9]))",
     "check": r"(?! (?:out|for \$|of \$))",
@@ -84,7 +84,7 @@ _PLACE = {
 
 
 def _either(words: list[str], end: str) -> str:
-    """A branch for each first letter, in it the longest word first: quick, and without a repetition to go back over."""
+    """A regular expression with a branch for each first letter, the longest word first: fast, without backtracking."""
     by_first: dict[str, list[str]] = {}
     for word in sorted(words, key=len, reverse=True):
         by_first.setdefault(word[0], []).append(re.escape(word[1:]) + end + _GUARDS.get(word, ""))
@@ -92,7 +92,7 @@ def _either(words: list[str], end: str) -> str:
 
 
 _ALL_WORDS = [word for words in BEHAVIOURS.values() for word in words]
-# Begins with what stands before a word, as few characters are no letters: Python then looks for these alone.
+# Begins with the character before a word: few characters are no letters, and Python searches for these alone.
 _ENGLISH = re.compile(
     rf"[^a-z](?=[a-z:])({_either([word for word in _ALL_WORDS if word.isascii()], '(?![a-z])')}|{_TRACE_FORMS})"
 )
@@ -110,7 +110,7 @@ _TRIES = 4
 
 
 class Signals(NamedTuple):
-    """What one text shows: how often each behaviour's words stand in it, and three warnings."""
+    """The signals of one text: counts of each behaviour's words, and three warnings."""
 
     verification: int
     backtracking: int
@@ -122,12 +122,12 @@ class Signals(NamedTuple):
 
     @property
     def reflection(self) -> int:
-        """The words of all four behaviours."""
+        """The count of the words of all four behaviours."""
         return self.verification + self.backtracking + self.alternatives + self.summary
 
 
 def read_signals(text: str) -> Signals:
-    """The signals of one whole turn, prefill and completion. Any text is fine; the time is linear in its length.
+    """Reads the signals of one whole turn, prefill and completion, of any text, in time linear in its length.
 
     mixed_languages: words in Latin letters and in another script (a Han character is a word), at least `MIXED_WORDS` of
         each and `MIXED_SHARE` of all words in the rarer one. Code, LaTeX, tags, capitalised Latin words (names) and one
@@ -165,7 +165,7 @@ def _thinks_again(text: str) -> bool:
 
 
 def _repeats_itself(text: str) -> bool:
-    """Looks at eight places: a loop that is a quarter of the text begins at most an eighth before one of them."""
+    """Looks at eight places: a loop of a quarter of the text begins at most an eighth of it before one of them."""
     size = len(text)
     if size < SHORTEST:
         return False
@@ -197,7 +197,7 @@ def _is_loop(text: str, at: int, period: int) -> bool:
 
 
 def _equal_ahead(text: str, first: int, second: int) -> int:
-    """How many characters from `first` on are the same as from `second` on, for first < second; compared in slices."""
+    """Counts how many characters from `first` on equal those from `second` on, for first < second; compares slices."""
     equal, step, growing = 0, _PIECE, True
     while step:
         size = min(step, len(text) - second - equal)

@@ -1,4 +1,4 @@
-"""Sampling with transformers' own `generate`, as `GRPOTrainer` does it without vLLM."""
+"""Sampling with transformers' `generate`, as `GRPOTrainer` does it without vLLM."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 
 
 class TransformersSampler:
-    """A `Sampler`. Problems are sampled in fixed batches, number // problems_at_once, each with a seed of its own.
+    """A `Sampler` over a loaded model. It samples in fixed batches, number // problems_at_once, each with its own seed.
 
     Args:
-        model: a transformers causal language model, on the device where it is to run.
+        model: a transformers causal language model, on its device.
         tokenizer: the model's.
         problems_at_once: problems of one batch.
-        completions_at_once: the most that are generated together; a batch that has more takes several turns.
-        share: (this process, number of processes): which of the batches are this one's.
+        completions_at_once: how many are generated together at most; a larger batch is split.
+        share: (this process, number of processes): the process takes every so-many-th batch.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TransformersSampler:
         self.ends = _end_tokens(model, tokenizer)
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """See `Sampler` in sampler.py, beside this file. A batch without one problem draws other numbers for others."""
+        """See `mini_r1.evaluation.sampler.Sampler`. A batch that lacks a problem draws other completions."""
         batches: dict[int, list[int]] = {}
         for number in sorted(prompts):
             batches.setdefault(number // self.problems_at_once, []).append(number)
@@ -84,7 +84,7 @@ class TransformersSampler:
 
 
 def _end_tokens(model, tokenizer) -> list[int]:
-    """Those of the model's generation settings and the tokenizer's own, as TRL has them."""
+    """The end tokens of the model's generation settings and of the tokenizer, as in TRL."""
     ends = model.generation_config.eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
     own = tokenizer.eos_token_id

@@ -1,8 +1,8 @@
-"""Sampling with vLLM's engine in this process, offline: no server, no port.
+"""Sampling with vLLM's engine in this process, without a server.
 
-What vLLM 0.31 does by itself, and is relied on: it ends a completion at the end tokens of generation_config.json and
-the tokenizer's own, the same set as TRL's; the `n` completions of one request have the seeds seed, seed + 1, and so on;
-the end token is among the token ids. The engine is a process of its own, so a script needs `if __name__ == "__main__"`.
+This file relies on what vLLM 0.31 does: it ends a completion at the end tokens of generation_config.json and at the
+tokenizer's own, as TRL does; the `n` completions of one request have the seeds seed, seed + 1, and so on; the token ids
+include the end token. The engine runs in its own process, so a script needs `if __name__ == "__main__"`.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 
-SEQUENCES_AT_ONCE = 2048  # of one chunk; an engine has 256 or more of them in flight
+SEQUENCES_AT_ONCE = 2048  # of one chunk; an engine runs 256 or more of them at once
 
 
 class VLLMSampler:
-    """A `Sampler`.
+    """A `Sampler` over vLLM's engine.
 
     Args:
         model: a hub id or a local folder.
@@ -25,7 +25,7 @@ class VLLMSampler:
         max_model_length: tokens of the longest prompt and completion together.
         gpu_memory_utilization: the share of each GPU's memory for weights and cache, above 0 up to 1.
         tensor_parallel_size: how many GPUs share the weights.
-        problems_at_once: the problems of one chunk, which is yielded when all of it is done; None: as many as make 2048
+        problems_at_once: problems of one chunk, which is yielded when all of it is done; None: as many as have 2048
             completions.
         engine: further arguments of vLLM's `LLM`.
 
@@ -57,7 +57,7 @@ class VLLMSampler:
         self.problems_at_once = problems_at_once or max(1, SEQUENCES_AT_ONCE // sampling.samples)
         trust = {"trust_remote_code": True} if engine.get("trust_remote_code") else {}
         self.tokenizer = load_tokenizer(model, revision=revision, **trust)
-        if current_platform.is_cpu():  # a prompt in pieces rewinds its seeded generator, which CPUs' cannot do
+        if current_platform.is_cpu():  # a prompt in pieces rewinds a seeded generator, which a CPU's cannot do
             engine.setdefault("enable_chunked_prefill", False)
         try:
             self.llm = LLM(
@@ -74,7 +74,7 @@ class VLLMSampler:
             raise RecipeError(f"vLLM cannot load {model}: {_first_line(error)}", key="model_name_or_path") from error
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """See `mini_r1.evaluation.sampler.Sampler`. Greedy, one completion is made and counts for all.
+        """See `mini_r1.evaluation.sampler.Sampler`. A greedy completion is sampled once and counts for all.
 
         Raises:
             RecipeError: before anything is sampled, for a prompt that leaves no room for a whole completion.
@@ -115,7 +115,7 @@ class VLLMSampler:
             seed=problem_seed(sampling.seed, number),
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_completion_length,
-            detokenize=False,  # the tokenizer does it below, as in training
+            detokenize=False,  # `_completions` decodes with the tokenizer, as in training
         )
 
     def _completions(self, outputs) -> list[Completion]:
@@ -128,6 +128,6 @@ class VLLMSampler:
 
 
 def _first_line(error: Exception) -> str:
-    """What a person can read of an engine's error, which may be a page."""
+    """The first 300 characters of an engine's error, which may be a page, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:300] or type(error).__name__

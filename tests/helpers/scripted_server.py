@@ -1,4 +1,4 @@
-"""A real HTTP server that follows a script, for tests of ServerSampler, and what all of these need."""
+"""A real HTTP server that follows a script, for tests of ServerSampler and the judge, and what these tests share."""
 
 import json
 import random
@@ -24,10 +24,10 @@ class Scripted(ThreadingHTTPServer):
     """A server of the model "tiny" that answers right with probability 0.5, as the request's seed says.
 
     Attributes:
-        script: called with the path, the body and the number of the request, before it is answered; gives None for the
+        script: called with the path, the body and the number of the request, before the answer; returns None for the
             usual answer, or (status, what to send: a map, or bytes as they are), or "drop" to hang up.
         asked: (path, body) of all requests so far; `probes`: of those for one token, which show whether ids are taken.
-        together: the most requests that were under way at once.
+        together: the largest number of requests under way at once.
     """
 
     daemon_threads = True
@@ -107,7 +107,7 @@ def make_sampler(tokenizer, url: str, *, how: dict | None = None, **kwargs) -> S
 
 
 def collect(sampler, prompts=PROMPTS) -> tuple[dict, str | None]:
-    """What was yielded, and the error at the end, if there was one."""
+    """All that the sampler yields, and the error at the end, or None."""
     found = {}
     try:
         for finished in sampler.sample(prompts):
@@ -123,7 +123,7 @@ def texts(found: dict) -> dict[int, list[str]]:
 
 
 def expected(samples: int = 2, seed: int = 1) -> dict[int, list[str]]:
-    """What the scripted server says to all prompts."""
+    """The scripted server's answers to all prompts."""
     return {
         number: [
             RIGHT if random.Random(problem_seed(seed, number) + sample).random() < 0.5 else WRONG

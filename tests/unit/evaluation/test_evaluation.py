@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: the same numbers however often it is cut off, no problem asked twice, intervals that hold."""
+"""scripts/evaluate.py: the same numbers however often it is killed, no problem sampled twice, intervals that hold."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""scripts/generate.py: what it keeps is right and readable, whatever cuts it off; and run_sft.py learns from it."""
+"""scripts/generate.py keeps correct and readable samples, also when it is killed; run_sft.py learns from them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model as judge: what it is asked, how it is read, and a whole run of scripts/generate.py that hangs on its word."""
+"""The judge: its prompt, its verdicts, and whole runs of scripts/generate.py that depend on them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""pass@k beside brute force over all subsets, maj@n beside counting; intervals beside what they promise."""
+"""pass@k beside brute force over all subsets, maj@n beside counting; intervals against known rates."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What an evaluation's completions come to."""
+"""The summary of an evaluation's completions, their table, and the comparison of two."""
 
 import pyarrow.parquet as pq
 import pytest

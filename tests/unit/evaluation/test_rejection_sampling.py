@@ -1,4 +1,4 @@
-"""Which samples are kept, and why the others are not."""
+"""Filters and balance: which samples are kept, and why the others are not."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""ServerSampler against a real HTTP server that follows a script: every protocol, and many problems at a time."""
+"""ServerSampler against a real HTTP server that follows a script: each protocol, and many problems at a time."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""ServerSampler and a real HTTP server that is busy, lost, garbled or not the right one; and what is said of it."""
+"""ServerSampler against a real HTTP server that is busy, lost, garbled or the wrong one: retries and errors."""
 
 import subprocess
 import sys
