@@ -208,3 +208,8 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
 def prompt_ids(prompt: str | list[str], tokenizer) -> list:
     """Token ids as TRL makes them of a string prompt, or of each of several."""
     return tokenizer(text=prompt)["input_ids"]
+
+
+def joined(trace: list[tuple[str, bool]]) -> str:
+    """The text of a task's trace."""
+    return "".join(text for text, _ in trace)

@@ -5,9 +5,8 @@ from types import ModuleType
 
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.data.mixture import Part, shares, take_turns, weights
-from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.data.prompts import PromptTemplate, joined, prompt_ids, render
 from mini_r1.errors import RecipeError
-from mini_r1.run.tiny_model import joined
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
 
-from mini_r1.data.prompts import PromptTemplate, render
+from mini_r1.data.prompts import PromptTemplate, joined, render
 
 # The chat format of the Qwen family, reduced to what a prompt needs.
 CHAT_TEMPLATE = (
@@ -74,11 +74,6 @@ def _pieces(
     own = [(task.PHRASES, rare)] if hasattr(task, "PHRASES") else []
     pieces = _common([*own, (PROMPT_PIECES, fixed), *smaller], prompts)
     return pieces + _common([*own, (TRACE_PIECES, fixed), *smaller], traces)
-
-
-def joined(trace: list[tuple[str, bool]]) -> str:
-    """The text of a task's trace."""
-    return "".join(text for text, _ in trace)
 
 
 def _common(levels: list[tuple[re.Pattern, float]], texts: Iterable[str]) -> list[str]:

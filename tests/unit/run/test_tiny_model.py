@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.config.recipe import resolve
 from mini_r1.data.hub import load_tokenizer
-from mini_r1.data.prompts import get_template, prompt_ids, render
+from mini_r1.data.prompts import get_template, joined, prompt_ids, render
 from mini_r1.data.traces import trace_dataset
 from mini_r1.errors import RecipeError
-from mini_r1.run.tiny_model import END_OF_TURN, SPECIAL_TOKENS, build_model, joined
+from mini_r1.run.tiny_model import END_OF_TURN, SPECIAL_TOKENS, build_model
 from mini_r1.tasks import countdown
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

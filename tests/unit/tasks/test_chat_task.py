@@ -9,7 +9,7 @@ from repository import TASK_ARGS
 from tables import RIGHT, table, turn
 
 from mini_r1.data.mixed_data import check_types
-from mini_r1.data.prompts import get_template, render
+from mini_r1.data.prompts import get_template, joined, render
 from mini_r1.rewards import (
     format_reward,
     language_consistency_reward,
@@ -17,7 +17,7 @@ from mini_r1.rewards import (
     needs_verdict,
     summary_format_reward,
 )
-from mini_r1.run.tiny_model import build_mixed_tokenizer, joined
+from mini_r1.run.tiny_model import build_mixed_tokenizer
 from mini_r1.tasks import chat, code, countdown, gsm8k, knights_knaves
 
 ASK = {"role": "user", "content": "Write a poem."}

@@ -9,14 +9,14 @@ from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import SFTArguments
-from mini_r1.data.prompts import get_template
+from mini_r1.data.prompts import get_template, joined
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.data.traces import IGNORED, trace_dataset
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.signals import read_signals
 from mini_r1.launch.check_data import gold_completion
 from mini_r1.rewards import Verdict, answer_block, language_consistency_reward, summary_format_verdict
-from mini_r1.run.tiny_model import build_tokenizer, joined
+from mini_r1.run.tiny_model import build_tokenizer
 
 SETTINGS = {  # of the shipped tiny recipes: problems, traces
     "countdown": (

@@ -9,8 +9,8 @@ from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.recipe import resolve
-from mini_r1.data.prompts import get_template, prompt_ids, render
-from mini_r1.run.tiny_model import build_tokenizer, joined
+from mini_r1.data.prompts import get_template, joined, prompt_ids, render
+from mini_r1.run.tiny_model import build_tokenizer
 
 RECIPES = ROOT / "recipes"
 FAMILIES = ["countdown-tiny", "gsm8k-tiny", "knights-knaves-tiny"]
