@@ -13,7 +13,8 @@ from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.records import compare
 from mini_r1.evaluation.sampler import greedy
 from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
-from mini_r1.training.finish import end_processes, results_table
+from mini_r1.run.run_dir import end_processes
+from mini_r1.training.finish import results_table
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from mini_r1.evaluation.evaluate import sample_all, to_records
 from mini_r1.evaluation.judge import judge_records, meet_judge, question_of, read_judge
 from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, read_filters, write_generated
 from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
-from mini_r1.training.finish import end_processes
+from mini_r1.run.run_dir import end_processes
 from mini_r1.training.model_card import write_dataset_card
 
 

@@ -63,8 +63,9 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
 
     from mini_r1.evaluation.evaluate import config_like, measure_trained
     from mini_r1.evaluation.grading import grader_of
+    from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
-    from mini_r1.training.finish import end_processes, model_kwargs, results_table, save_and_publish
+    from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.grpo_trainer import seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
@@ -115,7 +116,7 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
     run.finish({"stage": "distill", "before": before, "after": after, "seconds": times, "seed": training.seed})
     if before and after:
         run.say("\n" + results_table(before, after))
-    end_processes(trainer.accelerator)
+    run_dir.end_processes(trainer.accelerator)
 
 
 if __name__ == "__main__":

@@ -81,8 +81,9 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.evaluation.grading import grader_of
+    from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
-    from mini_r1.training.finish import end_processes, finish_grpo, model_kwargs, save_and_publish
+    from mini_r1.training.finish import finish_grpo, save_and_publish
     from mini_r1.training.grpo_trainer import R1GRPOTrainer, seed_processes
     from mini_r1.training.guards import Guards
     from mini_r1.training.samples import drop_samples_after
@@ -136,7 +137,7 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     trainer.train(resume_from_checkpoint=run.checkpoint)
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
-    end_processes(trainer.accelerator)
+    run_dir.end_processes(trainer.accelerator)
 
 
 if __name__ == "__main__":

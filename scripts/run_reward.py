@@ -51,8 +51,9 @@ def train(recipe, args, training, model_args) -> None:
 
     from trl import RewardTrainer, get_quantization_config
 
+    from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks
-    from mini_r1.training.finish import end_processes, model_kwargs, save_and_publish
+    from mini_r1.training.finish import save_and_publish
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     trainer = RewardTrainer(
@@ -84,7 +85,7 @@ def train(recipe, args, training, model_args) -> None:
     times = {"reward": seconds, "total": seconds}
     # no "after": that is a measurement of completions, and this model writes none
     run.finish({"stage": "reward", "accuracy": found, **counts, "seconds": times, "seed": training.seed})
-    end_processes(trainer.accelerator)
+    run_dir.end_processes(trainer.accelerator)
 
 
 def check_template(tokenizer, part: str) -> None:

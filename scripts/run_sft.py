@@ -67,8 +67,9 @@ def train(recipe, args, training, model_args, parts) -> None:
 
     from mini_r1.evaluation.evaluate import config_like, measure_trained
     from mini_r1.evaluation.grading import grader_of
+    from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks
-    from mini_r1.training.finish import end_processes, model_kwargs, results_table, save_and_publish
+    from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.muon import MuonFactory
     from mini_r1.training.sft_trainer import R1SFTTrainer
 
@@ -102,7 +103,7 @@ def train(recipe, args, training, model_args, parts) -> None:
     save_and_publish(trainer, run, "sft", None, after)
     seconds = round(run.seconds(), 1)
     run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})
-    end_processes(trainer.accelerator)
+    run_dir.end_processes(trainer.accelerator)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mini_r1.errors import RecipeError
+from mini_r1.run.model_loading import load_model
 
 
 @dataclass(frozen=True)
@@ -165,26 +166,10 @@ def make_sampler(
         )
     batch = config.per_device_eval_batch_size
     return TransformersSampler(
-        _load_model(config, model_args, process.device),
+        load_model(config, model_args, process.device),
         tokenizer,
         sampling,
         problems_at_once=max(1, batch // sampling.samples),
         completions_at_once=batch,
         share=(process.process_index, process.num_processes),
     )
-
-
-def _load_model(config, model_args, device):
-    """The model, or an adapter with its base, as training loads it."""
-    from transformers import AutoModelForCausalLM
-    from trl import get_quantization_config
-
-    from mini_r1.training.finish import model_kwargs
-
-    quantization = get_quantization_config(model_args)
-    kwargs = model_kwargs(model_args, config) | ({"quantization_config": quantization} if quantization else {})
-    try:
-        model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, **kwargs)
-    except OSError as error:
-        raise RecipeError(str(error).splitlines()[0], key="model_name_or_path") from error
-    return model if quantization else model.to(device)

@@ -17,7 +17,6 @@ from mini_r1.launch.plan import LaunchPlan
 from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
 from mini_r1.run import run_dir
 from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
-from mini_r1.run.packages import find_distribution
 
 # What this code, written for TRL 1.16, works with. The other ranges are those that TRL 1.16 declares (torch's:
 # transformers 5.17); tests/unit/launch/test_preflight.py compares. vLLM 0.31 wants transformers below 5.18.
@@ -55,7 +54,7 @@ def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: boo
             continue
         say = findings.error if gpus_are_here or name not in ON_GPUS else findings.warning
         file = "requirements-gpu.txt" if name in ON_GPUS else "requirements.txt"
-        found = find_distribution(name)
+        found = run_dir.find_distribution(name)
         if found is None:
             say(f"needs the package {name}, which is not installed; run: pip install -r {file}", needed[name])
             continue

@@ -13,8 +13,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.launch.plan import ON_CPU
 from mini_r1.pipeline.stages import Pipeline, Stage
 from mini_r1.run.checkpoints import PREFIX, read_mark
-from mini_r1.run.clock import clock
-from mini_r1.run.run_dir import set_aside
+from mini_r1.run.run_dir import clock, set_aside
 
 # What the launcher tells a script beside the pipeline's words, so that the recipe fits the machine; the first of each
 # group is always among them. A stage that was finished on other hardware is finished here.

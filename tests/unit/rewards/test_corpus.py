@@ -4,7 +4,6 @@
 the gold is unusable. To add a case, add a line.
 """
 
-
 import pytest
 from corpus import FILES
 

