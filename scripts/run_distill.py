@@ -61,12 +61,11 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
 
     from trl import get_peft_config, get_quantization_config
 
-    from mini_r1.evaluation.evaluate import config_like, measure_trained
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
     from mini_r1.training.finish import results_table, save_and_publish
-    from mini_r1.training.grpo_trainer import seed_processes
+    from mini_r1.training.grpo_trainer import config_like, measure_trained, seed_processes
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     # in the student's precision, unless the recipe says otherwise: TRL's own default is that of the teacher's files

@@ -1,6 +1,5 @@
 """Measures any model on held-out rows, with the prompts, sampling, parser and rewards of training."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,54 +81,3 @@ def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> li
         right = grader.grade([rows[number]] * len(drawn), [one.text for one in drawn])["right"]
         shares.append(sum(map(bool, right)) / len(right))
     return shares
-
-
-def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
-    """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
-
-    Args:
-        test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.
-        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
-    """
-    from mini_r1.training.callbacks import add_callbacks
-    from mini_r1.training.grpo_trainer import R1GRPOTrainer
-
-    measuring = R1GRPOTrainer(
-        model=trainer.model,
-        reward_funcs=[grader.correct],
-        args=config,
-        train_dataset=test_set,
-        eval_dataset=test_set,
-        processing_class=tokenizer,
-        grader=grader,
-    )
-    # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
-    measuring.accelerator, measuring.model_wrapped = trainer.accelerator, trainer.model_wrapped
-    measuring.deepspeed = trainer.deepspeed
-    add_callbacks(measuring, time.monotonic)
-    return measuring.measure(config.seed, name)
-
-
-def config_like(training, samples: int, **sampling):
-    """A `GRPOConfig` that evaluates with the device, precision and batch size of another trainer's config.
-
-    Args:
-        samples: completions of each problem.
-        sampling: keys of `GRPOConfig`: how long they may be, and what else their sampling needs.
-    """
-    from trl import GRPOConfig
-
-    batch = max(samples, training.per_device_eval_batch_size // samples * samples)
-    return GRPOConfig(
-        output_dir=training.output_dir,
-        report_to="none",
-        seed=training.seed,
-        use_cpu=training.use_cpu,
-        bf16=training.bf16,
-        fp16=training.fp16,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=batch,
-        per_device_eval_batch_size=batch,
-        num_generations=samples,
-        **sampling,
-    )

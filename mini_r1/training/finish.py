@@ -1,4 +1,4 @@
-"""The end of a run: save the model, write the summary, show the table and the plot."""
+"""The end of a run: save the model, write the summary, show the table."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: d
 
 
 def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | None, seconds: float) -> None:
-    """Write `summary.json` with the time that the cold start took, print the table, draw the plot.
+    """Write `summary.json` with the time that the cold start took, print the table.
 
     Args:
         init_from: the model folder this run began with; its own `summary.json` tells what making it took.
@@ -41,14 +41,8 @@ def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | Non
             "seed": run.recipe.values.get("seed"),
         }
     )
-    if not run.main_process:
-        return
     if before and after:
-        print("\n" + results_table(before, after))
-        from mini_r1.report.plots import plot_runs
-
-        plot_runs([run.folder], run.folder.name, run.folder / "training.png")
-    print(f"model, completions, samples, summary.json and training.png are in {run.folder}")
+        run.say("\n" + results_table(before, after))
 
 
 def results_table(before: dict | None, after: dict) -> str:

@@ -1,16 +1,19 @@
 """Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
 
 import copy
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object, set_seed
+from trl import GRPOConfig
 
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.algorithm import AlgorithmTrainer
+from mini_r1.training.callbacks import add_callbacks
 from mini_r1.training.exact_resume import ExactEnd, SamePasses
 from mini_r1.training.rollout_metrics import describe_completions, rollout_metrics, task_metrics
 from mini_r1.training.samples import append_success, write_samples
@@ -179,3 +182,49 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
 def seed_processes(seed: int) -> None:
     """Seed every process, each with a number of its own, as TRL does: equal ones would sample alike."""
     set_seed(seed, device_specific=True)
+
+
+def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
+    """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
+
+    Args:
+        test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.
+        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
+    """
+    measuring = R1GRPOTrainer(
+        model=trainer.model,
+        reward_funcs=[grader.correct],
+        args=config,
+        train_dataset=test_set,
+        eval_dataset=test_set,
+        processing_class=tokenizer,
+        grader=grader,
+    )
+    # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
+    measuring.accelerator, measuring.model_wrapped = trainer.accelerator, trainer.model_wrapped
+    measuring.deepspeed = trainer.deepspeed
+    add_callbacks(measuring, time.monotonic)
+    return measuring.measure(config.seed, name)
+
+
+def config_like(training, samples: int, **sampling):
+    """A `GRPOConfig` that evaluates with the device, precision and batch size of another trainer's config.
+
+    Args:
+        samples: completions of each problem.
+        sampling: keys of `GRPOConfig`: how long they may be, and what else their sampling needs.
+    """
+    batch = max(samples, training.per_device_eval_batch_size // samples * samples)
+    return GRPOConfig(
+        output_dir=training.output_dir,
+        report_to="none",
+        seed=training.seed,
+        use_cpu=training.use_cpu,
+        bf16=training.bf16,
+        fp16=training.fp16,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        num_generations=samples,
+        **sampling,
+    )
