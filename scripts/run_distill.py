@@ -34,8 +34,8 @@ def main() -> None:
 
 def train(recipe, args, training, model_args, parts, tokenizer) -> None:
     from mini_r1.run import run_dir
+    from mini_r1.training.batch import plan_steps
     from mini_r1.training.curriculum import arrange
-    from mini_r1.training.distill_trainer import R1DistillationTrainer, plan_steps
 
     run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
     if run.finished:
@@ -64,6 +64,7 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
+    from mini_r1.training.exact_resume import R1DistillationTrainer
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.grpo_trainer import config_like, measure_trained, seed_processes
 

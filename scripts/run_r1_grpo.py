@@ -87,7 +87,7 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     from mini_r1.training.finish import finish_grpo, save_and_publish
     from mini_r1.training.grpo_trainer import R1GRPOTrainer, seed_processes
     from mini_r1.training.guards import Guards
-    from mini_r1.training.samples import drop_samples_after
+    from mini_r1.training.rollout_log import drop_samples_after
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     if training.use_vllm and training.vllm_max_model_length is None:

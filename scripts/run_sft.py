@@ -68,10 +68,10 @@ def train(recipe, args, training, model_args, parts) -> None:
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks
+    from mini_r1.training.exact_resume import R1SFTTrainer
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.grpo_trainer import config_like, measure_trained
     from mini_r1.training.muon import MuonFactory
-    from mini_r1.training.sft_trainer import R1SFTTrainer
 
     training.model_init_kwargs = model_kwargs(model_args, training)
     muon = None

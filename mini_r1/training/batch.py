@@ -143,6 +143,20 @@ def plan_batch(values: dict[str, Any], processes: int, file: str | None = None) 
     return plan
 
 
+def plan_steps(training, processes: int) -> BatchPlan:
+    """The batch of a `DistillationConfig`: one completion of each prompt, one optimizer step from each rollout."""
+    return BatchPlan(
+        processes=processes,
+        per_device=training.per_device_train_batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        num_generations=1,
+        steps_per_generation=training.gradient_accumulation_steps,
+        num_iterations=1,
+        max_steps=training.max_steps,
+        num_train_epochs=training.num_train_epochs,
+    )
+
+
 def _positive(settings: dict, key: str) -> int:
     if not isinstance(settings[key], int) or settings[key] < 1:
         raise RecipeError(f"got {settings[key]}, expected a whole number of at least 1", key=key)

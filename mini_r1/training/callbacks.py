@@ -1,6 +1,8 @@
-"""Trainer callbacks: one readable line a step for the person who watches, and a mark on every whole checkpoint."""
+"""Trainer callbacks: one readable line a step, `metrics.jsonl`, a limit of tokens, a mark on every whole checkpoint."""
 
+import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -13,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from mini_r1.run.checkpoints import PREFIX, mark
 from mini_r1.run.run_dir import clock, short_name
-from mini_r1.training.metrics_file import MetricsFile
+
+METRICS_FILE = "metrics.jsonl"
 
 
 class OneLineAStep(TrainerCallback):
@@ -72,6 +75,32 @@ class OneLineAStep(TrainerCallback):
         return "  ".join(parts)
 
 
+class MetricsFile(TrainerCallback):
+    """Appends what a step logged, as `{"step": 12, "loss": ..., ...}`; NaN and infinity are null.
+
+    A resumed run writes the steps after its checkpoint anew, so those lines go first, with one that a kill cut off.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        path = Path(args.output_dir) / METRICS_FILE
+        if not state.is_world_process_zero or not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            if line.startswith("{") and line.endswith("}") and json.loads(line)["step"] <= state.global_step:
+                kept.append(line + "\n")
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text("".join(kept), encoding="utf-8")
+        os.replace(scratch, path)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        numbers = {name: _finite(value) for name, value in logs.items() if isinstance(value, int | float)}
+        with open(Path(args.output_dir) / METRICS_FILE, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
+
+
 class MarkCheckpoints(TrainerCallback):
     """Marks every checkpoint once all processes have written their part of it.
 
@@ -86,6 +115,27 @@ class MarkCheckpoints(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             mark(Path(args.output_dir) / f"{PREFIX}-{state.global_step}", self.seconds())
+
+
+class TokenBudget(TrainerCallback):
+    """Logs `generated_tokens`, the completion tokens of all processes so far, and ends the training at a limit.
+
+    Resumed runs count on from the log, which holds the number of the checkpoint's step if every step is logged.
+    """
+
+    def __init__(self, trainer, limit: int | None):
+        self.trainer, self.limit = trainer, limit
+        self.tokens = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.tokens = max((entry.get("generated_tokens", 0) for entry in state.log_history), default=0)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.tokens += round(self.trainer.times.tokens)
+        self.trainer._metrics["train"]["generated_tokens"] = [self.tokens]
+        if self.limit is not None and self.tokens >= self.limit:
+            control.should_training_stop = True
+            control.should_save = False  # resumed from here, it would take one step more than an uninterrupted run
 
 
 class _AtBegin(TrainerCallback):
@@ -136,3 +186,7 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     trainer.add_callback(MetricsFile())
     trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
     trainer.add_callback(MarkCheckpoints(seconds))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

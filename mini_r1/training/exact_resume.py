@@ -1,6 +1,7 @@
-"""What transformers and TRL leave inexact where a run goes on from a checkpoint."""
+"""TRL's trainers, resumed exactly: what transformers and TRL leave inexact where a run goes on from a checkpoint."""
 
 import torch
+from trl import DistillationTrainer, SFTTrainer
 
 
 class ExactEnd:
@@ -34,3 +35,23 @@ class SamePasses:
             for _ in range(passes):
                 torch.randperm(self._train_sampler.num_samples, generator=self._train_sampler.generator)
         return passes, rest
+
+
+class R1SFTTrainer(ExactEnd, SFTTrainer):
+    """TRL's `SFTTrainer`; nothing else is changed."""
+
+
+class R1DistillationTrainer(ExactEnd, SamePasses, DistillationTrainer):
+    """On-policy distillation (arXiv:2306.13649): the student answers, and learns the teacher's distribution there.
+
+    A step's loss is the mean over all tokens of the student's own completions, the end token included, of
+    D(student || teacher) at that place: the reverse KL with `beta: 1`, the forward KL with 0, the generalized
+    Jensen-Shannon divergence in between. Both distributions are taken at `temperature`, whole: top_p and top_k only
+    choose what is sampled. No gradient goes through the sampling, nor into the teacher.
+
+    Prompts must be strings; TRL makes token ids of them and applies no chat template. Each is answered once a step.
+    """
+
+    def log(self, logs, start_time=None):
+        logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
+        super().log(logs, start_time)

@@ -13,12 +13,16 @@ from trl import GRPOConfig
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.algorithm import AlgorithmTrainer
-from mini_r1.training.callbacks import add_callbacks
+from mini_r1.training.callbacks import TokenBudget, add_callbacks
 from mini_r1.training.exact_resume import ExactEnd, SamePasses
-from mini_r1.training.rollout_metrics import describe_completions, rollout_metrics, task_metrics
-from mini_r1.training.samples import append_success, write_samples
+from mini_r1.training.rollout_log import (
+    append_success,
+    describe_completions,
+    rollout_metrics,
+    task_metrics,
+    write_samples,
+)
 from mini_r1.training.step_time import StepTimes
-from mini_r1.training.token_budget import TokenBudget
 
 
 class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):

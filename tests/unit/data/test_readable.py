@@ -10,7 +10,7 @@ from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.grading import Grader
 from mini_r1.rewards import explain
-from mini_r1.training.samples import write_samples
+from mini_r1.training.rollout_log import write_samples
 
 READABLE = get_template("readable")
 PLAIN = [template for template in TEMPLATES.values() if not template.asks_for_summary]

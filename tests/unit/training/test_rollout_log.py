@@ -8,7 +8,7 @@ import pytest
 
 from mini_r1.evaluation.grading import Grader
 from mini_r1.tasks import countdown
-from mini_r1.training.rollout_metrics import COLUMNS, describe_completions, rollout_metrics
+from mini_r1.training.rollout_log import COLUMNS, describe_completions, rollout_metrics
 
 ROW = {"prompt": "p", "prefill": "<think>", "difficulty": 3, "nums": [1, 2, 5], "target": 8}
 RIGHT = "1 + 2 + 5 = 8</think><answer>1 + 2 + 5</answer>"
