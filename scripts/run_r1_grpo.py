@@ -11,9 +11,8 @@ from mini_r1.config.recipe import build, check, parse_command_line, resolve
 from mini_r1.data import hub
 from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts, weights
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.training.algorithm_settings import check_algorithm
+from mini_r1.training.algorithm import check_algorithm, read_temperature_schedule
 from mini_r1.training.batch import plan_batch
-from mini_r1.training.schedules import read_temperature_schedule
 
 
 def main() -> None:

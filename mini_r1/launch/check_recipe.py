@@ -16,7 +16,7 @@ from mini_r1.launch.check_findings import Findings
 from mini_r1.launch.check_model import maker_of
 from mini_r1.launch.hardware import Gpu, usable_gpus
 from mini_r1.launch.plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
-from mini_r1.training.algorithm_settings import check_algorithm
+from mini_r1.training.algorithm import check_algorithm
 from mini_r1.training.batch import BatchPlan, plan_batch
 
 # After an error, what to go on with to find others: key at fault -> values that are right for themselves.

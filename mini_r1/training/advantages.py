@@ -66,6 +66,22 @@ ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def compare(rewards: torch.Tensor, weights: list[float] | None, size: int, advantage: str) -> torch.Tensor:
+    """The advantage of each completion of a rollout, shape (completions,).
+
+    Args:
+        rewards: of all processes, shape (completions, reward functions), groups together; NaN where none is due.
+        weights: of each reward function; None: 1.
+        size: completions of each group.
+        advantage: a key of `ADVANTAGES`.
+    """
+    weights = weights or [1.0] * rewards.shape[1]
+    weighted = rewards.double() * torch.tensor(weights, dtype=torch.float64, device=rewards.device)
+    # rounded, as equal totals of different rewards differ in their last digits
+    totals = weighted.nansum(dim=1).round(decimals=6).masked_fill(weighted.isnan().all(dim=1), torch.nan)
+    return ADVANTAGES[advantage](totals.view(-1, size)).view(-1)
+
+
 def _others(rewards: torch.Tensor) -> torch.Tensor:
     """[g, i, j]: reward j of group g, as completion i sees it: NaN where that is its own."""
     size = rewards.shape[1]

@@ -1,172 +1,125 @@
-"""What a recipe may change in GRPO: the advantage, which completions are trained on, the temperature."""
+"""What a recipe may change in GRPO, checked before anything is loaded: neither TRL nor torch is imported.
 
-import math
-from types import MethodType
+The advantage is in advantages.py, which completions are trained on in trained_completions.py; the temperature schedule
+is here.
+"""
 
-import torch
-from trl import GRPOTrainer
+from dataclasses import dataclass
+from typing import Any
 
-from mini_r1.training.advantages import ADVANTAGES
-from mini_r1.training.schedules import TemperatureSchedule
+from mini_r1.errors import RecipeError
+
+EXAMPLE = "{steps: [[0, 1.2], [300, 0.9]]} or {fractions: [[0, 1.2], [1, 0.9]]}"
 
 
-class AlgorithmTrainer(GRPOTrainer):
-    """A `GRPOTrainer` with another advantage, one trained completion of each group, or a changing temperature.
+@dataclass(frozen=True)
+class TemperatureSchedule:
+    """A temperature for every optimizer step: linear between points, constant before the first and after the last.
 
-    With `group`, `all` and no schedule it is TRL's own algorithm, untouched. TRL's log stays true: advantages in the
-    completions' table are those trained with, NaN where a completion is not trained on; `temperature/sampling` and
-    `temperature/loss` are read where generation and loss read them.
-
-    On Reinforce-Lite's policy gradient, the sum over tokens of A * grad log p: TRL's `loss_type: luspo` with
-    `importance_sampling_level: sequence` is exactly that, as a mean over sequences, where each rollout serves one
-    update. It has a ratio, but one of 1. Unlike the published form TRL divides the logits of the loss by the sampling
-    temperature, so that the policy that is trained is the one that was sampled from, apart from top_p.
-
-    Args:
-        advantage: a key of `ADVANTAGES`.
-        trained_completions: "all", or "one": the first of each group, as good a draw as any other. The others serve as
-            its baseline and get no forward or backward pass. `per_device_train_batch_size`, which counts sampled
-            completions, must then be a multiple of `num_generations`: whole groups in every micro-batch.
-        temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
+    Attributes:
+        unit: "steps", or "fractions" of the run, where 0 is its first step and 1 its last.
+        points: (place, temperature), places ascending.
     """
 
-    def __init__(
-        self,
-        *args,
-        advantage: str = "group",
-        trained_completions: str = "all",
-        temperature_schedule: TemperatureSchedule | None = None,
-        **kwargs,
-    ):
-        super().__init__(*args, **kwargs)
-        self.advantage = advantage
-        self.trained_completions = trained_completions
-        self.temperature_schedule = temperature_schedule
-        models = [model for model in (self.model, self.ref_model) if model is not None]
-        self._heads = [cell for model in models for cell in _temperatures(model)]
-        self._rewards: torch.Tensor | None = None  # of this rollout, all processes: (completions, reward functions)
+    unit: str
+    points: tuple[tuple[float, float], ...]
 
-    @property
-    def sampling_temperature(self) -> float:
-        """What generation is told: vLLM, or transformers."""
-        return self.vllm_generation.temperature if self.use_vllm else self.generation_config.temperature
-
-    @property
-    def loss_temperature(self) -> float:
-        """What the logits of the loss are divided by."""
-        return self._heads[0].cell_contents
-
-    def set_temperature(self, temperature: float) -> None:
-        """Change it in all the places where TRL keeps it."""
-        self.temperature = temperature
-        if self.use_vllm:
-            self.vllm_generation.temperature = temperature
-        else:
-            self.generation_config.temperature = temperature
-            self.generation_kwargs["temperature"] = temperature
-        for cell in self._heads:
-            cell.cell_contents = temperature
-
-    def evaluate(self, *args, **kwargs):
-        now = self.temperature
-        self.set_temperature(self.args.temperature)
-        metrics = super().evaluate(*args, **kwargs)
-        self.set_temperature(now)
-        return metrics
-
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        return self._rewards
-
-    def _generate_and_score_completions(self, inputs):
-        if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
-        if self.temperature_schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
-            self.set_temperature(self.temperature_schedule.at(self.state.global_step, self.state.max_steps))
-        self._metrics["train"]["temperature/sampling"].append(self.sampling_temperature)
-        rollout = super()._generate_and_score_completions(inputs)
-        if self.advantage != "group":
-            self._compare(rollout, len(inputs))
-        return self._keep_first(rollout) if self.trained_completions == "one" else rollout
-
-    def _compare(self, rollout: dict, local: int) -> None:
-        """Put our advantages in the place of TRL's, in the rollout and in the log."""
-        given = self.args.reward_weights or [1.0] * len(self.reward_funcs)
-        weights = torch.tensor(given, dtype=torch.float64, device=self._rewards.device)  # not TRL's float32 ones
-        weighted = self._rewards.double() * weights
-        # rounded, as equal totals of different rewards differ in their last digits
-        totals = weighted.nansum(dim=1).round(decimals=6).masked_fill(weighted.isnan().all(dim=1), torch.nan)
-        advantages = ADVANTAGES[self.advantage](totals.view(-1, self.num_generations)).view(-1)
-        first = self.accelerator.process_index * local
-        rollout["advantages"] = advantages[first : first + local]
-        self._log_advantages(advantages)
-        if self.advantage == "batch":  # which learns from groups of equal rewards, too: what guards stop for is nothing
-            self._metrics["train"]["frac_reward_zero_std"][-1] = float(not advantages.any())
-
-    def _log_advantages(self, advantages: torch.Tensor) -> None:
-        """In place of those that TRL has just logged for the same completions."""
-        logged = self._logs["advantages"]
-        for _ in range(len(advantages)):
-            logged.pop()
-        logged.extend(advantages.tolist())
-
-    def _keep_first(self, rollout: dict) -> dict:
-        """The rows of the first completion of each group, without the columns that are padding for all of them."""
-        size = self.num_generations
-        logged = torch.tensor(list(self._logs["advantages"])[-len(self._rewards) :]).view(-1, size)
-        logged[:, 1:] = torch.nan
-        self._log_advantages(logged.view(-1))
-        kept = {name: value[::size] if _has_rows(value) else value for name, value in rollout.items()}
-        unit, width = self.pad_to_multiple_of or 1, kept["completion_ids"].shape[1]
-        longest = math.ceil(int(kept["completion_mask"].sum(dim=1).max().clamp(min=1)) / unit) * unit
-        for name, value in kept.items():
-            if _has_rows(value) and value.dim() == 2 and value.shape[1] == width and not name.startswith("prompt"):
-                kept[name] = value[:, :longest]
-        tokens = kept["completion_mask"].sum()
-        kept["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
-        return kept
-
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, **kwargs):
-        """As TRL's. Those of the old and of the reference policy are computed for what is trained on alone, else 0."""
-        if torch.is_grad_enabled() or self.trained_completions == "all" or not self.model.training:
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **kwargs
-            )
-        size = self.num_generations
-        kwargs["batch_size"] = max((kwargs.get("batch_size") or len(input_ids)) // size, 1)
-        logps, *others = super()._get_per_token_logps_and_entropies(
-            model, input_ids[::size], attention_mask[::size], logits_to_keep, **kwargs
-        )
-        all_logps = logps.new_zeros(len(input_ids), logps.shape[1])
-        all_logps[::size] = logps
-        return all_logps, *others
-
-    def _compute_loss(self, model, inputs):
-        if self.model.training:
-            self._metrics["train"]["temperature/loss"].append(self.loss_temperature)
-        return super()._compute_loss(model, inputs)
+    def at(self, step: int, max_steps: int) -> float:
+        """The temperature of optimizer step `step`, counted from 0, in a run of `max_steps`."""
+        place = step if self.unit == "steps" else step / max(max_steps - 1, 1)
+        first, last = self.points[0], self.points[-1]
+        if place <= first[0]:
+            return first[1]
+        for (start, cool), (end, warm) in zip(self.points, self.points[1:], strict=False):
+            if place <= end:
+                return cool + (warm - cool) * (place - start) / (end - start)
+        return last[1]
 
 
-def _has_rows(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.dim() > 0
-
-
-def _temperatures(model: torch.nn.Module) -> list:
-    """The closure cells in which TRL's fused LM heads of a model keep the temperature of the loss.
-
-    `add_fused_lm_head` takes it once and for all. To add another head for each temperature would not reach the forward
-    function that accelerate has wrapped meanwhile.
+def read_temperature_schedule(given: dict | None) -> TemperatureSchedule | None:
+    """The recipe's `temperature_schedule`, or None where there is none.
 
     Raises:
-        RuntimeError: where there is none: TRL has changed.
+        RecipeError: for another unit, points that are no pairs, in the wrong order or outside of the run, or a
+            temperature that is not above 0.
     """
-    cells = []
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, MethodType):
-                code = getattr(value.__func__, "__code__", None)  # none where a partial is bound
-                if code and "temperature" in code.co_freevars:
-                    cells.append(value.__func__.__closure__[code.co_freevars.index("temperature")])
-    if not cells:
-        raise RuntimeError("TRL's fused LM head was not found: its temperature cannot be changed")
-    return cells
+    if given is None:
+        return None
+
+    def wrong(what: str) -> RecipeError:
+        return RecipeError(f"{what}; write {EXAMPLE}", key="temperature_schedule")
+
+    if len(given) != 1 or next(iter(given)) not in ("steps", "fractions"):
+        raise wrong(f"got {given!r}, expected points under `steps` or under `fractions`")
+    unit, points = next(iter(given.items()))
+    if not isinstance(points, list) or not points or not all(_is_pair(point) for point in points):
+        raise wrong(f"{unit} must be a list of [place, temperature], not {points!r}")
+    places = [place for place, _ in points]
+    if places != sorted(set(places)):
+        raise wrong(f"the places {places} must ascend")
+    if places[0] < 0 or (unit == "fractions" and places[-1] > 1):
+        raise wrong(f"the place {places[0] if places[0] < 0 else places[-1]} is outside of the run")
+    cold = [temperature for _, temperature in points if temperature <= 0]
+    if cold:
+        raise wrong(f"the temperature {cold[0]} is not above 0")
+    return TemperatureSchedule(unit, tuple((float(place), float(temperature)) for place, temperature in points))
+
+
+def check_algorithm(values: dict[str, Any]) -> None:
+    """Check `advantage`, `trained_completions`, `temperature_schedule` and `max_generated_tokens` of a checked recipe.
+
+    Raises:
+        RecipeError: for the first that does not go with another key.
+    """
+    read_temperature_schedule(values.get("temperature_schedule"))
+    if "temperature" in (values.get("generation_kwargs") or {}):
+        raise RecipeError(
+            "gives a temperature, of which the loss would not know; use temperature, or temperature_schedule",
+            key="generation_kwargs",
+        )
+    advantage = values.get("advantage", "group")
+    if advantage != "group" and values.get("multi_objective_aggregation", "") == "normalize_then_sum":
+        raise RecipeError(
+            f"normalize_then_sum is a part of advantage: group; with {advantage} use sum_then_normalize",
+            key="multi_objective_aggregation",
+        )
+    size = values.get("num_generations", 8)
+    if advantage == "reinforce_lite" and size < 3:
+        raise RecipeError(
+            f"got {size}; reinforce_lite divides by the deviation of the other completions, so use at least 3",
+            key="num_generations",
+        )
+    if (
+        values.get("trained_completions") == "one"
+        and values.get("use_vllm")
+        and values.get("vllm_importance_sampling_correction", True)
+    ):
+        raise RecipeError(
+            "costs a forward pass over what trained_completions: one leaves alone; set it to false",
+            key="vllm_importance_sampling_correction",
+        )
+    budget = values.get("max_generated_tokens")
+    if budget is not None and budget < 1:
+        raise RecipeError(f"got {budget}, expected at least 1, or null for no limit", key="max_generated_tokens")
+    if budget is None:
+        return
+    if values.get("logging_steps", 500) != 1 or values.get("logging_strategy", "steps") != "steps":
+        raise RecipeError(
+            "must be 1, with logging_strategy: steps, for max_generated_tokens, which a resumed run reads in the log",
+            key="logging_steps",
+        )
+    if values.get("curriculum", "none") != "none":
+        raise RecipeError(
+            "is laid out over max_steps, before whose end max_generated_tokens stops the run; drop the budget, and set "
+            "max_steps to what it would come to",
+            key="curriculum",
+        )
+    if "fractions" in (values.get("temperature_schedule") or {}):
+        raise RecipeError(
+            "fractions are of max_steps, before whose end max_generated_tokens stops the run; use steps",
+            key="temperature_schedule",
+        )
+
+
+def _is_pair(point: object) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(type(number) in (int, float) for number in point)

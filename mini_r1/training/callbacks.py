@@ -132,7 +132,7 @@ class TokenBudget(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.tokens += round(self.trainer.times.tokens)
-        self.trainer._metrics["train"]["generated_tokens"] = [self.tokens]
+        self.trainer.metrics["generated_tokens"] = [self.tokens]
         if self.limit is not None and self.tokens >= self.limit:
             control.should_training_stop = True
             control.should_save = False  # resumed from here, it would take one step more than an uninterrupted run

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mini_r1.run.run_dir import Run
 from mini_r1.training.model_card import write_card
+from mini_r1.training.trl_internals import keep_own_card
 
 
 def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: dict | None) -> None:
@@ -14,8 +15,7 @@ def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: d
     if run.main_process:
         write_card(run.folder, run.recipe, kind, before, after)
     if trainer.args.push_to_hub:
-        # TRL would write a card of its own over ours
-        trainer.create_model_card = lambda *args, **kwargs: None
+        keep_own_card(trainer)
         trainer.push_to_hub()
 
 

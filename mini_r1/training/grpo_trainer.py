@@ -1,6 +1,5 @@
-"""Our `GRPOTrainer`, with every graded completion kept: evaluation by problem, and readable samples."""
+"""Our `GRPOTrainer`: what a recipe may change of the algorithm, every graded completion kept, evaluation by problem."""
 
-import copy
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,34 +11,49 @@ from trl import GRPOConfig
 
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
-from mini_r1.training.algorithm import AlgorithmTrainer
+from mini_r1.training.advantages import compare
+from mini_r1.training.algorithm import TemperatureSchedule
 from mini_r1.training.callbacks import TokenBudget, add_callbacks
-from mini_r1.training.exact_resume import ExactEnd, SamePasses
+from mini_r1.training.exact_resume import SamePasses
 from mini_r1.training.rollout_log import (
+    COLUMNS,
     append_success,
     describe_completions,
     rollout_metrics,
+    samples_due,
     task_metrics,
     write_samples,
 )
-from mini_r1.training.step_time import StepTimes
+from mini_r1.training.trained_completions import keep_first, score_first
+from mini_r1.training.trl_internals import GRPOHooks
 
 
-class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
+class R1GRPOTrainer(GRPOHooks):
     """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it did in training.
 
-    What may be changed of the algorithm is in `AlgorithmTrainer`. Prompts must be strings, rows must have `prefill` and
-    `difficulty`. Where the time of a step goes is logged as `StepTimes` says, what the completions show as
-    `rollout_metrics` says; `completions/*.parquet` gets the columns of `Grader.grade`, tokens and cut_off.
+    Prompts must be strings, rows must have `prefill` and `difficulty`. Where the time of a step goes is logged as
+    `StepTimes` says, what the completions show as `rollout_metrics` says; `completions/*.parquet` gets the columns of
+    `Grader.grade`, tokens and cut_off.
+
+    With `group`, `all` and no schedule the algorithm is TRL's own, untouched. TRL's log stays true: advantages in the
+    completions' table are those trained with, NaN where a completion is not trained on; `temperature/sampling` and
+    `temperature/loss` are read where generation and loss read them.
+
+    On Reinforce-Lite's policy gradient, the sum over tokens of A * grad log p: TRL's `loss_type: luspo` with
+    `importance_sampling_level: sequence` is exactly that, as a mean over sequences, where each rollout serves one
+    update. It has a ratio, but one of 1. Unlike the published form TRL divides the logits of the loss by the sampling
+    temperature, so that the policy that is trained is the one that was sampled from, apart from top_p.
 
     Args:
         grader: of the task or tasks: what counts as right does not depend on what a recipe rewards.
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
         sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
+        advantage: a key of `ADVANTAGES`.
+        trained_completions: "all", or "one" of each group, see trained_completions.py.
+        temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
 
     Attributes:
         loss_sum: this process's losses so far. Once one was NaN or infinite, so is the sum; the log leaves those out.
-        grad_norm: of the last optimizer step, before clipping, over all processes; NaN is -1 with DeepSpeed.
     """
 
     def __init__(
@@ -48,20 +62,36 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         grader: Grader,
         sample_steps: int = 0,
         max_generated_tokens: int | None = None,
+        advantage: str = "group",
+        trained_completions: str = "all",
+        temperature_schedule: TemperatureSchedule | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.grader = grader
         self.sample_steps = sample_steps
         self.max_generated_tokens = max_generated_tokens
-        self._records: list[dict] | None = None  # while measuring: a row of `records.SCHEMA` for each completion
+        self.advantage = advantage
+        self.trained_completions = trained_completions
+        self.temperature_schedule = temperature_schedule
+        self.records: list[dict] | None = None  # while measuring: a row of `records.SCHEMA` for each completion
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
-        self.grad_norm: torch.Tensor | float | None = None
-        self.times = StepTimes(self._metrics["train"], self.accelerator.device)
-        self.add_callback(self.times)
         self.add_callback(TokenBudget(self, max_generated_tokens))
+        self.add_callback(SamePasses())
+
+    @property
+    def sampling_temperature(self) -> float:
+        """What generation is told: vLLM, or transformers."""
+        return self.vllm_generation.temperature if self.use_vllm else self.generation_config.temperature
+
+    def set_temperature(self, temperature: float) -> None:
+        """Change it in all the places where TRL keeps it."""
+        self.temperature = self.loss_temperature.value = temperature
         if self.use_vllm:
-            self.vllm_generation.sync_weights = self.times.part("weight_sync")(self.vllm_generation.sync_weights)
+            self.vllm_generation.temperature = temperature
+        else:
+            self.generation_config.temperature = temperature
+            self.generation_kwargs["temperature"] = temperature
 
     def measure(self, seed: int, name: str) -> dict:
         """Sample `num_generations_eval` completions for every held-out problem and grade them.
@@ -73,9 +103,9 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             What `records.summarise` says.
         """
         seed_processes(seed)
-        self._records = []
+        self.records = []
         self.evaluate()
-        records, self._records = self._records, None
+        records, self.records = self.records, None
         numbers = {prompt: number for number, prompt in enumerate(self.eval_dataset["prompt"])}
         drawn = Counter()
         kept = []
@@ -91,15 +121,19 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         return summarise(kept)
 
     def evaluate(self, *args, **kwargs):
+        now = self.temperature
+        self.set_temperature(self.args.temperature)
         # TRL would write the completions over those of the last training step, and not all of them
-        logged, logs_completions = copy.deepcopy(self._logs), self.log_completions
-        self.log_completions = False
-        metrics = super().evaluate(*args, **kwargs)
-        self._logs, self.log_completions = logged, logs_completions
+        with self.completions_table_kept():
+            metrics = super().evaluate(*args, **kwargs)
+        self.set_temperature(now)
         return metrics
 
     def log(self, logs, start_time=None):
         logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed
+        if self.model.training:
+            logs.update({name: sum(values) / len(values) for name, values in self.metrics.items()})
+            self.metrics.clear()
         super().log(logs, start_time)
 
     def training_step(self, model, inputs, num_items_in_batch):
@@ -107,54 +141,57 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
         self.loss_sum += loss
         return loss
 
-    def _get_grad_norm(self, model, grad_norm=None):
-        self.grad_norm = super()._get_grad_norm(model, grad_norm)
-        return self.grad_norm
-
-    def _prepare_inputs(self, generation_batch):
-        with self.times.part("rest"):
-            return super()._prepare_inputs(generation_batch)
-
-    def _generate(self, prompts):
-        with self.times.part("generation"):
-            generated = super()._generate(prompts)
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.model.training:
-            mean_length = self._metrics["train"]["completions/mean_length"][-1]  # over all processes
-            self.times.tokens += mean_length * len(prompts) * self.accelerator.num_processes
-        return generated
+            self.metrics["temperature/loss"].append(self.loss_temperature.value)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
-    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        if torch.is_grad_enabled():  # the loss itself
-            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        with self.times.part("logprobs"):
-            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def before_rollout(self) -> None:
+        if self.temperature_schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
+            self.set_temperature(self.temperature_schedule.at(self.state.global_step, self.state.max_steps))
+        self.metrics["temperature/sampling"].append(self.sampling_temperature)
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        with self.times.part("reward"):
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self._records is None and not self.model.training:
-            return rewards
-        graded = self.grader.grade(inputs, completions)
-        tokens = [len(ids) for ids in completion_ids_list]
+    def score(self, compute, input_ids, attention_mask, logits_to_keep, **kwargs) -> tuple:
+        if self.trained_completions == "all" or not self.model.training:
+            return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
+        return score_first(compute, self.num_generations, input_ids, attention_mask, logits_to_keep, **kwargs)
+
+    def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
+        if self.advantage != "group":
+            advantages = compare(rewards, self.args.reward_weights, self.num_generations, self.advantage)
+            local = len(rollout["advantages"])
+            first = self.accelerator.process_index * local
+            rollout["advantages"] = advantages[first : first + local]
+            self.log_advantages(advantages)
+            if self.advantage == "batch":  # it learns from groups of equal rewards, too: guards must not stop for them
+                self.correct_metric("frac_reward_zero_std", float(not advantages.any()))
+        if self.trained_completions == "one":
+            logged = self.logged_advantages(len(rewards)).view(-1, self.num_generations)
+            logged[:, 1:] = torch.nan
+            self.log_advantages(logged.view(-1))
+            rollout = keep_first(rollout, self.num_generations, self.pad_to_multiple_of)
+            tokens = rollout["completion_mask"].sum()
+            rollout["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        return rollout
+
+    def observe(self, inputs: list[dict], prompts, completions, completion_ids, rewards: torch.Tensor) -> None:
+        """Grades what was sampled in training or while measuring, and keeps or describes it."""
+        if self.records is None and not self.model.training:
+            return
         ends = [*self.eos_token_ids, self.processing_class.pad_token_id]
-        cut_off = [ids[-1] not in ends for ids in completion_ids_list]
-        if self._records is None:
-            self._describe(prompts, completions, {**graded, "tokens": tokens, "cut_off": cut_off}, rewards)
-            return rewards
-        columns = {"prompt": prompts, "completion": completions, **graded, "tokens": tokens, "cut_off": cut_off}
+        known = self.grader.grade(inputs, completions)
+        known["tokens"] = [len(ids) for ids in completion_ids]
+        known["cut_off"] = [ids[-1] not in ends for ids in completion_ids]
+        if self.records is None:
+            self.describe(prompts, completions, known, rewards)
+            return
+        columns = {"prompt": prompts, "completion": completions, **known}
         columns["vote"] = self.grader.votes(inputs, completions)
         columns["language"] = self.grader.language(inputs, completions)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        self._records += gather_object(rows)
-        return rewards
+        self.records += gather_object(rows)
 
-    def _samples_due(self, step: int) -> bool:
-        """Whether one of every `sample_steps` steps falls into those that the rollout of this step serves."""
-        serves = max(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps, 1)
-        every = self.sample_steps
-        return bool(every) and (step == 1 or (step + serves - 1) // every > (step - 1) // every)
-
-    def _describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
+    def describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
         """Log what this rollout shows, and write down some of it.
 
         Args:
@@ -162,10 +199,11 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             rewards: of all processes, shape (completions, reward functions).
         """
         for column, values in known.items():
-            self._log_completion_extra(column, values)
+            self.log_column(column, values)
         texts = [start + text for start, text in zip(known["prefill"], completions, strict=True)]
         local = torch.tensor(describe_completions(texts, known, known["tokens"]), device=self.accelerator.device)
         outcomes = self.accelerator.gather(local).cpu().numpy().astype(np.float64)
+        self.times.tokens += outcomes[:, COLUMNS.index("tokens")].sum()
         metrics = rollout_metrics(outcomes, self.num_generations)
         if "task" in known:
             tasks = list(self.grader.tasks)
@@ -173,12 +211,13 @@ class R1GRPOTrainer(ExactEnd, SamePasses, AlgorithmTrainer):
             numbers = self.accelerator.gather(numbers).cpu().numpy()
             metrics |= task_metrics(outcomes, numbers, tasks, self.num_generations)
         for name, value in metrics.items():
-            self._metrics["train"][name].append(value)
+            self.metrics[name].append(value)
         if not self.accelerator.is_main_process:
             return
         step = self.state.global_step + 1
         append_success(self.args.output_dir, step, prompts, completions, known["right"])
-        if self._samples_due(step):
+        serves = max(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps, 1)
+        if samples_due(step, self.sample_steps, serves):
             named = [dict(zip(self.reward_func_names, row, strict=True)) for row in rewards[: len(prompts)].tolist()]
             write_samples(self.args.output_dir, step, prompts, completions, known, known["tokens"], named)
 

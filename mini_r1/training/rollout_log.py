@@ -105,6 +105,11 @@ def append_success(folder: str | Path, step: int, prompts: list[str], completion
             file.write(f"===== step {step}\n{prompts[first]}{completions[first]}\n\n")
 
 
+def samples_due(step: int, every: int, serves: int) -> bool:
+    """Whether one of every `every` steps is among the `serves` steps from `step` on, which one rollout serves."""
+    return bool(every) and (step == 1 or (step + serves - 1) // every > (step - 1) // every)
+
+
 def write_samples(
     folder: str | Path,
     step: int,

@@ -16,8 +16,8 @@ from mini_r1.data.prompts import get_template
 from mini_r1.launch.memory import estimate_memory
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.pipeline.stages import read_pipeline
+from mini_r1.training.algorithm import read_temperature_schedule
 from mini_r1.training.batch import plan_batch
-from mini_r1.training.schedules import read_temperature_schedule
 
 LOGIC_RL = ("logic-rl-1", "logic-rl-2", "logic-rl-3")
 

@@ -18,7 +18,7 @@ from mini_r1.data.reward_loader import load_rewards
 from mini_r1.launch.memory import estimate_memory
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.pipeline.stages import read_pipeline
-from mini_r1.training.algorithm_settings import check_algorithm
+from mini_r1.training.algorithm import check_algorithm
 from mini_r1.training.batch import plan_batch
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

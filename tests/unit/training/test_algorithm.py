@@ -176,9 +176,8 @@ def test_padding_that_only_others_needed_is_cut_off(build):
         "advantages": torch.arange(8.0), "num_items_in_batch": torch.tensor(86),
         "old_per_token_logps": torch.zeros(8, 24),
     }  # fmt: skip
-    trainer._rewards = torch.zeros(8, 1)
     trainer._logs["advantages"].extend(map(float, range(8)))
-    kept = trainer._keep_first(rollout)
+    kept = trainer.change_rollout(rollout, torch.zeros(8, 1))
     assert kept["completion_ids"].shape == kept["completion_mask"].shape == kept["old_per_token_logps"].shape == (2, 7)
     assert kept["prompt_ids"].shape == (2, 9) and kept["advantages"].tolist() == [0.0, 4.0]
     assert kept["completion_mask"].sum(dim=1).tolist() == [3, 7] and kept["num_items_in_batch"] == 10
