@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # `tasks` is the package; the small trainer is the tests'
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]  # the small trainer is the tests'
 
 GROUP, GROUPS, LENGTH, STEPS, TURNS = 10, 20, 128, 6, 3
 
@@ -70,21 +70,20 @@ def measure(setting: str) -> dict:
         tokenizer.save_pretrained(folder)
         trainer = small_trainer(
             folder, tokenizer, rows, [kinds_of_letters], Path(folder) / "run",
-            algorithm={"advantage": "reinforce_lite", "trained_completions": setting},
+            algorithm={"advantage": "reinforce_lite", "trained_completions": setting, "rollout_func": sample},
             num_generations=GROUP, per_device_train_batch_size=GROUP * GROUPS, max_completion_length=LENGTH,
             max_steps=STEPS, loss_type="luspo", importance_sampling_level="sequence",
         )  # fmt: skip
         held = []
-        trainer._generate_single_turn = lambda prompts, *args: (completions(prompts, tokenizer), None)
-        score = trainer._generate_and_score_completions
+        change = trainer.change_rollout
 
-        def score_and_forget(inputs):
-            rollout = score(inputs)
+        def change_and_forget(*args):
+            rollout = change(*args)
             trainer.times.memory.reset()
             held.append(trainer.times.memory.peak())
             return rollout
 
-        trainer._generate_and_score_completions = score_and_forget
+        trainer.change_rollout = change_and_forget
         trainer.train()
     logs = [entry for entry in trainer.state.log_history if "time/update" in entry]
     grown = [entry["memory/peak_gib"] * 2**30 - before for entry, before in zip(logs, held, strict=True)]
@@ -92,6 +91,12 @@ def measure(setting: str) -> dict:
         "seconds": round(statistics.median(entry["time/update"] for entry in logs[1:]), 4),
         "mib": round(statistics.median(grown[1:]) / 2**20, 1),
     }
+
+
+def sample(prompts: list[str], trainer) -> dict:
+    """In place of generation, TRL's `rollout_func`."""
+    ids = trainer.processing_class(text=prompts)["input_ids"]
+    return {"prompt_ids": ids, "completion_ids": completions(ids, trainer.processing_class), "logprobs": None}
 
 
 def completions(prompts: list[list[int]], tokenizer) -> list[list[int]]:
