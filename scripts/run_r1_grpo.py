@@ -80,7 +80,6 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     from trl import get_peft_config, get_quantization_config
 
     from mini_r1.evaluation.grading import grader_of
-    from mini_r1.report.plots import plot_runs
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
     from mini_r1.training.finish import finish_grpo, save_and_publish
@@ -138,6 +137,8 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
     if run.main_process and before and after:
+        from mini_r1.report.plots import plot_runs  # not above: matplotlib would count in the memory of every step
+
         plot_runs([run.folder], run.folder.name, run.folder / "training.png")
     run.say(f"model, completions, samples, summary.json and training.png are in {run.folder}")
     run_dir.end_processes(trainer.accelerator)
