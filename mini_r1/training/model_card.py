@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+
 from mini_r1.config.recipe import Recipe
 from mini_r1.evaluation.judge import describe_judge
 
@@ -11,6 +13,7 @@ METHODS = {
     "sft": "supervised fine-tuning",
     "distill": "on-policy distillation (arXiv:2306.13649)",
 }
+MEASURED = {"pass@1": "pass@1", "format": "right format", "mean_length": "mean length, tokens"}
 
 
 def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, after: dict | None) -> None:
@@ -21,55 +24,49 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for "reward":
             its accuracy.
     """
-    values = recipe.values
-    base, dataset = values.get("model_name_or_path", ""), values.get("dataset_id_or_path")
-    front = ["---", "library_name: transformers", f"tags: [trl, {kind}, reasoning]"]
-    if base.count("/") == 1 and not Path(base).exists() and not base.startswith("runs/"):
-        front.append(f"base_model: {base}")
-    if dataset and dataset.count("/") == 1 and not Path(dataset).exists():
-        front.append(f"datasets: [{dataset}]")
+    values, asked, scores = recipe.values, _asked(recipe.values), {}
+    base, source = values.get("model_name_or_path", ""), values.get("dataset_id_or_path")
+    how = f"by the recipe `{recipe.path}`, from `{base}`"
+    columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
+    if kind == "reward":
+        paths = ", ".join(f"`{one['path']}`" for one in values.get("preference_datasets") or [])
+        text = [
+            f"A reward model, trained {how}, on the preference pairs of "
+            f"{paths or f'the task `{asked}`, which wrote them'}, seed {values.get('seed')}. Its one label scores a "
+            f"conversation whose last turn is the {values.get('part', 'response')} of an answer."
+        ]
+        if after["n"]:
+            scores = {"accuracy": after["after"]}
+            share = f"{after['before']:.3f} -> {after['after']:.3f}"
+            text.append(f"Of {after['n']} held-out pairs this share is in the right order: {share}.")
+    else:
+        teacher = f" from the teacher `{values['teacher_model_name_or_path']}`" if kind == "distill" else ""
+        text = [
+            f"Trained with {METHODS[kind]}{teacher} {how}, on the task `{asked}` ({source or 'generated problems'}), "
+            f"seed {values.get('seed')}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
+            "`manifest.json`."
+        ]
+        if columns:
+            *_, last = columns.values()
+            scores = {name: last[name] for name in ("pass@1", "format")}
+            rows = [(label, *(f"{each[key]:.3f}" for each in columns.values())) for key, label in MEASURED.items()]
+            text.append(_table(["held-out problems", *columns], rows))
+            text.append(f"Measured on {last['n']} problems, {last['samples']} samples each.")
+        text.append(
+            f"Prompts follow the template `{values.get('prompt_template')}`; the model answers as "
+            "`<think>...</think> <answer>...</answer>`."
+        )
     manifest = json.loads((folder / "manifest.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if version)
-    if kind == "reward":
-        lines = _reward_lines(folder, recipe, after)
-        lines = [*front, *lines, "", f"Versions: {versions}; git commit {manifest['git_commit']}.", ""]
-        (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-        return
-    lines = [
-        *front,
-        "---",
-        f"# {folder.name}",
-        "",
-        f"Trained with {METHODS[kind]}{_teacher(values, kind)} by the recipe `{recipe.path}`, from `{base}`, on the "
-        f"task `{values.get('task')}` ({dataset or 'generated problems'}), seed {values.get('seed')}. The resolved "
-        "recipe is in `recipe.yaml`, everything about the machine in `manifest.json`.",
-        "",
-        *_table(before, after),
-        f"Prompts follow the template `{values.get('prompt_template')}`; the model answers as "
-        "`<think>...</think> <answer>...</answer>`.",
-        "",
-        f"Versions: {versions}; git commit {manifest['git_commit']}.",
-        "",
-    ]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _reward_lines(folder: Path, recipe: Recipe, found: dict) -> list[str]:
-    values = recipe.values
-    paths = ", ".join(f"`{one['path']}`" for one in values.get("preference_datasets") or [])
-    source = paths or f"the task `{values.get('task')}`, which wrote them"
-    lines = [
-        "---",
-        f"# {folder.name}",
-        "",
-        f"A reward model, trained by the recipe `{recipe.path}`, from `{values.get('model_name_or_path')}`, on the "
-        f"preference pairs of {source}, seed {values.get('seed')}. Its one label scores a conversation whose last turn "
-        f"is the {values.get('part', 'response')} of an answer.",
-    ]
-    if found["n"]:
-        scores = " -> ".join(f"{found[when]:.3f}" for when in ("before", "after"))
-        lines += ["", f"Of {found['n']} held-out pairs this share is in the right order: {scores}."]
-    return lines
+    text.append(f"Versions: {versions}; git commit {manifest['git_commit']}.")
+    front = {"library_name": "transformers", "tags": ["trl", kind, "reasoning"], "datasets": _hub_id(source)}
+    front["base_model"] = None if base.startswith("runs/") else _hub_id(base)
+    if scores:  # the model-index
+        dataset = {"dataset_type": _hub_id(source) or "generated", "dataset_name": asked or "preference pairs"}
+        task = {"task_type": "text-classification" if kind == "reward" else "text-generation", **dataset}
+        results = [EvalResult(metric_type=name, metric_value=score, **task) for name, score in scores.items()]
+        front |= {"model_name": folder.name, "eval_results": results}
+    ModelCard(_markdown(ModelCardData(**front), folder.name, text)).save(folder / "README.md")
 
 
 def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict) -> None:
@@ -80,58 +77,47 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
         found: see `generated.write_generated`.
     """
     values, filters, judge = recipe.values, found["filters"], found.get("judge")
-    asked = values.get("task") or ", ".join(entry["task"] for entry in values["tasks"])
-    base = measured["served"] or measured["model"]
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
     drawn = ", ".join(f"{key} {values[key]}" for key in sampling if values.get(key) is not None)
     switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in filters.items())
-    lines = [
-        "---",
-        "task_categories: [text-generation]",
-        "tags: [reasoning, rejection-sampling]",
-        "---",
-        f"# {folder.name}",
-        "",
+    left_out = [(reason.replace("_", " "), count) for reason, count in found["left_out"].items()]
+    levels = [
+        (level, part["problems"], f"{part['right']:.3f}", part["kept"])
+        for level, part in found["by_difficulty"].items()
+    ]
+    paragraphs = [
         f"{found['kept']} conversations for supervised fine-tuning, each with "
         f"{'an answer that a model judged right' if judge else 'a right answer'}: rejection sampling "
-        f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from `{base}`, on the training "
-        f"problems of `{asked}` ({values.get('dataset_id_or_path') or 'generated problems'}), "
-        f"seed {values.get('seed')}.",
-        "",
+        f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from "
+        f"`{measured['served'] or measured['model']}`, on the training problems of `{_asked(values)}` "
+        f"({values.get('dataset_id_or_path') or 'generated problems'}), seed {values.get('seed')}.",
         f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "
         f"right; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
-        "",
-        *([f"What is right was judged by a model, which can be wrong: {describe_judge(judge)}.", ""] if judge else []),
-        "| left out because | samples |",
-        "|---|--:|",
-        *(f"| {reason.replace('_', ' ')} | {count} |" for reason, count in found["left_out"].items()),
-        "",
-        "| difficulty | problems | right | kept |",
-        "|--:|--:|--:|--:|",
-        *(
-            f"| {level} | {part['problems']} | {part['right']:.3f} | {part['kept']} |"
-            for level, part in found["by_difficulty"].items()
-        ),
-        "",
+        *([f"What is right was judged by a model, which can be wrong: {describe_judge(judge)}."] if judge else []),
+        _table(["left out because", "samples"], left_out),
+        _table(["difficulty", "problems", "right", "kept"], levels),
         "`messages` is the conversation, `row` the problem in the task's own columns, `tokens` the completion's length "
         "under the tokenizer of the model that was sampled from. Problems that the recipe holds out are not in it. A "
         "right answer is no proof of right reasoning.",
-        "",
     ]
-    (folder / "dataset" / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    data = DatasetCardData(task_categories=["text-generation"], tags=["reasoning", "rejection-sampling"])
+    DatasetCard(_markdown(data, folder.name, paragraphs)).save(folder / "dataset" / "README.md")
 
 
-def _teacher(values: dict, kind: str) -> str:
-    return f" from the teacher `{values['teacher_model_name_or_path']}`" if kind == "distill" else ""
+def _asked(values: dict) -> str:
+    """The task, or the tasks of a mixture."""
+    return values.get("task") or ", ".join(entry["task"] for entry in values.get("tasks") or [])
 
 
-def _table(before: dict | None, after: dict | None) -> list[str]:
-    columns = [(name, measured) for name, measured in (("before", before), ("after", after)) if measured]
-    if not columns:
-        return []
-    names = " | ".join(name for name, _ in columns)
-    rows = [f"| held-out problems | {names} |", "|---" * (len(columns) + 1) + "|"]
-    for key, label in (("pass@1", "pass@1"), ("format", "right format"), ("mean_length", "mean length, tokens")):
-        rows.append(f"| {label} | " + " | ".join(f"{measured[key]:.3f}" for _, measured in columns) + " |")
-    last = columns[-1][1]
-    return [*rows, "", f"Measured on {last['n']} problems, {last['samples']} samples each.", ""]
+def _hub_id(name: str | None) -> str | None:
+    """The name where it is one of the hub, not a folder."""
+    return name if name and name.count("/") == 1 and not Path(name).exists() else None
+
+
+def _markdown(data: ModelCardData | DatasetCardData, title: str, paragraphs: list[str]) -> str:
+    return "\n\n".join([f"---\n{data.to_yaml()}\n---", f"# {title}", *paragraphs]) + "\n"
+
+
+def _table(head: list[str], rows: list[tuple]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
