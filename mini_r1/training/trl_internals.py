@@ -81,7 +81,10 @@ SOURCES = {
     ),
     "trl.GRPOTrainer.log": ("for key, val in self._metrics[mode].items():", '"advantage": self._logs["advantages"]'),
     "trl.trainer.utils.add_fused_lm_head": ("model.forward = types.MethodType(_fused_forward, model)",),
-    "trl.trainer.utils.RepeatSampler.__iter__": ("torch.randperm(self.num_samples, generator=self.generator)",),
+    "trl.trainer.utils.RepeatSampler.__iter__": (
+        "if self.shuffle:",
+        "torch.randperm(self.num_samples, generator=self.generator)",
+    ),
     "trl.generation.vllm_generation.VLLMGeneration.__init__": ("self.temperature = temperature",),
 }
 
