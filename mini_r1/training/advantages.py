@@ -32,8 +32,8 @@ def group(rewards: torch.Tensor) -> torch.Tensor:
 def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
     """RLOO (arXiv:2402.14740, section 2.2): A_i = r_i - mean of the other rewards of the group.
 
-    Without the own reward the baseline is unbiased, and no deviation makes easy and hard questions weigh alike. Equal
-    rewards give 0, and so does a group of one, which has no others.
+    Without a completion's own reward its baseline is unbiased, and no deviation makes easy and hard questions weigh
+    alike. Equal rewards give 0, and so does a group of one, which has no others.
     """
     return _finish(rewards.double() - _others(rewards).nanmean(dim=2))
 
@@ -42,7 +42,7 @@ def reinforce_lite(rewards: torch.Tensor) -> torch.Tensor:
     """Reinforce-Lite (its report of 2025): A_i = (r_i - mean of the others) / (std of the others + 1e-8), in [-2, 2].
 
     The deviation is the unbiased one. Where the others are all alike, it is 0, and any difference from them is clamped:
-    a single right answer among wrong ones gets 2, as does one of two. Equal rewards give 0, and so does a group of one.
+    a single correct answer among wrong ones gets 2, as does one of two. Equal rewards give 0, as does a group of one.
     """
     others = _others(rewards)
     mean = others.nanmean(dim=2, keepdim=True)
@@ -83,7 +83,7 @@ def compare(rewards: torch.Tensor, weights: list[float] | None, size: int, advan
 
 
 def _others(rewards: torch.Tensor) -> torch.Tensor:
-    """[g, i, j]: reward j of group g, as completion i sees it: NaN where that is its own."""
+    """[g, i, j]: reward j of group g as completion i sees it, NaN where j is i."""
     size = rewards.shape[1]
     own = torch.eye(size, dtype=torch.bool, device=rewards.device)
     return rewards.double().unsqueeze(1).repeat(1, size, 1).masked_fill(own, torch.nan)

@@ -69,7 +69,7 @@ def check_algorithm(values: dict[str, Any]) -> None:
     """Check `advantage`, `trained_completions`, `temperature_schedule` and `max_generated_tokens` of a checked recipe.
 
     Raises:
-        RecipeError: for the first that does not go with another key.
+        RecipeError: for the first key that does not fit another.
     """
     read_temperature_schedule(values.get("temperature_schedule"))
     if "temperature" in (values.get("generation_kwargs") or {}):

@@ -76,7 +76,7 @@ class BatchPlan:
         return math.ceil(rollouts * self.steps_per_generation * self.num_iterations / self.accumulation)
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps of the whole run: `max_steps`, or what the epochs come to.
+        """Optimizer steps of the whole run: `max_steps`, or the steps of its epochs.
 
         Raises:
             RecipeError: if the rows do not fill one rollout.

@@ -78,7 +78,7 @@ class OneLineAStep(TrainerCallback):
 class MetricsFile(TrainerCallback):
     """Appends what a step logged, as `{"step": 12, "loss": ..., ...}`; NaN and infinity are null.
 
-    A resumed run writes the steps after its checkpoint anew, so those lines go first, with one that a kill cut off.
+    A resumed run writes the steps after its checkpoint again, so it first removes those lines, and a torn one.
     """
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -167,14 +167,14 @@ def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
 
-    In W&B and Trackio a run is called as its directory is, where `run_name` says nothing else.
+    W&B and Trackio show a run under the name of its directory, unless `run_name` is set.
 
     Args:
         seconds: returns the wall time of the run so far, of earlier attempts too.
     """
-    # bars for loading were useful; from here on they would stand between the lines, one for every saved file
+    # progress bars, one for every saved file, would stand between the lines
     transformers_logging.disable_progress_bar()
-    # DeepSpeed calls torch by names that are going away, at every layer of every step
+    # DeepSpeed uses deprecated names of torch, at every layer of every step
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     trainer.args.run_name = trainer.args.run_name or short_name(Path(trainer.args.output_dir))
     trainer.remove_callback(PrinterCallback)

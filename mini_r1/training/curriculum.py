@@ -1,8 +1,8 @@
-"""In which order a run meets its training rows: easy ones first, one stage for each difficulty, tasks mixed by weight.
+"""The order of the training rows: easy ones first, one stage for each difficulty, tasks mixed by weight.
 
     curriculum: none | sorted | staged
 
-The order depends on the rows, the seed and the number of prompts a run asks for, on nothing else: a resumed run, and
+The order depends only on the rows, the seed and the number of prompts that a run asks for: a resumed run, and
 one on another number of processes, meets the same rows in the same order.
 """
 
@@ -64,7 +64,7 @@ def mixed_order(
 def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, seed: int) -> list[int]:
     """Indices of the rows that a run asks, in its order.
 
-    - none: pass after pass, each shuffled anew, without leaving out rows.
+    - none: epoch after epoch, each shuffled anew, without leaving out rows.
     - sorted: the very rows that a shuffled run would meet (TRL's own draw for the seed), the easiest first; among
       equally difficult ones they stay shuffled. The same data, only in another order.
     - staged: the rollouts are shared out evenly among the difficulties, which follow one another from the easiest on;
@@ -77,14 +77,14 @@ def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, se
         per_rollout: how many of them in one rollout; divides `prompts`.
 
     Returns:
-        `prompts` indices; an index comes again where the run makes more than one pass.
+        `prompts` indices; an index comes again where the run has more than one epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     if kind == "none":
-        return _passes(list(range(len(difficulties))), len(difficulties), prompts, generator)
+        return _epochs(list(range(len(difficulties))), len(difficulties), prompts, generator)
     if kind == "sorted":
         whole = len(difficulties) // per_rollout * per_rollout  # TRL drops the rows that do not fill a rollout
-        met = _passes(list(range(len(difficulties))), whole, prompts, generator)
+        met = _epochs(list(range(len(difficulties))), whole, prompts, generator)
         return sorted(met, key=difficulties.__getitem__)
     levels = sorted(set(difficulties))
     rollouts = prompts // per_rollout
@@ -92,12 +92,12 @@ def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, se
     for number, level in enumerate(levels):
         share = (number + 1) * rollouts // len(levels) - number * rollouts // len(levels)
         rows = [index for index, difficulty in enumerate(difficulties) if difficulty == level]
-        indices += _passes(rows, len(rows), share * per_rollout, generator)
+        indices += _epochs(rows, len(rows), share * per_rollout, generator)
     return indices
 
 
-def _passes(rows: list[int], used: int, count: int, generator: torch.Generator) -> list[int]:
-    """`count` rows from shuffled passes, of each of which the first `used` rows are taken."""
+def _epochs(rows: list[int], used: int, count: int, generator: torch.Generator) -> list[int]:
+    """`count` rows from shuffled epochs, the first `used` rows of each."""
     drawn = []
     while len(drawn) < count:
         drawn += [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()[:used]]

@@ -1,4 +1,4 @@
-"""Trainers that go on from a checkpoint exactly as an uninterrupted run would."""
+"""Trainers that resume exactly as an uninterrupted run would go on; short, as the hook is in trl_internals.py."""
 
 import torch
 from transformers import TrainerCallback
@@ -7,11 +7,11 @@ from trl import DistillationTrainer, SFTTrainer
 from mini_r1.training.trl_internals import ExactEnd
 
 
-class SamePasses(TrainerCallback):
+class SameEpochs(TrainerCallback):
     """Lets a resumed run of GRPO or distillation meet the rows in the order of an uninterrupted one.
 
-    TRL draws every pass over the rows from one generator, which no checkpoint holds: a run resumed in its second pass
-    would begin with the first one's order. The passes before the checkpoint are drawn again.
+    TRL draws the order of every epoch from one generator, which no checkpoint holds: a run resumed in its second epoch
+    would begin with the order of the first. This draws the epochs before the checkpoint again.
     """
 
     def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
@@ -39,7 +39,7 @@ class R1DistillationTrainer(ExactEnd, DistillationTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.add_callback(SamePasses())
+        self.add_callback(SameEpochs())
 
     def log(self, logs, start_time=None):
         logs.pop("train_loss", None)  # an average over this attempt alone: it would change when a run is resumed

@@ -14,7 +14,7 @@ from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.advantages import compare
 from mini_r1.training.algorithm import TemperatureSchedule
 from mini_r1.training.callbacks import TokenBudget, add_callbacks
-from mini_r1.training.exact_resume import SamePasses
+from mini_r1.training.exact_resume import SameEpochs
 from mini_r1.training.rollout_log import (
     COLUMNS,
     append_success,
@@ -29,7 +29,7 @@ from mini_r1.training.trl_internals import GRPOHooks
 
 
 class R1GRPOTrainer(GRPOHooks):
-    """A `GRPOTrainer` that can say which held-out problems it solved, and writes down what it did in training.
+    """A `GRPOTrainer` that grades and records every completion, and measures held-out problems.
 
     Prompts must be strings, rows must have `prefill` and `difficulty`. Where the time of a step goes is logged as
     `StepTimes` says, what the completions show as `rollout_metrics` says; `completions/*.parquet` gets the columns of
@@ -77,7 +77,7 @@ class R1GRPOTrainer(GRPOHooks):
         self.records: list[dict] | None = None  # while measuring: a row of `records.SCHEMA` for each completion
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
         self.add_callback(TokenBudget(self, max_generated_tokens))
-        self.add_callback(SamePasses())
+        self.add_callback(SameEpochs())
 
     @property
     def sampling_temperature(self) -> float:
@@ -163,7 +163,7 @@ class R1GRPOTrainer(GRPOHooks):
             first = self.accelerator.process_index * local
             rollout["advantages"] = advantages[first : first + local]
             self.log_advantages(advantages)
-            if self.advantage == "batch":  # it learns from groups of equal rewards, too: guards must not stop for them
+            if self.advantage == "batch":  # groups of equal rewards teach it too: no guard may stop for them
                 self.correct_metric("frac_reward_zero_std", float(not advantages.any()))
         if self.trained_completions == "one":
             logged = self.logged_advantages(len(rewards)).view(-1, self.num_generations)
@@ -192,7 +192,7 @@ class R1GRPOTrainer(GRPOHooks):
         self.records += gather_object(rows)
 
     def describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
-        """Log what this rollout shows, and write down some of it.
+        """Log the metrics of this rollout, and record some of its completions.
 
         Args:
             known: columns that the completions' table gets.
@@ -228,7 +228,7 @@ def seed_processes(seed: int) -> None:
 
 
 def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
-    """`R1GRPOTrainer.measure` for a model that another trainer has just trained, and may have split over processes.
+    """`R1GRPOTrainer.measure` for a model of another trainer, which may have split it over processes.
 
     Args:
         test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.

@@ -1,12 +1,12 @@
-"""Ends a run that cannot learn: every completion cut off, no reward that differs within a group, or NaN.
+"""Ends a run that cannot learn: every completion truncated, no reward that differs within a group, or NaN.
 
 The recipe's `guards` go over these defaults; 0 or false switches one off:
 
     guards: {clipped_steps: 20, no_variance_steps: 50, nan: true}
 
-Why 50: with a single group of 8 a step, 19 of 20 completions right, two steps in three have no variance. 20 such steps
-in a row then come about by chance once in some 10000 steps, 50 in a row never. Where a step has several groups, fewer
-steps will do.
+Why 50: with a single group of 8 a step and 19 of 20 completions correct, two steps in three have no variance. 20 such
+steps in a row then come about by chance once in some 10000 steps, 50 in a row never. Where a step has several groups,
+fewer steps will do.
 """
 
 import math
@@ -63,7 +63,7 @@ class Guards(TrainerCallback):
         self._hopeless: str | None = None
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        import torch  # not above: a check reads the limits without it
+        import torch  # not above: `make check` reads the limits without torch
 
         if not self.limits["nan"]:
             return

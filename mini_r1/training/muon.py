@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, AdamW for the rest: a cold start from random weights in several times fewer steps."""
+"""Muon for hidden matrices, AdamW for the rest: a cold start in several times fewer steps; short, as torch has both."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is written down of rollouts: metrics beside TRL's own, and whole completions for people to read."""
+"""The log of rollouts: metrics beside TRL's own, and whole completions for people to read."""
 
 import json
 import os
@@ -14,7 +14,7 @@ TEXT = ("mixed_languages", "repetition", "reopened_thinking")
 COLUMNS = ("right", "well_formed", "tokens", *BEHAVIOURS, *TEXT)
 SAMPLES_FILE = "success_completion_samples.txt"  # the tutorial's: a right one at each generation
 FOLDER = "samples"
-OF_EACH = 2  # right and wrong ones of a step
+OF_EACH = 2  # correct and wrong ones of a step
 
 
 def describe_completions(texts: list[str], graded: dict[str, list], tokens: list[int]) -> list[list[float]]:
@@ -44,7 +44,8 @@ def rollout_metrics(outcomes: np.ndarray, group: int) -> dict[str, float]:
         outcome/right (answer and format), outcome/answer_wrong (in the right format), outcome/format_wrong: shares,
         sum 1; outcome/right_given_format; outcome/pass_at_group: share of groups with a right answer;
         length/right_min, _mean, _max, length/wrong_...: tokens, by answer; behaviour/...: words for each completion,
-        and behaviour/reflection, their sum; text/...: shares. Left out: what has no completion to be had from.
+        and behaviour/reflection, their sum; text/...: shares. A metric without any completion to compute it from is
+        left out.
     """
     column = dict(zip(COLUMNS, outcomes.T, strict=True))
     graded = ~np.isnan(column["right"])
@@ -73,7 +74,7 @@ def rollout_metrics(outcomes: np.ndarray, group: int) -> dict[str, float]:
 
 
 def task_metrics(outcomes: np.ndarray, numbers: np.ndarray, tasks: list[str], group: int) -> dict[str, float]:
-    """What a rollout of several tasks shows of each.
+    """Metrics of each task in a rollout of several.
 
     Args:
         outcomes, group: as for `rollout_metrics`.
@@ -98,7 +99,7 @@ def task_metrics(outcomes: np.ndarray, numbers: np.ndarray, tasks: list[str], gr
 
 
 def append_success(folder: str | Path, step: int, prompts: list[str], completions: list[str], right: list) -> None:
-    """Append the first right completion of a rollout to `success_completion_samples.txt`."""
+    """Append the first correct completion of a rollout to `success_completion_samples.txt`."""
     first = next((i for i, value in enumerate(right) if value), None)
     with open(Path(folder) / SAMPLES_FILE, "a", encoding="utf-8") as file:
         if first is not None:
@@ -119,7 +120,7 @@ def write_samples(
     tokens: list[int],
     rewards: list[dict[str, float]],
 ) -> None:
-    """Write `samples/step-00020.txt`: some right and some wrong completions, each of another problem, with the reason.
+    """Write `samples/step-00020.txt`: correct and wrong completions, each of another problem, with the reason.
 
     Args:
         graded: `Grader.grade`'s columns.
@@ -140,9 +141,9 @@ def write_samples(
 
 
 def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
-    """Cut samples of steps after the checkpoint, which a resumed run will write again; without one, all of them.
+    """Remove the samples of steps after the checkpoint, which a resumed run writes again; without one, all samples.
 
-    So goes one whose heading was cut off while it was being written.
+    A sample with a torn heading goes, too.
     """
     step = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"] if checkpoint else 0
     path = Path(folder) / SAMPLES_FILE

@@ -25,7 +25,7 @@ class StepTimes(TrainerCallback):
     - update: forward, backward and optimizer.
     - rest: padding, advantages, metrics.
 
-    Also `memory/peak_gib`, the most that the main process took in a step: on CUDA its tensors (vLLM's own not counted),
+    Also `memory/peak_gib`, the peak memory of the main process in a step: on CUDA its tensors (vLLM's own not counted),
     on a Linux CPU all its resident memory, of which libraries take most of the first GiB.
 
     Loading rows, logging, saving and evaluating happen between steps and are in none of them. CUDA runs behind the

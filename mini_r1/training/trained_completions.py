@@ -1,4 +1,4 @@
-"""`trained_completions: one`: only the first completion of each group is trained on.
+"""`trained_completions: one`, a small subject of its own: only the first completion of each group is trained on.
 
 It is as good a draw as any other. The others serve as its baseline and get no forward or backward pass. A micro-batch
 must then hold whole groups, which batch.py checks.
