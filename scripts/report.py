@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.report.groups import group_runs
 from mini_r1.report.learning import results_table
 from mini_r1.report.page import draw_images, write_page
-from mini_r1.report.runs import seed_folders, seeds_of
+from mini_r1.report.runs import group_runs, seed_folders, seeds_of
 
 COMMAND_LINE = "command line"
 CONTROLS = ("random-reward", "sft-control")  # recipes NAME-random-reward, ...: beside NAME, where they were run

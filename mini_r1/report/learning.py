@@ -1,10 +1,15 @@
-"""The figures and tables on whether it learned, and which reward did what."""
+"""The figures and tables on whether it learned, and which reward did what.
 
+The first figure of the page is the one for a README, too.
+"""
+
+import dataclasses
 import re
+import textwrap
 
 import numpy as np
 
-from mini_r1.report import curves, gains
+from mini_r1.report import curves
 from mini_r1.report.figures import BLUE, GREY, ORANGE, RED, Figure, Panel, Series, colour, dash
 from mini_r1.report.runs import Group, ReportedRun
 from mini_r1.rewards import FORMAT_REWARDS
@@ -50,6 +55,49 @@ def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
 
 def measured(group: Group, when: str) -> list[dict]:
     return [m for run in group.runs if (m := getattr(run, when))]
+
+
+def overview_figure(groups: list[Group], headline: str) -> Figure | None:
+    """What all groups came to, in up to three panels; None where neither training nor a held-out result says it."""
+    metric, label = accuracy_metric(groups)
+    trained = across(groups, metric, "Right in training", label)
+    if trained:
+        trained = dataclasses.replace(trained, y_range=unit_range(trained.series))
+    lengths = across(groups, "completions/mean_length", "Length in training", "tokens per completion, mean")
+    held_out = _held_out_panel(groups)
+    if not trained and not held_out:
+        return None
+    panels = [panel for panel in (trained, held_out, lengths) if panel]
+    says = [SMOOTHED, how_measured(groups)] if held_out else [SMOOTHED]
+    unsampled = [group.name for group in groups if any(run.metrics for run in group.runs) and not group.has(metric)]
+    if trained and unsampled:
+        says.append(f"Supervised training samples no completions, so it has no curve: {', '.join(unsampled)}.")
+    return Figure(
+        "overview",
+        headline,
+        panels,
+        " ".join(says),
+        "Training problems change with every step, and are sampled at the training temperature: only held-out points "
+        "compare like with like. An interval covers the choice of problems, not that of the seed.",
+    )
+
+
+def _held_out_panel(groups: list[Group]) -> Panel | None:
+    """pass@1 of every seed before and after, group beside group."""
+    series, ticks = [], {}
+    for group in groups:
+        place = float(len(ticks))
+        for when, kind, shift in (("before", "open points", -0.15), ("after", "points", 0.15)):
+            found = [m for m in measured(group, when) if "pass@1" in m]
+            points = []
+            for j, m in enumerate(found):
+                low, high = (m.get("intervals") or {}).get("pass@1") or (m["pass@1"], m["pass@1"])
+                points.append((place + shift + 0.06 * (j - (len(found) - 1) / 2), m["pass@1"], low, high))
+            if points:
+                ticks[place] = "\n".join(textwrap.wrap(group.name, 15))
+                first = not any(one.name == when for one in series)
+                series.append(dataclasses.replace(measured_points(points, group, when, kind), in_legend=first))
+    return Panel("Held-out problems", "", "pass@1", series, (0.0, 1.03), ticks) if series else None
 
 
 def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
@@ -236,9 +284,9 @@ def outcome_figure(groups: list[Group]) -> Figure | None:
 def _outcome_title(main: Group) -> str:
     if not main.has("outcome/right_given_format"):
         return "Format and correctness"
-    text = gains.over_training("Right among the well-formed", curves.table(main, "outcome/right_given_format"))
+    text = curves.over_training("Right among the well-formed", curves.table(main, "outcome/right_given_format"))
     wrong = curves.table(main, "outcome/format_wrong")
-    return text if wrong.empty else f"{text}. {gains.over_training('Wrong format', wrong)}"
+    return text if wrong.empty else f"{text}. {curves.over_training('Wrong format', wrong)}"
 
 
 def results_table(groups: list[Group]) -> list[dict]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
-from mini_r1.report import aha, conduct, learning, overview, rollouts, samples, words
+from mini_r1.report import aha, behaviour, learning, rollouts, sentences
 from mini_r1.report.figures import Figure
 from mini_r1.report.plotly_charts import chart
 from mini_r1.report.plots import draw_figure
@@ -24,14 +24,14 @@ HERE = Path(__file__).parent
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
     """The figures of each section of the page that has any."""
-    first = overview.overview_figure(groups, words.headline(groups))
+    first = learning.overview_figure(groups, sentences.headline(groups))
     measured = learning.held_out_figure(groups)
-    trained = learning.rewards_figure(groups, words.training_line(groups))
+    trained = learning.rewards_figure(groups, sentences.training_line(groups))
     found = {
         "learned": [first, measured, trained, learning.difficulty_figure(groups)],
         "outcomes": [learning.outcome_figure(groups)],
-        "stability": [conduct.stability_figure(groups)],
-        "answers": [conduct.length_figure(groups), conduct.behaviour_figure(groups), conduct.text_figure(groups)],
+        "stability": [behaviour.stability_figure(groups)],
+        "answers": [behaviour.length_figure(groups), behaviour.behaviour_figure(groups), behaviour.text_figure(groups)],
     }
     return {section: [figure for figure in figures if figure] for section, figures in found.items()}
 
@@ -45,19 +45,19 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
     runs = [run for group in groups for run in group.runs]
     page = _render(
         title=title,
-        headline=words.headline(groups),
-        doubt=words.doubt(groups),
+        headline=sentences.headline(groups),
+        doubt=sentences.doubt(groups),
         groups=groups,
         rows=(rows := learning.results_table(groups)),
         columns=list(dict.fromkeys(column for row in rows for column in row)),
         figures=figures,
         moments=moments,
-        aha_title=words.aha_title(
+        aha_title=sentences.aha_title(
             [c for m in moments if not m["control"] for c in m["candidates"]],
             any(m["tested"] for m in moments if not m["control"]),
         ),
         counts=counts,
-        runs=[(run, words.facts(run)) for run in runs],
+        runs=[(run, sentences.facts(run)) for run in runs],
         notes=[(run.name, note) for run in runs for note in dict.fromkeys(run.notes)],
         data=json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     )
@@ -93,18 +93,18 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
                 figure = aha.levels_figure(run, candidates, group.colour)
                 moment = {"run": run, "candidates": candidates, "figure": figure, "control": group.control}
                 moments.append(moment | {"tested": aha.has_tests(run, accuracy)})
-            for row in samples.choose(files, int(samples.ROLLOUTS * share)):
-                records.append(samples.record(row, run.name, "training"))
-            for problem, rows in samples.held_out(run, int(samples.PAIRS * share)):
+            for row in rollouts.choose(files, int(rollouts.MOST_ROLLOUTS * share)):
+                records.append(rollouts.record(row, run.name, "training"))
+            for problem, rows in rollouts.held_out(run, int(rollouts.MOST_PAIRS * share)):
                 held_out += len(rows)
                 for when, row in rows.items():
-                    one = samples.record(row, run.name, f"held-out, {when}")
+                    one = rollouts.record(row, run.name, f"held-out, {when}")
                     records.append(one | {"pair": f"{run.name} {problem}"})
             paired = [one for candidate in candidates for pair in candidate.pairs for one in pair]
-            samples.name_problems(records[own:] + paired)
+            rollouts.name_problems(records[own:] + paired)
             if run.stage not in ("sft", "build", "evaluate") and (note := files.note()):
                 run.notes.append(note)
-    kept = samples.embed(records)
+    kept = rollouts.embed(records)
     rollouts_kept = sum("pair" not in one for one in kept)
     counts = {"rollouts": rollouts_kept, "of": total, "held_out": len(kept) - rollouts_kept}
     return moments, kept, counts

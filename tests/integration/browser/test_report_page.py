@@ -12,9 +12,8 @@ import pytest
 from repository import ROOT
 from run_writer import write_run
 
-from mini_r1.report.groups import group_runs
 from mini_r1.report.page import write_page
-from mini_r1.report.runs import seed_folders
+from mini_r1.report.runs import group_runs, seed_folders
 
 pytestmark = pytest.mark.browser
 FLAGS = [

@@ -11,10 +11,9 @@ from repository import ROOT
 from run_writer import write_run
 
 from mini_r1.errors import RecipeError
-from mini_r1.report import aha, curves, rollouts, samples
-from mini_r1.report.groups import group_runs
+from mini_r1.report import aha, curves, rollouts
 from mini_r1.report.page import write_page
-from mini_r1.report.runs import read_run
+from mini_r1.report.runs import group_runs, read_run
 
 HOSTILE = "</think><answer></script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7*7 }}</answer>"
 
@@ -247,21 +246,21 @@ def test_spikes(values, expected, reason):
 
 def test_samples_are_spread_and_bounded(run):
     files = rollouts.index(run)
-    chosen = samples.choose(files, 24)
+    chosen = rollouts.choose(files, 24)
     assert len(chosen) == 24
     steps = sorted({row["step"] for row in chosen})
     assert steps[0] == 1 and steps[-1] == 12 and len(steps) == 6
-    everything = samples.choose(files, 10_000)
+    everything = rollouts.choose(files, 10_000)
     assert len(everything) == files.rows == 96
-    assert samples.choose(files, 0) == []
+    assert rollouts.choose(files, 0) == []
 
 
 def test_texts_are_bounded():
     row = pd.Series({"step": 1, "prompt": "p", "completion": "x" * 10**6, "outcome": "right", "row": None})
-    one = samples.record(row, "run", "training")
-    assert sum(len(text) for _, text in one["parts"]) == samples.CHARACTERS and one["length"] == 10**6
-    kept = samples.embed([dict(one) for _ in range(1000)])
-    assert sum(samples.CHARACTERS for _ in kept) <= samples.MOST_TEXT
+    one = rollouts.record(row, "run", "training")
+    assert sum(len(text) for _, text in one["parts"]) == rollouts.CHARACTERS and one["length"] == 10**6
+    kept = rollouts.embed([dict(one) for _ in range(1000)])
+    assert sum(rollouts.CHARACTERS for _ in kept) <= rollouts.MOST_TEXT
     assert len(kept) == 143  # every 7th
 
 
@@ -276,4 +275,4 @@ def test_texts_are_bounded():
     ],
 )
 def test_parts(text, expected):
-    assert samples.parts(text) == expected
+    assert rollouts.parts(text) == expected

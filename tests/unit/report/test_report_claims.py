@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mini_r1.report import aha, curves, gains, learning, overview, page, rollouts, words
-from mini_r1.report.groups import group_runs
-from mini_r1.report.runs import read_run, seed_folders
+from mini_r1.report import aha, curves, learning, page, rollouts, sentences
+from mini_r1.report.runs import group_runs, read_run, seed_folders
 
 RIGHT = "outcome/right"
 
@@ -39,8 +38,8 @@ def test_means_end_with_the_shortest_seed(tmp_path):
     long = write(tmp_path / "u-s1", 100, lambda step: 0.9)
     short = write(tmp_path / "u-s2", 50, lambda step: 0.1)
     groups = group_runs([long, short], [])
-    assert words.training_line(groups).endswith("0.50 in the first 10 of 50 steps, 0.50 in the last 10")
-    assert "Means over seeds end at step 50" in words.doubt(groups)
+    assert sentences.training_line(groups).endswith("0.50 in the first 10 of 50 steps, 0.50 in the last 10")
+    assert "Means over seeds end at step 50" in sentences.doubt(groups)
     line = curves.curve(groups[0], RIGHT, "u", "#000000")
     assert line.x.max() == 50 and set(line.y.round(6)) == {0.5}
     assert np.nanmin(line.faint[0]) == 51 and np.nanmax(line.faint[0]) == 100
@@ -71,7 +70,7 @@ def test_mean_needs_all_seeds():
     ],
 )
 def test_verb(first, last, intervals, expected):
-    assert gains.verb(np.array(first), np.array(last), intervals) == expected
+    assert curves.verb(np.array(first), np.array(last), intervals) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,17 +87,17 @@ def test_verb(first, last, intervals, expected):
     ],
 )  # fmt: skip
 def test_over_training(seeds, expected):
-    assert gains.over_training("x", pd.DataFrame(dict(enumerate(seeds)))) == expected
+    assert curves.over_training("x", pd.DataFrame(dict(enumerate(seeds)))) == expected
 
 
 def test_headline_within_noise(tmp_path):
     noise = trained(tmp_path / "a-s1", measured(0.50), measured(0.51))
     assert (
-        words.headline(group_runs([noise], []))
+        sentences.headline(group_runs([noise], []))
         == "pass@1: 0.50 before and 0.51 after training, on 250 held-out problems"
     )
     gain = trained(tmp_path / "b-s1", measured(0.30), measured(0.51))
-    assert words.headline(group_runs([gain], [])) == "pass@1 rose from 0.30 to 0.51 on 250 held-out problems"
+    assert sentences.headline(group_runs([gain], [])) == "pass@1 rose from 0.30 to 0.51 on 250 held-out problems"
 
 
 def test_table_has_one_list_of_columns(tmp_path):
@@ -174,15 +173,15 @@ def test_seeds_moved_aside_do_not_count(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("steps", "title"), [(0, "Too few"), (9, "Too few"), (10, "No step at which")])
 def test_too_few_steps_to_test(tmp_path, steps, title):
     run = read_run(write(tmp_path / "x-s1", steps))
-    assert words.aha_title([], aha.has_tests(run, (RIGHT, "share right"))).startswith(title)
+    assert sentences.aha_title([], aha.has_tests(run, (RIGHT, "share right"))).startswith(title)
 
 
 def test_unfinished_control_is_named(tmp_path):
     main = trained(tmp_path / "x-s1", measured(0.3), measured(0.5))
     control = write(tmp_path / "control-s1", 20)
-    doubt = words.doubt(group_runs([main], [control]))
+    doubt = sentences.doubt(group_runs([main], [control]))
     assert "The control control has no held-out result yet." in doubt and "No control" not in doubt
-    assert "No control is beside it" in words.doubt(group_runs([main], []))
+    assert "No control is beside it" in sentences.doubt(group_runs([main], []))
 
 
 def test_notes_of_a_running_run(tmp_path):
@@ -228,7 +227,7 @@ def test_damaged_summary(tmp_path, damage, note):
     (run,) = groups[0].runs
     assert note in " ".join(run.notes)
     assert learning.results_table(groups)[0]["seeds"] == "1"
-    assert words.headline(groups) and words.doubt(groups) and words.facts(run)
+    assert sentences.headline(groups) and sentences.doubt(groups) and sentences.facts(run)
     drawn = {figure.key for figure in page.figures_of(groups)["learned"]}
     assert ("held-out" in drawn) == (damage.get("after") != [1])
 
@@ -243,7 +242,7 @@ def test_overview_of_all_groups(tmp_path):
         write(folder, 20, lambda step, after=after: after, summary=summary, recipe=start)
     trained(folders[3], None, measured(0.4), 1, "sft", start)
     groups = group_runs(folders[:2], folders[2:])
-    figure = overview.overview_figure(groups, "it rose")
+    figure = learning.overview_figure(groups, "it rose")
     training, held_out, *_ = figure.panels
     assert [series.name for series in training.series] == ["x", "x-random"]
     assert list(held_out.ticks.values()) == ["x", "x-random", "x-sft"]
@@ -251,7 +250,7 @@ def test_overview_of_all_groups(tmp_path):
     assert [series.y.tolist() for series in held_out.series[1::2]] == [[0.8, 0.9], [0.2], [0.4]]
     assert [series.name for series in held_out.series if series.in_legend] == ["before", "after"]
     assert "x-sft-s1 from x-s1" in figure.says
-    assert overview.overview_figure(group_runs([write(tmp_path / "y-s1", 0)], []), "") is None
+    assert learning.overview_figure(group_runs([write(tmp_path / "y-s1", 0)], []), "") is None
 
 
 def test_damaged_manifest(tmp_path):

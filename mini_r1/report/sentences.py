@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mini_r1.report import curves, gains
+from mini_r1.report import curves
 from mini_r1.report.aha import Candidate
 from mini_r1.report.learning import accuracy_metric, measured, problems_of
 from mini_r1.report.runs import Group, ReportedRun
@@ -18,7 +18,7 @@ def headline(groups: list[Group]) -> str:
     if both:
         first, last = np.array([[m["pass@1"] for m in pair] for pair in both]).T
         old, new = (f"{values.mean():.2f}" for values in (first, last))
-        moved = gains.verb(first, last, [_intervals(*pair) for pair in both]) if old != new else None
+        moved = curves.verb(first, last, [_intervals(*pair) for pair in both]) if old != new else None
         change = f" {moved} from {old} to {new}" if moved else f": {old} before and {new} after training,"
         return f"pass@1{change} on {problems} held-out problems{_over(len(both))}"
     if after:
@@ -33,7 +33,7 @@ def training_line(groups: list[Group]) -> str:
         metric = name = "loss"
     if not groups[0].has(metric):
         return "nothing was measured yet"
-    return gains.over_training(name, curves.table(groups[0], metric))
+    return curves.over_training(name, curves.table(groups[0], metric))
 
 
 def _intervals(before: dict, after: dict) -> tuple | None:

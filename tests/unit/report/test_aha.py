@@ -1,9 +1,9 @@
-"""mini_r1/report/change_points.py: when it fires, and when it must not."""
+"""mini_r1/report/aha.py: when the test for change points fires, and when it must not."""
 
 import numpy as np
 import pytest
 
-from mini_r1.report.change_points import change_points, holm, pettitt
+from mini_r1.report.aha import change_points, holm, pettitt
 
 
 def noise(length: int, seed: int, jump: float = 0.0, at: int = 0) -> np.ndarray:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 
-from mini_r1.report import curves, gains
+from mini_r1.report import curves
 from mini_r1.report.figures import BLUE, ORANGE, Figure, Panel
 from mini_r1.report.learning import SHARE, SMOOTHED, STEP, across
 from mini_r1.report.runs import Group
@@ -93,7 +93,7 @@ def length_figure(groups: list[Group]) -> Figure | None:
     if not panels:
         return None
     values, title = curves.table(main, "completions/mean_length"), "Length of answers"
-    title = title if values.empty else gains.over_training(title, values, digits=0, unit="tokens")
+    title = title if values.empty else curves.over_training(title, values, digits=0, unit="tokens")
     return Figure(
         "lengths",
         title,
@@ -162,4 +162,4 @@ def _reflection_title(main: Group) -> str:
     values = curves.table(main, "behaviour/reflection")
     if values.empty:
         return "Reflection words"
-    return gains.over_training("Reflection", values, unit="words per completion")
+    return curves.over_training("Reflection", values, unit="words per completion")
