@@ -5,14 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import Stage, read_pipeline
 from mini_r1.pipeline.state import changes_since, summary
+from mini_r1.report.figures import Figure, Panel, Series, colour
 
 HEADER = (
     "stage", "seeds", "pass@1 before", "pass@1 after", "format after", "language after", "mean length", "steps",
     "tokens sampled", "generation s", "update s", "peak GiB",
 )  # fmt: skip
+
+DRAWN = {
+    "pass@1": "share right (pass@1)",
+    "format": "share in the right format",
+    "language": "words in the target language",
+    "mean_length": "tokens of a completion",
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,32 @@ def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[
             values = [run.by_difficulty.get(difficulty) for run in runs]
             rows.append((f"- difficulty {difficulty}", "", "", _spread(values), *[""] * (len(HEADER) - 4)))
     return rows
+
+
+def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure:
+    """What was measured after each stage: four panels, of a mixed run a colour for each task.
+
+    Points are means over the seeds, bars go from the lowest to the highest. No lines, as a stage need not follow the
+    one beside it.
+    """
+    measured = [[run.measured for run in by_seed.values()] for by_seed in outcomes.values()]
+    tasks = list(dict.fromkeys(task for runs in measured for run in runs for task in run.get("by_task") or {})) or [""]
+    panels = []
+    for key, label in DRAWN.items():
+        series = []
+        for i, task in enumerate(tasks):
+            points = []
+            for place, runs in enumerate(measured):
+                own = [(run.get("by_task") or {}).get(task, {}) if task else run for run in runs]
+                values = [one[key] for one in own if one.get(key) is not None]
+                beside = 0.15 * (i - (len(tasks) - 1) / 2)
+                points += [(place + beside, sum(values) / len(values), min(values), max(values))] if values else []
+            if points:
+                x, y, low, high = np.array(points).T
+                series.append(Series(task, x, y, colour(i), "points", low=low, high=high))
+        top = 1.02 if key != "mean_length" else 1.05 * max((one.reach[1] for one in series), default=1.0)
+        panels.append(Panel(label, "", label, series, (0.0, top), dict(enumerate(outcomes))))
+    return Figure("stages", title, panels, "", "")
 
 
 def differences(outcomes: dict[str, dict[int, Outcome]], against: str) -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 runs.py           run directories, whole, cut off or damaged, as data; which are seeds of one recipe
 rollouts.py       their Parquet files, as far as the page needs them, and the samples to browse
-figures.py        what a figure is; plotly_charts.py and plots.py draw it
+figures.py        what a figure is; plots.py draws it
 curves.py         curves over seeds: smoothing, bands, thinning, spikes; and when a change is called one
 learning.py, behaviour.py  the figures of the page's sections, and the table
 aha.py            where a curve changes its level, with texts beside it

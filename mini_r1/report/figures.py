@@ -1,4 +1,4 @@
-"""What a figure of the report is. plotly_charts.py and plots.py, beside this file, draw the same description."""
+"""What a figure of the report is; plots.py draws it, for the page and as a PNG."""
 
 from dataclasses import dataclass, field
 

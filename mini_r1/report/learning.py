@@ -82,6 +82,18 @@ def overview_figure(groups: list[Group], headline: str) -> Figure | None:
     )
 
 
+def training_figure(groups: list[Group], title: str) -> Figure:
+    """Of runs that were measured before and after: their rewards and lengths in training, and the held-out results."""
+    rewards = rewards_figure(groups, "")
+    lengths = across(groups, "completions/mean_length", "Length", "tokens per completion, mean")
+    if lengths:
+        ends = [(when, [m["mean_length"] for m in measured(groups[0], when)]) for when in ("before", "after")]
+        levels = [(float(np.mean(values)), f"held-out, {when}") for when, values in ends if values]
+        lengths = dataclasses.replace(lengths, levels=levels)
+    panels = [*(rewards.panels if rewards else ()), _held_out_panel(groups), lengths]
+    return Figure("training", title, [panel for panel in panels if panel], "", "")
+
+
 def _held_out_panel(groups: list[Group]) -> Panel | None:
     """pass@1 of every seed before and after, group beside group."""
     series, ticks = [], {}

@@ -1,32 +1,18 @@
 "use strict";
 // Texts of models reach the page through textContent alone, never as HTML.
-const { charts, samples } = JSON.parse(document.getElementById("data").textContent);
+const { samples } = JSON.parse(document.getElementById("data").textContent);
 
-// --- charts: drawn when they come into view, in the colours of the scheme
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-function scheme() {
-  const axis = (name) => ({ [`${name}.gridcolor`]: colour("--grid"), [`${name}.linecolor`]: colour("--line") });
-  return {
-    "font.color": colour("--ink"), ...axis("xaxis"), ...axis("yaxis"), "hoverlabel.bgcolor": colour("--card"),
-    "hoverlabel.font.color": colour("--ink"),
-  };
-}
-async function draw(place) {
-  if (place.dataset.drawn) return;
-  place.dataset.drawn = "yes";
-  const { data, layout } = charts[place.dataset.chart];
-  await Plotly.newPlot(place, data, layout, { responsive: true, displayModeBar: false });
-  await Plotly.relayout(place, scheme());
-}
-const watcher = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
-  { rootMargin: "600px" },
-);
-const plots = [...document.querySelectorAll(".plot")];
-plots.forEach((place) => watcher.observe(place));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
-  plots.filter((place) => place.dataset.drawn).forEach((place) => Plotly.relayout(place, scheme())),
-);
+// --- the values of a chart, beside the pointer or the finger
+const values = document.getElementById("values");
+document.addEventListener("pointerover", ({ target, clientX, clientY }) => {
+  values.hidden = !target.dataset.says;
+  if (values.hidden) return;
+  values.textContent = target.dataset.says;
+  const { width, height } = values.getBoundingClientRect();
+  values.style.left = `${clientX + width + 24 < innerWidth ? clientX + 14 : Math.max(4, clientX - width - 14)}px`;
+  values.style.top = `${Math.max(4, clientY - height - 14)}px`;
+});
+document.addEventListener("pointercancel", () => (values.hidden = true)); // the finger scrolls
 
 // --- samples
 const PAGE = 50;

@@ -1,7 +1,7 @@
-"""The report as one HTML file: figures, table, candidates and samples in the template, with all scripts inside.
+"""The report as one HTML file: figures, table, candidates and samples in the template, with its script inside.
 
 Texts of models are hostile: Jinja escapes all of them, JSON in a <script> has no `<`, and the page's own policy
-(Content-Security-Policy) lets the browser run the two scripts written here alone, and fetch nothing.
+(Content-Security-Policy) lets the browser run the script written here alone, and fetch nothing.
 """
 
 import base64
@@ -11,12 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from plotly.offline import get_plotlyjs
 
 from mini_r1.report import aha, behaviour, learning, rollouts, sentences
 from mini_r1.report.figures import Figure
-from mini_r1.report.plotly_charts import chart
-from mini_r1.report.plots import draw_figure
+from mini_r1.report.plots import draw_figure, svg
 from mini_r1.report.runs import Group
 
 HERE = Path(__file__).parent
@@ -41,7 +39,6 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
     figures = figures_of(groups)
     moments, records, counts = _texts(groups)
     drawn = [figure for found in figures.values() for figure in found]
-    data = {"charts": _charts(drawn + [m["figure"] for m in moments if m["figure"]]), "samples": records}
     runs = [run for group in groups for run in group.runs]
     page = _render(
         title=title,
@@ -51,6 +48,7 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
         rows=(rows := learning.results_table(groups)),
         columns=list(dict.fromkeys(column for row in rows for column in row)),
         figures=figures,
+        drawings=_drawings(drawn + [m["figure"] for m in moments if m["figure"]]),
         moments=moments,
         aha_title=sentences.aha_title(
             [c for m in moments if not m["control"] for c in m["candidates"]],
@@ -59,7 +57,7 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
         counts=counts,
         runs=[(run, sentences.facts(run)) for run in runs],
         notes=[(run.name, note) for run in runs for note in dict.fromkeys(run.notes)],
-        data=json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        data=json.dumps({"samples": records}, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     )
     output.mkdir(parents=True, exist_ok=True)
     path = output / "report.html"
@@ -110,17 +108,23 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
     return moments, kept, counts
 
 
-def _charts(figures: list[Figure]) -> dict[str, dict]:
-    return {f"{figure.key}-{i}": chart(panel) for figure in figures for i, panel in enumerate(figure.panels)}
+def _drawings(figures: list[Figure]) -> dict[str, list[str]]:
+    """figure -> its panels as SVG. The last one of an odd number takes the full width."""
+    return {
+        figure.key: [
+            svg(panel, f"{figure.key}-{i}", figure.wide or i == 2 * (len(figure.panels) // 2))
+            for i, panel in enumerate(figure.panels)
+        ]
+        for figure in figures
+    }
 
 
 def _render(**values) -> str:
-    scripts = [get_plotlyjs(), (HERE / "page.js").read_text(encoding="utf-8")]
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    script = (HERE / "page.js").read_text(encoding="utf-8")
     return _template().render(
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        scripts=scripts,
-        policy=" ".join(f"'sha256-{text}'" for text in hashes),
+        script=script,
+        policy=f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'",
         **values,
     )
 

@@ -1,182 +1,227 @@
-"""Figures of runs, drawn with matplotlib from what the run directories hold."""
+"""Draws the figures of the report with matplotlib, on no screen: panels as SVG inside the page, figures as PNG files.
 
-import json
+Lengths are units of SVG, i.e. points. A panel is drawn at one size for both of the page's layouts, two columns and a
+phone's one, where it is scaled by 1.25 and by 0.9; one that takes the page's full width is drawn twice, and page.css
+shows the one that fits.
+"""
+
+import io
+import re
+import textwrap
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")  # no screen needed
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from mini_r1.rewards import FORMAT_REWARDS
+from mini_r1.report.figures import GREY, Figure, Panel, Series
+from mini_r1.report.learning import training_figure
+from mini_r1.report.runs import group_runs
 
-LENGTH = "completions/mean_length"
-LEGEND_LETTERS = 80  # in one line below a panel
-
-
-def read_history(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """metric -> (steps, values) of a run's `trainer_state.json`."""
-    history: dict[str, tuple[list, list]] = {}
-    for entry in json.loads((folder / "trainer_state.json").read_text())["log_history"]:
-        for name, value in entry.items():
-            if name != "step" and isinstance(value, int | float):
-                steps, values = history.setdefault(name, ([], []))
-                steps.append(entry["step"])
-                values.append(value)
-    return history
+WIDTH, BROAD = 400, 820  # of a panel in one column, and over both
+HEIGHT, LINE, SLANTED = 250, 15, 34  # of a panel, what a further line of legend adds, and what slanted ticks add
+LETTER = 6.3  # width of a letter, about, of the text's usual size; of a wide font
+LEGEND_SIGN = 40  # width of the sign before a name in the legend, with the gap after the name
+TARGETS = 60  # places along a curve at which the page tells the values
+VARIABLES = {"#1d2127": "var(--ink)", "#5b6470": "var(--soft)", "#dfe2e6": "var(--line)", "#e8eaed": "var(--grid)"}
+INK, SOFT, RULE, GRID = VARIABLES  # the page's colours in the light, see page.css
+STYLE = {
+    "text.parse_math": False,  # names of runs may have $ in them
+    "text.color": INK, "font.size": 10.5, "figure.titlesize": 11.5,
+    "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": SOFT, "axes.titlepad": 7,
+    "axes.labelcolor": SOFT, "axes.edgecolor": RULE, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.grid.axis": "y", "grid.color": GRID, "axes.axisbelow": True,
+    "xtick.color": RULE, "ytick.color": RULE, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.major.size": 0, "ytick.major.size": 0, "xtick.major.pad": 6,
+    "legend.frameon": False, "legend.borderaxespad": 0, "legend.columnspacing": 1.4, "legend.handlelength": 1.9,
+    "errorbar.capsize": 2.5, "lines.markersize": 6, "axes.ymargin": 0.06,
+    "svg.fonttype": "none",  # text stays text, in the page's font
+}  # fmt: skip
+DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+ET.register_namespace("", SVG)
+ET.register_namespace("xlink", XLINK)
 
 
 def plot_runs(folders: list[Path], title: str, output: Path) -> None:
-    """Mean rewards and completion length of the rollouts over steps, and the held-out measurement before and after.
-
-    Several runs (seeds) are drawn as their mean, with a band from the lowest to the highest.
-    """
-    histories = [read_history(folder) for folder in folders]
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
-    means = [name for name in histories[0] if name.startswith("rewards/") and name.endswith("/mean")]
-    means.sort(key=lambda name: (name.split("/")[1] in FORMAT_REWARDS, name))  # the same colours for every task
-    rewards = {name: name.split("/")[1] for name in means}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
-    for name, label in rewards.items():
-        _draw(left, histories, name, label)
-    _draw(right, histories, LENGTH, "mean length")
-    last = histories[0][LENGTH][0][-1]
-    for axis, key in ((left, "pass@1"), (right, "mean_length")):
-        for i, summary in enumerate(summaries):
-            label = f"held-out {key.replace('_', ' ')}, before and after" if i == 0 else None
-            axis.plot([0, last], [summary[when][key] for when in ("before", "after")], "k^", label=label, clip_on=False)
-        axis.set_xlim(0, last)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel("GRPO step")
-        axis.grid(alpha=0.3)
-    left.set_ylim(0, max(1.0, left.get_ylim()[1]))
-    left.set_ylabel("mean reward of the rollouts")
-    right.set_ylim(0, 1.1 * right.get_ylim()[1])
-    right.set_ylabel("tokens per completion")
-    for axis in (left, right):
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize="small")
-    several = f", {len(folders)} seeds: mean, and band from lowest to highest" if len(folders) > 1 else ""
-    figure.suptitle(title + several)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=120)
-    plt.close(figure)
+    """What finished runs came to, seeds of one recipe, as a PNG; see `learning.training_figure`."""
+    draw_figure(training_figure(group_runs(folders, []), title), output)
 
 
-def _draw(axis, histories: list[dict], metric: str, label: str) -> None:
-    steps = min((history[metric][0] for history in histories), key=len)
-    values = np.array([history[metric][1][: len(steps)] for history in histories])
-    (line,) = axis.plot(steps, values.mean(axis=0), label=label, linewidth=1.8)
-    if len(histories) > 1:
-        axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
-
-
-STAGE_PANELS = {
-    "pass@1": "share right (pass@1)",
-    "format": "share in the right format",
-    "language": "words in the target language",
-    "mean_length": "tokens of a completion",
-}
-
-
-def plot_stages(measured: dict[str, list[dict]], title: str, output: Path) -> None:
-    """What was measured after each stage of a pipeline: four panels, of a mixed run a colour for each task.
-
-    No lines, as a stage need not follow the one beside it.
-
-    Args:
-        measured: stage -> what each seed's `summary.json` has as `after`. Points are means, bars go from the lowest to
-            the highest seed.
-        output: the file; its folder is made.
-    """
-    figure, axes = plt.subplots(2, 2, figsize=(12, 7), constrained_layout=True)
-    stages = list(measured)
-    tasks = list(dict.fromkeys(task for runs in measured.values() for run in runs for task in run.get("by_task") or {}))
-    for axis, (key, label) in zip(axes.flat, STAGE_PANELS.items(), strict=True):
-        for number, task in enumerate(tasks or [None]):
-            beside = 0.15 * (number - (len(tasks or [None]) - 1) / 2)
-            points = []
-            for place, runs in enumerate(measured.values()):
-                own = [(run.get("by_task") or {}).get(task, {}) if task else run for run in runs]
-                values = [one[key] for one in own if one.get(key) is not None]
-                points += [(place, sum(values) / len(values), min(values), max(values))] if values else []
-            if points:
-                x, mean, low, high = (np.array(column) for column in zip(*points, strict=True))
-                axis.errorbar(x + beside, mean, yerr=[mean - low, high - mean], fmt="o", capsize=3, label=task)
-        axis.set_title(label, loc="left", fontsize="medium")
-        axis.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
-        axis.set_xlim(-0.4, len(stages) - 0.6)
-        axis.set_ylim(0, None if key == "mean_length" else 1.02)
-        axis.grid(alpha=0.3)
-    if tasks:
-        axes.flat[0].legend(frameon=False, fontsize="small")
-    figure.suptitle(title)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
-    plt.close(figure)
-
-
-def draw_figure(figure, output: Path) -> None:
-    """A figure of the report (`mini_r1.report.figures.Figure`) as a PNG: up to three panels in a row, else rows of two.
+def draw_figure(figure: Figure, output: Path) -> None:
+    """A figure as a PNG: up to three panels in a row, else rows of two.
 
     Args:
         output: the file; its folder is made.
     """
     across = len(figure.panels) if len(figure.panels) <= 3 else 2
-    down = -(-len(figure.panels) // across)
-    size = ({1: 8, 2: 11, 3: 14}[across], 3.5 * down)
-    drawing, axes = plt.subplots(down, across, figsize=size, constrained_layout=True, squeeze=False)
-    for axis in axes.flat[len(figure.panels) :]:
-        axis.set_visible(False)
-    for axis, panel in zip(axes.flat, figure.panels, strict=False):
-        _draw_panel(axis, panel)
-    drawing.suptitle(_no_math(figure.title))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(output, dpi=120)
-    plt.close(drawing)
+    rows = [figure.panels[i : i + across] for i in range(0, len(figure.panels), across)]
+    width = {1: 640, 2: 420, 3: 330}[across]
+    heights = [max(_height(panel, width) for panel in row) for row in rows]
+    with matplotlib.rc_context(STYLE):
+        drawing = Drawing(figsize=(across * width / 72, (sum(heights) + 34) / 72), dpi=72, layout="constrained")
+        drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.05)
+        drawing.suptitle(_wrapped(figure.title, across * width / 1.3), fontsize=13.5)
+        places = drawing.subfigures(len(rows), across, squeeze=False, wspace=0.04, hspace=0.04, height_ratios=heights)
+        for place, panel in zip(places.flat, figure.panels, strict=False):
+            _draw_panel(place, panel, width)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        drawing.savefig(output, dpi=130)
 
 
-def _draw_panel(axis, panel) -> None:
+def svg(panel: Panel, name: str, broad: bool = False) -> str:
+    """A panel as SVG to stand inside HTML: in the page's font and colours, with its values for page.js.
+
+    Args:
+        name: unique in the page.
+        broad: drawn for the full width of the page, and once more for a phone.
+    """
+    if broad:
+        return _svg(panel, f"{name}-broad", BROAD, "broad") + _svg(panel, name, WIDTH, "narrow")
+    return _svg(panel, name, WIDTH, "")
+
+
+def _svg(panel: Panel, name: str, width: int, kind: str) -> str:
+    height = _height(panel, width)
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        drawing = Drawing(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+        axis = _draw_panel(drawing, panel, width)
+        file = io.StringIO()
+        drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    root = ET.fromstring(file.getvalue())
+    for useless in ("metadata", "defs"):  # of the first defs: rules for the whole page
+        root.remove(root.find(f"{{{SVG}}}{useless}"))
+    for key in ("width", "height", "version"):
+        del root.attrib[key]
+    root.set("class", kind)
+    used = set(re.findall(r"#([\w.]+)", file.getvalue()))
+    for attributes in (node.attrib for node in root.iter()):
+        if attributes.get("id") not in used:
+            attributes.pop("id", None)
+        if attributes.get("transform", "").startswith("rotate(-0 "):
+            del attributes["transform"]
+        for key in attributes.keys() & {"d", "x", "y", "transform"}:
+            attributes[key] = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}", attributes[key])
+        if "style" in attributes:
+            attributes["style"] = re.sub(r"font-family:[^;]*;? ?", "", attributes["style"])
+    root.append(_targets(panel, axis, height))
+    text = re.sub(r"\s*\n\s*", " ", ET.tostring(root, encoding="unicode"))
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text
+
+
+def _draw_panel(place: FigureBase, panel: Panel, width: int) -> Axes:
+    """Draws a panel into `place`, a figure or a part of one, `width` units wide."""
+    axis = place.subplots()
+    signs = {}
     areas = [series for series in panel.series if series.kind == "area"]
     if areas:
-        colours, labels = [s.colour for s in areas], [_no_math(s.name) for s in areas]
-        axis.stackplot(areas[0].x, [s.y for s in areas], colors=colours, labels=labels)
+        drawn = axis.stackplot(areas[0].x, [s.y for s in areas], colors=[s.colour for s in areas], linewidth=0)
+        signs |= {series.name: area for series, area in zip(areas, drawn, strict=True)}
+        axis.margins(x=0)
     for series in panel.series:
-        label = _no_math(series.name) if series.in_legend else None
-        if series.kind == "line":
-            style = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}[series.dash]
-            axis.plot(series.x, series.y, style, color=series.colour, linewidth=1.8, label=label)
-            if series.low is not None:
-                axis.fill_between(series.x, series.low, series.high, color=series.colour, alpha=0.2, linewidth=0)
-            if series.faint is not None:
-                axis.plot(*series.faint, color=series.colour, alpha=0.35, linewidth=0.8)
-        elif series.kind != "area":
-            marker, inside = ("x", None) if series.kind == "crosses" else ("o", "none")
-            settings = {"color": series.colour, "label": label, "linestyle": "none", "marker": marker, "markersize": 5}
-            if series.kind == "open points":
-                settings["markerfacecolor"] = inside
-            reach = None if series.low is None else [series.y - series.low, series.high - series.y]
-            axis.errorbar(series.x, series.y, yerr=reach, capsize=2, elinewidth=1, **settings)
-    for y, _ in panel.levels:
-        axis.axhline(y, color="grey", linestyle=":", linewidth=1)
-    axis.set_title(_no_math(panel.title), loc="left", fontsize="medium")
+        if series.kind != "area":
+            sign = _draw_line(axis, series) if series.kind == "line" else _draw_points(axis, series)
+            if series.in_legend:
+                signs.setdefault(series.name, sign)
+    for y, label in panel.levels:
+        axis.axhline(y, color=GREY, linestyle=":", linewidth=1.2)
+        end = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+        axis.annotate(label, (1, y), ha="right", va="bottom", fontsize=9, color=SOFT, **end)
+    place.suptitle(_wrapped(panel.title, width), x=3 / width, ha="left")
+    if panel.y_label.lower() != panel.title.lower():
+        axis.set_title(panel.y_label)
     axis.set_xlabel(panel.x_label)
-    axis.set_ylabel(panel.y_label)
-    axis.grid(axis="y", alpha=0.3)
     if panel.y_range:
         axis.set_ylim(*panel.y_range)
     if panel.ticks:
-        axis.set_xticks(list(panel.ticks), [_no_math(text) for text in panel.ticks.values()])
+        axis.set_xlim(min(panel.ticks) - 0.5, max(panel.ticks) + 0.5)
+        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if _slanted(panel, width) else {}
+        axis.set_xticks(list(panel.ticks), list(panel.ticks.values()), fontsize=9.5, **slanted)
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    if len(signs) > 1:
+        columns = _legend_columns(list(signs), width)
+        place.legend(signs.values(), signs.keys(), loc="outside lower left", ncols=columns, fontsize=10)
+    return axis
+
+
+def _draw_line(axis: Axes, series: Series) -> Artist:
+    if series.low is not None:
+        axis.fill_between(series.x, series.low, series.high, color=series.colour, alpha=0.2, linewidth=0)
+    if series.faint is not None:
+        axis.plot(*series.faint, color=series.colour, alpha=0.35, linewidth=0.8)
+    style = {"color": series.colour, "linewidth": 0.8 * series.width, "solid_capstyle": "round"}
+    marker = "o" if len(series.x) < 3 else ""
+    (line,) = axis.plot(series.x, series.y, DASHES[series.dash], marker=marker, **style)
+    return line
+
+
+def _draw_points(axis: Axes, series: Series) -> Artist:
+    style = {
+        "color": series.colour,
+        "linestyle": "none",
+        "clip_on": False,
+        "zorder": 3,
+        "marker": "x" if series.kind == "crosses" else "o",
+    }
+    if series.kind == "open points":
+        style["markerfacecolor"] = "none"
+    ends = None if series.low is None else [series.y - series.low, series.high - series.y]
+    return axis.errorbar(series.x, series.y, yerr=ends, elinewidth=1.1, **style)
+
+
+def _targets(panel: Panel, axis: Axes, height: int) -> ET.Element:
+    """Unseen rectangles that hold what page.js tells of the curves or points below them."""
+    group = ET.Element(f"{{{SVG}}}g", {"class": "targets"})
+
+    def target(left: float, right: float, top: float, bottom: float, *lines: str) -> None:
+        sides = {"x": left, "y": height - top, "width": right - left, "height": top - bottom}
+        says = {"data-says": "\n".join(lines)}
+        ET.SubElement(group, f"{{{SVG}}}rect", {key: f"{value:.1f}" for key, value in sides.items()} | says)
+
+    lines = [series for series in panel.series if series.kind in ("line", "area")]
+    steps = np.unique(np.concatenate([s.x[np.isfinite(s.y)] for s in lines])) if lines else np.array([])
+    steps = steps[:: -(-len(steps) // TARGETS) or 1]
+    if len(steps):
+        middles = (steps[1:] + steps[:-1]) / 2
+        edges = axis.transData.transform([(x, 0) for x in (steps[0], *middles, steps[-1])])[:, 0]
+        edges[0], edges[-1] = axis.bbox.x0, axis.bbox.x1
+        for step, left, right in zip(steps, edges, edges[1:], strict=False):
+            at = [(series, series.y[series.x == step]) for series in lines]
+            values = [f"{series.name}: {y[0]:.4g}" for series, y in at if len(y) and np.isfinite(y[0])]
+            target(left, right, axis.bbox.y1, axis.bbox.y0, f"{panel.x_label} {step:g}", *values)
+    for series in panel.series:
+        if series not in lines and panel.ticks:
+            for i, (x, y) in enumerate(axis.transData.transform(np.column_stack([series.x, series.y]))):
+                place = panel.ticks[min(panel.ticks, key=lambda tick: abs(tick - series.x[i]))].replace("\n", " ")
+                ends = f" ({series.low[i]:.3f} to {series.high[i]:.3f})" if series.low is not None else ""
+                target(x - 9, x + 9, y + 9, y - 9, f"{place}, {series.name}", f"{series.y[i]:.3f}{ends}")
+    return group
+
+
+def _height(panel: Panel, width: int) -> int:
     names = [series.name for series in panel.series if series.in_legend]
-    if len(names) > 1:
-        columns = min(3, max(1, LEGEND_LETTERS // (max(map(len, names)) + 8)))  # 8: for the sign beside a name
-        below = -0.2 if not any("\n" in text for text in panel.ticks.values()) else -0.26
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns, frameon=False, fontsize="small")
+    rows = -(-len(names) // _legend_columns(names, width)) if len(set(names)) > 1 else 1
+    return HEIGHT + LINE * (rows - 1) + SLANTED * _slanted(panel, width)
 
 
-def _no_math(text: str) -> str:
-    """Matplotlib would read $...$ as a formula."""
-    return text.replace("$", r"\$")
+def _legend_columns(names: list[str], width: int) -> int:
+    widths = [LETTER * len(name) + LEGEND_SIGN for name in names]
+    return len(names) if sum(widths) <= width else max(1, int(width / max(widths)))
+
+
+def _slanted(panel: Panel, width: int) -> bool:
+    """Whether the names of the ticks have no room side by side."""
+    longest = max((len(line) for text in panel.ticks.values() for line in text.split("\n")), default=0)
+    return len(panel.ticks) * (longest + 1) * LETTER > 0.92 * width
+
+
+def _wrapped(text: str, width: float) -> str:
+    return "\n".join(textwrap.wrap(text, max(20, int(width / (1.1 * LETTER)))))

@@ -24,6 +24,34 @@ HOSTILE = "</think><answer></script><script>window.hacked = 1</script><img src=x
 LONG = "</think><answer>1</answer>" + "unbroken" * 300 + "the-very-end"
 WIDTHS = [1280, 390]
 WORDS = {"written": "alternatively", "trained": "fails"}  # what some samples say, and some not
+SHOWN = "const shown = [...document.querySelectorAll('.plot svg')].filter((one) => one.checkVisibility());"
+EMPTY = """() => { SHOWN
+  const seen = (one) => one.getBoundingClientRect().width + one.getBoundingClientRect().height > 1;
+  const drawn = (svg) => [...svg.querySelectorAll("[style*='#']")].filter(seen); // in a colour that is not the page's
+  return shown.filter((svg) => drawn(svg).length === 0).map((svg) => svg.textContent);
+}""".replace("SHOWN", SHOWN)
+CROWDED = """() => { SHOWN
+  const faults = [];
+  for (const svg of shown) {
+    const edge = svg.getBoundingClientRect(), scale = edge.width / svg.viewBox.baseVal.width;
+    const texts = [...svg.querySelectorAll("text")];
+    for (const one of texts) {
+      const box = one.getBoundingClientRect(), size = parseFloat(getComputedStyle(one).fontSize) * scale;
+      if (box.left < edge.left - 1 || box.right > edge.right + 1) faults.push(`cut off at a side: ${one.textContent}`);
+      if (box.top < edge.top - 1 || box.bottom > edge.bottom + 1) faults.push(`cut off: ${one.textContent}`);
+      if (size < 7) faults.push(`${size} pixels: ${one.textContent}`);
+      for (const other of texts) {
+        const place = other.getBoundingClientRect();
+        const across = Math.min(box.right, place.right) - Math.max(box.left, place.left);
+        const down = Math.min(box.bottom, place.bottom) - Math.max(box.top, place.top);
+        const slanted = one.hasAttribute("transform") && other.hasAttribute("transform"); // only their boxes meet
+        if (one !== other && !slanted && across > 1 && down > 4)
+          faults.push(`${one.textContent} on ${other.textContent}`);
+      }
+    }
+  }
+  return faults;
+}""".replace("SHOWN", SHOWN)
 PATIENCE = 60_000  # milliseconds; a busy machine draws slowly
 
 
@@ -92,14 +120,39 @@ def found(page) -> int:
 
 def test_every_chart_is_drawn(page):
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-    plots = page.locator(".plot")
-    for i in range(plots.count()):
-        plots.nth(i).scroll_into_view_if_needed()
-        drawn = plots.nth(i).locator(".scatterlayer .trace path[d]")
-        drawn.first.wait_for(state="attached")
-        assert len(drawn.first.get_attribute("d")) > 10
-    assert plots.count() > 15
-    assert page.locator(".plot .errorbars path, .plot .yerror").count() > 0  # the intervals
+    assert page.locator(".plot").count() > 15
+    assert page.locator(".plot svg:visible").count() == page.locator(".plot").count()  # one for this width, not both
+    assert page.evaluate(EMPTY) == []
+
+
+def test_labels_of_charts_stand_clear(page):
+    """No text of a chart is cut off at its edge, lies on another text, or is too small to read."""
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    assert page.evaluate(CROWDED) == []
+
+
+def test_charts_have_the_colours_of_the_scheme(page):
+    colours = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        chart, text = page.evaluate(
+            "[getComputedStyle(document.querySelector('.plot text')).fill, getComputedStyle(document.body).color]"
+        )
+        assert chart == text
+        colours.append(text)
+    assert colours[0] != colours[1]
+
+
+def test_a_chart_tells_its_values(page):
+    for chart, says in (("overview-0", "training step 1\n"), ("held-out-0", "pass@1, before\n0.")):
+        place = page.locator(f"[data-chart='{chart}'] svg:visible .targets rect").first
+        place.scroll_into_view_if_needed()
+        place.hover()
+        assert page.locator("#values:visible").inner_text().startswith(says)
+        box = page.locator("#values").bounding_box()
+        assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= page.viewport_size["width"]
+    page.locator("h1").hover()
+    assert page.locator("#values").is_hidden()
 
 
 def test_no_sideways_scrolling_anywhere(page):

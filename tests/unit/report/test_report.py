@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from run_writer import write_run
 
 from mini_r1.errors import RecipeError
 from mini_r1.report import aha, curves, rollouts
+from mini_r1.report.figures import BLUE
 from mini_r1.report.page import write_page
 from mini_r1.report.runs import group_runs, read_run
 
@@ -36,6 +38,12 @@ def page_of(*folders, beside=(), title="two") -> str:
     return page.read_text(encoding="utf-8")
 
 
+def charts_of(page: str) -> dict[str, list[ElementTree.Element]]:
+    """What is drawn in each chart, once or, for both widths, twice."""
+    found = re.findall(r'data-chart="([^"]*)"[^>]*>(<svg.*?)</div>', page, re.DOTALL)
+    return {name: list(ElementTree.fromstring(f"<div>{drawn}</div>")) for name, drawn in found}
+
+
 def data_of(page: str) -> dict:
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
@@ -46,10 +54,11 @@ def test_whole_run(run):
     before, after = (summary[when]["pass@1"] for when in ("before", "after"))
     assert f"<title>two: pass@1 rose from {before:.2f} to {after:.2f} on 8 held-out problems</title>" in page
     assert "Missing or damaged" not in page
-    data = data_of(page)
+    data, charts = data_of(page), charts_of(page)
     for chart in ("held-out-0", "rewards-0", "outcomes-0", "stability-0", "lengths-0", "behaviours-0"):
-        assert data["charts"][chart]["data"]
-        assert f'data-chart="{chart}"' in page
+        for drawn in charts[chart]:
+            assert [node for node in drawn.iter() if BLUE.lower() in node.get("style", "")]  # a curve, or points
+            assert [node for node in drawn.iter() if node.get("data-says")]
     assert f"{12 * 8} of {12 * 8} training completions" in page
     assert {sample["where"] for sample in data["samples"]} == {"training", "held-out, before", "held-out, after"}
     assert all(sample["verdict"].startswith(("right", "wrong", "no answer")) for sample in data["samples"])
@@ -61,7 +70,7 @@ def test_hostile_text_stays_text(run):
     samples_with_it = [s for s in data_of(page)["samples"] if "alert(1)" in json.dumps(s["parts"])]
     assert len(samples_with_it) == 1
     assert "".join(text for _, text in samples_with_it[0]["parts"]) == "<think>" + HOSTILE
-    assert page.count("<script") == page.count("</script>") == 3  # the data, plotly's and the page's own
+    assert page.count("<script") == page.count("</script>") == 2  # the data, and the page's own
     assert not re.search(r"<script>alert|<img src=x|<!-- <img|<title><script", page)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     assert "default-src 'none'" in policy
@@ -147,9 +156,13 @@ def test_seeds_and_controls(whole, tmp_path):
     page = page_of(*seeds, beside=[control, supervised])
     rows = re.findall(r'<th scope="row">.*?</i>(.*?)</th>', page)
     assert rows == ["two", "random (control)", "sft (control)"]
-    charts = data_of(page)["charts"]
-    names = [[trace["name"] for trace in chart["data"] if trace.get("showlegend")] for chart in charts.values()]
-    assert ["two", "random"] in names and ["sft"] in names
+    charts = charts_of(page)
+    for drawn in charts["overview-0"]:
+        assert {"two", "random"} <= set(drawn.itertext()) and "sft" not in set(drawn.itertext())
+    supervised = [drawn for drawn, *_ in charts.values() if "Loss of supervised training" in drawn.itertext()]
+    assert [[one.get("data-says") for one in drawn.iter() if one.get("data-says")] for drawn in supervised] == [
+        ["training step 1\nsft: 2", "training step 2\nsft: 1.5"]
+    ]
 
 
 def test_jump_is_a_candidate_with_texts_of_both_sides(tmp_path):
