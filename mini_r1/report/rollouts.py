@@ -9,7 +9,7 @@ eight filters and a sort over some hundred rows, takes 100 lines.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,12 +35,11 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 @dataclass(frozen=True)
 class RolloutFile:
-    """One file, from its footer. `step` is that of its rows (they share one); `columns` its column names."""
+    """One file, from its footer. `step` is that of its rows: they share one."""
 
     path: Path
     step: int
     rows: int
-    columns: tuple[str, ...]
 
 
 @dataclass
@@ -54,10 +53,9 @@ class Rollouts:
     def rows(self) -> int:
         return sum(file.rows for file in self.files)
 
-    def read(self, file: RolloutFile, columns: Iterable[str] | None = None) -> pd.DataFrame | None:
-        """The columns (all by default) that the file has, with `step`; None, and a note, where it is damaged."""
-        wanted = file.columns if columns is None else [name for name in columns if name in file.columns]
-        frame = read_parquet(file.path, list(wanted))
+    def read(self, file: RolloutFile) -> pd.DataFrame | None:
+        """The rows of a file, with `step`; None, and a note, where it is damaged."""
+        frame = read_parquet(file.path)
         if frame is None:
             self.damaged.append(file.path.name)
             return None
@@ -72,12 +70,12 @@ class Rollouts:
         return None if self.files else "completions/ has no completions: there are no samples of training."
 
 
-def read_parquet(path: Path, columns: list[str] | None = None, filters: list | None = None) -> pd.DataFrame | None:
-    """The columns (all by default) of a file's rows that pass `filters`, or None where it is damaged."""
+def read_parquet(path: Path, filters: list | None = None) -> pd.DataFrame | None:
+    """The rows of a file that pass `filters`, or None where it is damaged."""
     try:
         if filters is None:  # the plain reader is several times faster on small files
-            return pq.ParquetFile(path).read(columns, use_threads=False).to_pandas()
-        return pq.read_table(path, columns=columns, filters=filters, use_threads=False).to_pandas()
+            return pq.ParquetFile(path).read(use_threads=False).to_pandas()
+        return pq.read_table(path, filters=filters, use_threads=False).to_pandas()
     except (pa.ArrowException, OSError):
         return None
 
@@ -93,7 +91,7 @@ def index(folder: Path) -> Rollouts:
         try:
             meta = pq.read_metadata(path)
             if meta.num_rows and "completion" in meta.schema.names:
-                file = RolloutFile(path, _step(path, meta), meta.num_rows, tuple(meta.schema.names))
+                file = RolloutFile(path, _step(path, meta), meta.num_rows)
                 found.append((file, _places(meta)))
         except (pa.ArrowException, OSError):
             rollouts.damaged.append(path.name)
