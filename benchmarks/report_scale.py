@@ -23,16 +23,16 @@ from run_writer import lines_of, rollouts, write_run  # noqa: E402
 
 def write_long_run(folder: Path, steps: int, completions: int) -> None:
     """A run whose files of completions all hold the texts of one of 50, at another step: writing stays quick."""
-    lot = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     write_run(folder, steps=1, per_step=completions, held_out=250)
-    kinds = [rollouts(1, completions, 0.3 + 0.6 * i / 50, lot) for i in range(50)]
+    kinds = [rollouts(1, completions, 0.3 + 0.6 * i / 50, rng) for i in range(50)]
     for frame in kinds:
         frame["completion"] = frame["completion"].str.ljust(1000, "x")
     for step in range(1, steps + 1):
         frame = kinds[(step - 1) * 50 // steps].assign(step=step)
         frame["prompt"] = frame["prompt"].str.replace("Combine", f"Problem {step % (steps // 3 + 1)}. Combine")
         frame.to_parquet(folder / f"completions/completions_{step:05d}.parquet")
-    (folder / "metrics.jsonl").write_text(lines_of(steps, kinds, lot))
+    (folder / "metrics.jsonl").write_text(lines_of(steps, kinds, rng))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Compare the stages of a pipeline over all seeds that were run: means, spread, tokens, seconds, memory, as Markdown.
+"""Compares the stages of a pipeline over all seeds in runs/: means, spread, tokens, seconds, memory, as Markdown.
 
 python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 3]"] [--against STAGE]
     [--by_difficulty] [--plot FILE.png]

@@ -1,10 +1,10 @@
-"""One page about the runs of a recipe, all seeds, or about the runs given: report.html and PNGs of its figures.
+"""Writes one page about all seeds of a recipe, or about the given runs: report.html and PNGs of its figures.
 
 python scripts/report.py --config recipes/NAME.yaml [--output DIR] [--title TEXT] [--beside RECIPE_OR_FOLDER ...]
 python scripts/report.py RUN_DIR [RUN_DIR ...] [--output DIR] [--title TEXT] [--beside RECIPE_OR_FOLDER ...]
 
-Finished, running and killed runs alike. What stands `--beside` are controls: other recipes, all seeds, or run
-directories; left out, the recipe's own, such as countdown-tiny-random-reward, where they were run.
+The runs may be finished, running or killed. `--beside` names controls: other recipes, with all their seeds, or run
+directories. The default is the recipe's own controls, such as countdown-tiny-random-reward, where they have runs.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from mini_r1.report.page import draw_images, write_page
 from mini_r1.report.runs import group_runs, seed_folders, seeds_of
 
 COMMAND_LINE = "command line"
-CONTROLS = ("random-reward", "sft-control")  # recipes NAME-random-reward, ...: beside NAME, where they were run
+CONTROLS = ("random-reward", "sft-control")  # NAME-random-reward, ... stand beside NAME where they have runs
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message: str):  # argparse would print its usage, and end the process
+    def error(self, message: str):  # argparse itself would print its usage and exit
         raise RecipeError(message, file=COMMAND_LINE)
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _controls(config: str | None) -> list[str]:
-    """Recipes that are controls of this one and have runs."""
+    """The recipes that are controls of this one and have runs."""
     stem = Path(config).stem if config else ""
     found = [Path(config).with_name(f"{stem}-{control}.yaml") for control in CONTROLS] if config else []
     return [str(path) for path in found if path.exists() and seed_folders(path.stem)]

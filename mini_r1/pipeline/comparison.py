@@ -1,4 +1,4 @@
-"""The stages of a pipeline side by side, over all seeds that were run: what `scripts/compare.py` prints."""
+"""The stages of a pipeline side by side, over all seeds in runs/: the tables and the figure of `scripts/compare.py`."""
 
 import json
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ DRAWN = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """One finished stage with one seed; None where the stage has no such number.
+    """The numbers of one finished stage with one seed; None where the stage has no such number.
 
     Attributes:
-        before, after: pass@1 of its own measurement, shares in [0, 1].
-        format: share of well-formed completions, after.
-        language: share of the reasoning's words in the target language, after, mean.
-        length: tokens of a completion, after, mean.
+        before, after: measured pass@1, in [0, 1].
+        format: share of well-formed completions, measured after.
+        language: mean share of the reasoning's words in the target language, measured after.
+        length: mean tokens of a completion, measured after.
         steps, tokens: optimizer steps, and completion tokens sampled for them.
         generation, update: seconds of all steps.
-        peak: GiB, of the largest logged step (see `StepTimes`).
-        by_difficulty: pass@1 after, for each difficulty, where there are several.
-        measured: all that was measured after, as in summary.json; of a mixed run with `by_task`.
+        peak: GiB, the largest of the logged steps (see `StepTimes`).
+        by_difficulty: difficulty -> pass@1 after, where there are several difficulties.
+        measured: the whole measurement after, as in summary.json; a mixed run has `by_task`.
     """
 
     before: float | None
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcome]]:
-    """stage -> seed -> what it left, for all finished stages that measure something.
+    """Reads stage -> seed -> outcome of all finished stages that measure something.
 
     Raises:
         RecipeError: for a pipeline that cannot be read, or where no seed has finished such a stage.
@@ -80,16 +80,16 @@ def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcom
 
 
 def find_seeds(path: str) -> list[int]:
-    """The seeds with which the pipeline was run, by its folders in runs/."""
+    """The seeds of a pipeline's folders in runs/."""
     stem = Path(path).stem
     found = (folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*"))
     return sorted(int(seed) for seed in found if seed.isdigit())
 
 
 def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[tuple[str, ...]]:
-    """Rows of text, the header first: means over the seeds, and of pass@1 the lowest and the highest, too.
+    """Rows of text, the header first: means over the seeds, and for pass@1 also the lowest and the highest.
 
-    Below a stage of several tasks there is a row for each of them.
+    A stage of several tasks has a row below it for each task.
     """
     rows = [HEADER]
     for name, by_seed in outcomes.items():
@@ -114,10 +114,10 @@ def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[
 
 
 def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure:
-    """What was measured after each stage: four panels, of a mixed run a colour for each task.
+    """The measurements after each stage, in four panels; a mixed run has a colour for each task.
 
-    Points are means over the seeds, bars go from the lowest to the highest. No lines, as a stage need not follow the
-    one beside it.
+    Points are means over the seeds, whiskers go from the lowest to the highest seed. No line joins the stages, as a
+    stage need not follow the one beside it.
     """
     measured = [[run.measured for run in by_seed.values()] for by_seed in outcomes.values()]
     tasks = list(dict.fromkeys(task for runs in measured for run in runs for task in run.get("by_task") or {})) or [""]
@@ -140,7 +140,7 @@ def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure
 
 
 def differences(outcomes: dict[str, dict[int, Outcome]], against: str) -> list[tuple[str, ...]]:
-    """pass@1 after, less that of the stage `against` with the same seed: mean, and each seed's.
+    """pass@1 after, minus that of the stage `against` with the same seed: the mean, and each seed's.
 
     Raises:
         RecipeError: where there is no such stage.
@@ -167,13 +167,13 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
     after, before = found["after"], found.get("before")
     state = stage.folder / "trainer_state.json"
     logs = json.loads(state.read_text())["log_history"] if state.exists() else []
-    steps = [entry for entry in logs if "time/step" in entry]  # none for supervised stages
+    steps = [entry for entry in logs if "time/step" in entry]  # supervised stages have none
     levels = after.get("by_difficulty") or {}
     return Outcome(
         before=before and before["pass@1"],
         after=after["pass@1"],
         format=after["format"],
-        language=after.get("language"),  # not of runs before it was measured
+        language=after.get("language"),  # old runs did not measure it
         length=after["mean_length"],
         steps=logs[-1]["step"] if logs else None,
         tokens=max((entry["generated_tokens"] for entry in steps if "generated_tokens" in entry), default=None),
@@ -186,7 +186,7 @@ def _outcome(stage: Stage, found: dict) -> Outcome:
 
 
 def _total(entries: list[dict], key: str) -> float | None:
-    """The sum over all steps; each entry has the mean of the steps since the one before."""
+    """The sum over all steps. Each entry has the mean over the steps since the entry before."""
     since = [0, *(entry["step"] for entry in entries)]
     return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False)) or None
 
@@ -197,7 +197,7 @@ def _mean(values: list[float | None], digits: int) -> str:
 
 
 def _spread(values: list[float | None]) -> str:
-    """`0.912 (0.905 to 0.920)`, or one number where there is one seed."""
+    """Writes `0.912 (0.905 to 0.920)`, or a single number for one seed."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"

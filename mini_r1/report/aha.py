@@ -1,15 +1,14 @@
 """Steps at which accuracy, length or reflection change beyond noise, and completions from before and after them.
 
-Where a series changes its level: Pettitt's test, Holm's correction over series, and binary segmentation.
+Pettitt's test finds the change of level in a series, Holm's correction covers several series, and binary segmentation
+finds further changes. Pettitt (1979), "A non-parametric approach to the change-point problem", Applied Statistics
+28(2), 126-135, uses ranks only, so neither the scale nor a few outliers matter. Holm (1979), Scandinavian Journal of
+Statistics 6(2), 65-70, keeps the chance of a single false alarm among all series below `level`.
 
-Pettitt (1979), "A non-parametric approach to the change-point problem", Applied Statistics 28(2), 126-135: ranks only,
-so neither the scale nor a few wild values matter. Holm (1979), Scandinavian Journal of Statistics 6(2), 65-70: with
-many series at once, the chance of a single false alarm among all of them stays below `level`.
-
-What it cannot do: the test assumes values that are independent but for one change. A smooth climb makes it fire, too,
-somewhere in the climb's middle, and so does slow drift: over 400 series of 80 values of pure noise it fires in 2%, but
-in 15% where a value correlates 0.3 with the one before, and in 52% at 0.6 (measured). `Change.jump_share` and
-`line_share` tell jump and climb apart: how much of the variation two levels explain, and how much a straight line does.
+Limits: the test assumes values that are independent except for one change. A smooth climb also makes it fire,
+somewhere in the middle, and so does slow drift: on 400 series of 80 values of pure noise it fires in 2%, but in 15%
+where each value correlates 0.3 with the one before, and in 52% at 0.6 (measured). `Change.jump_share` and `line_share`
+tell a jump from a climb: the shares of the variation that two levels and that a straight line explain.
 """
 
 import math
@@ -35,8 +34,8 @@ TESTED = (  # metric, name in a sentence
     ("behaviour/summary", "words of summary"),
 )
 PAIRS = 2  # problems shown side by side for each candidate
-MOST_CANDIDATES = 6  # of a run: the page gives texts for these, the smallest p first
-SHORTEST = 10  # values; in a shorter stretch the test's formula for p is not to be trusted
+MOST_CANDIDATES = 6  # of a run, with the smallest p, that the page shows texts for
+SHORTEST = 10  # values; the test's formula for p does not hold for a shorter stretch
 ROUNDS = 2  # the whole series, then its two parts: at most three changes in each series
 
 
@@ -46,12 +45,12 @@ class Change:
 
     Attributes:
         series: its name.
-        position: index of the first value after the change.
+        position: the index of the first value after the change.
         p: Holm's corrected p-value, in [0, 1].
-        before, after: medians of the stretch on either side.
-        noise: typical distance of a value from the median of its side (median absolute deviation), in the series' unit.
-        jump_share, line_share: parts of the stretch's variance explained by two levels, and by one straight line.
-        start, end: the stretch that was tested, as a slice.
+        before, after: the medians on either side.
+        noise: median absolute deviation of the values from the median of their side, in the series' unit.
+        jump_share, line_share: shares of the stretch's variance that two levels and that a straight line explain.
+        start, end: the tested stretch, as a slice.
     """
 
     series: str
@@ -67,16 +66,16 @@ class Change:
 
     @property
     def is_jump(self) -> bool:
-        """True where two levels describe the stretch better than a straight line."""
+        """Whether two levels describe the stretch better than a straight line."""
         return self.jump_share > self.line_share
 
 
 def pettitt(values: np.ndarray) -> tuple[int, float]:
-    """The most likely change of level in `values`, shape (n,), n >= 2, finite, and its p-value.
+    """Finds the most likely change of level in `values`, shape (n,), n >= 2, finite.
 
     Returns:
-        (index of the first value after the change, p in [0, 1]). Ties get mean ranks. p is Pettitt's approximation
-        2 exp(-6 K^2 / (n^3 + n^2)), a little too large, i.e. cautious.
+        (index of the first value after the change, p in [0, 1]). Ties have mean ranks. p is Pettitt's approximation
+        2 exp(-6 K^2 / (n^3 + n^2)), which errs to the cautious side.
     """
     n = len(values)
     ranks = pd.Series(values).rank().to_numpy()
@@ -87,7 +86,7 @@ def pettitt(values: np.ndarray) -> tuple[int, float]:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's corrected p-values, in the order given; each at least as large as the plain one, at most 1."""
+    """Holm's corrected p-values, in the given order; each lies between the plain one and 1."""
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(np.argsort(p_values, kind="stable")):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
@@ -96,11 +95,11 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def change_points(series: Mapping[str, np.ndarray], level: float = 0.05) -> list[Change]:
-    """All changes of level in several series, sorted by position.
+    """Finds all changes of level in several series, and sorts them by position.
 
-    Each series, shape (n,), is tested as a whole; where the corrected p is below `level`, its two parts are tested
-    again (binary segmentation), all parts of a round with one correction. Values that are not finite are an error of
-    the caller. Stretches shorter than `SHORTEST` or without any variation are passed over.
+    The first round tests each series, shape (n,), finite. Where the corrected p is below `level`, the next round tests
+    both parts (binary segmentation). One correction covers all tests of a round. Stretches that are shorter than
+    `SHORTEST` or constant are skipped.
     """
     stretches = [(name, 0, len(values)) for name, values in series.items()]
     found: list[Change] = []
@@ -135,7 +134,7 @@ class Candidate:
     Attributes:
         changes: (step, series' name, change), by step.
         pairs: (before, after) records of one problem, see `rollouts.record`.
-        source: a sentence on where the pairs come from.
+        source: a sentence that says where the pairs come from.
     """
 
     run: str
@@ -158,10 +157,10 @@ class Candidate:
 
 
 def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
-    """The candidates of a run by step: changes less than a twentieth of the run apart are one candidate.
+    """Finds the candidates of a run, by step. Changes less than a twentieth of the run apart make one candidate.
 
     Args:
-        accuracy: (metric, name) of the series that tells how often the answers are right.
+        accuracy: (metric, name) of the series that counts correct answers.
     """
     names, series = _tested(run, accuracy)
     found = change_points({metric: values.to_numpy() for metric, values in series.items()})
@@ -178,18 +177,18 @@ def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
 
 
 def has_tests(run: ReportedRun, accuracy: tuple[str, str]) -> bool:
-    """Whether any of the run's series has enough steps for the test."""
+    """Whether some series of the run is long enough for the test."""
     return any(len(values) >= SHORTEST for values in _tested(run, accuracy)[1].values())
 
 
 def _tested(run: ReportedRun, accuracy: tuple[str, str]) -> tuple[dict[str, str], dict[str, pd.Series]]:
-    """The names of the series to test, and those that the run has, by metric."""
+    """The names of the tested series, and the series that the run has, by metric."""
     names = {accuracy[0]: accuracy[1], **dict(TESTED)}
     return names, {metric: run.metrics[metric] for metric in names if metric in run.metrics}
 
 
 def sentence(step: int, name: str, change: Change) -> str:
-    """A change in a line: what, from where to where, how large beside the noise, how sure, and of which shape."""
+    """Describes a change in one line: series, levels, size in units of the noise, p, and shape."""
     times = abs(change.after - change.before) / change.noise if change.noise > 0 else np.inf
     size = f"{times:.1f} times the noise" if times < 100 else "more than 100 times the noise"
     shape = "a jump" if change.is_jump else "a slope"
@@ -201,7 +200,7 @@ def sentence(step: int, name: str, change: Change) -> str:
 
 
 def add_pairs(candidates: list[Candidate], run: ReportedRun, rollouts: Rollouts) -> None:
-    """Give each candidate the same problem's completions before and after: rollouts if there are, else held-out."""
+    """Gives each candidate completions of one problem before and after: rollouts, else held-out answers."""
     likely = sorted(candidates, key=lambda candidate: candidate.p)[:MOST_CANDIDATES]
     places = prompts_by_file(rollouts) if likely else {}
     places = {prompt: files for prompt, files in places.items() if files[0].step < files[-1].step}
@@ -259,7 +258,7 @@ def _held_out_pairs(run: ReportedRun) -> list:
 
 
 def levels_figure(run: ReportedRun, candidates: list[Candidate], colour: str) -> Figure | None:
-    """The series of a run that change, with the level of each stretch between its changes."""
+    """The changing series of a run, with the level of each stretch between two changes."""
     by_metric: dict[str, tuple[str, list[int]]] = {}
     for candidate in candidates:
         for step, name, change in candidate.changes:

@@ -1,4 +1,4 @@
-"""The figures on stability, and on how the answers themselves changed."""
+"""The figures on the stability of training, and on how the answers changed."""
 
 import dataclasses
 
@@ -75,7 +75,7 @@ def stability_figure(groups: list[Group]) -> Figure | None:
 
 
 def length_figure(groups: list[Group]) -> Figure | None:
-    """Right and wrong answers of the first group, from shortest to longest; then the mean of all groups."""
+    """Lengths of the correct and of the wrong answers of the first group; then the mean length of all groups."""
     panels, main = [], groups[0]
     for kind, shade in (("right", BLUE), ("wrong", ORANGE)):
         mean, low, high = (curves.table(main, f"length/{kind}_{part}") for part in ("mean", "min", "max"))
@@ -135,7 +135,7 @@ def text_figure(groups: list[Group]) -> Figure | None:
 
 
 def _each(groups: list[Group], metrics: tuple, unit: str) -> tuple[list[Panel], str]:
-    """A panel for each metric, and a sentence on those that are zero all along, which get none."""
+    """A panel for each metric, and a sentence that names the metrics without a panel, as they stay zero."""
     panels, never = [], []
     for metric, name in metrics:
         panel = across(groups, metric, name, unit)

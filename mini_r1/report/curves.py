@@ -1,4 +1,4 @@
-"""Curves over steps: seeds together, smoothed, thinned to what a screen can show; spikes; and words for a change."""
+"""Curves over steps: several seeds as one, smoothing, thinning, spikes; and whether a curve rose or fell."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ import pandas as pd
 from mini_r1.report.figures import GREY, Series
 from mini_r1.report.runs import Group
 
-POINTS = 1000  # of a curve on the page
-END, FEWEST = 10, 10  # the ends of a curve: a tenth of its steps each, at least ten
+POINTS = 1000  # of a curve, at most
+END, FEWEST = 10, 10  # each end of a curve is a tenth of its steps, at least ten
 SPIKE_SIDE, SPIKE_MADS, SPIKE_SHORTEST = 25, 8, 10
 SPIKE_RULE = (
     f"A cross marks a spike of one seed: more than {SPIKE_MADS} median absolute deviations (each at least 1% of the "
@@ -21,9 +21,9 @@ Interval = Sequence[float]
 
 
 def table(group: Group, metric: str) -> pd.DataFrame:
-    """One metric of a group: index step, one column for each run that has it.
+    """One metric of a group: index step, a column for each run that recorded it.
 
-    It ends at the last step that all of these runs reached: beyond it, a mean would be one of other seeds.
+    It ends at the last step that all of these runs reached, since a mean beyond it would be one of fewer seeds.
     """
     runs = [run for run in group.runs if metric in run.metrics]
     values = pd.DataFrame({run.name: run.metrics[metric] for run in runs}).sort_index()
@@ -31,18 +31,18 @@ def table(group: Group, metric: str) -> pd.DataFrame:
 
 
 def window(steps: int) -> int:
-    """How many steps a smoothed curve averages over: a twentieth of the run, at least 5, odd; 1 below ten steps."""
+    """The number of steps that smoothing averages over: a twentieth of the run, odd, at least 5; 1 below ten steps."""
     return max(5, steps // 20 | 1) if steps >= 10 else 1
 
 
 def smooth(values: pd.Series, robust: bool = False) -> pd.Series:
-    """Centred running mean (median if `robust`); towards the ends over what is there."""
+    """Centred running mean, or median if `robust`; the window is shorter at both ends."""
     rolling = values.rolling(window(len(values)), center=True, min_periods=1)
     return rolling.median() if robust else rolling.mean()
 
 
 def mean(values: pd.DataFrame, robust: bool = False) -> pd.Series:
-    """The mean of the seeds' smoothed curves, at the steps where each of them has one; see `table`, `smooth`."""
+    """The mean of the seeds' smoothed curves, at steps where every seed has a value; see `table`, `smooth`."""
     if values.empty:
         return pd.Series(dtype=float)
     return values.apply(smooth, robust=robust).dropna().mean(axis=1)
@@ -51,11 +51,14 @@ def mean(values: pd.DataFrame, robust: bool = False) -> pd.Series:
 def curve(
     group: Group, metric: str, name: str, colour: str, dash: str = "solid", robust: bool = False
 ) -> Series | None:
-    """A metric of a group: the smoothed mean over its seeds in front, the values themselves faint behind.
+    """A metric of a group: the smoothed mean over its seeds, in front of the unsmoothed values.
 
-    Behind are, of one run, its values, and of several a band from the lowest to the highest seed, and beyond the last
-    step of the shortest run the values of the others. None where no run has the metric. Beyond `POINTS` steps the curve
-    is thinned, see `thin`.
+    Behind the mean, a single run shows its values, and several runs show a band from the lowest to the highest seed;
+    beyond the last step of the shortest run, the others show their values. More than `POINTS` steps are thinned, see
+    `thin`.
+
+    Returns:
+        None where no run recorded the metric.
     """
     values = table(group, metric)
     middle = mean(values, robust)
@@ -71,7 +74,7 @@ def curve(
 
 
 def _beyond(group: Group, metric: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The values of the runs after `step`, with a gap after each run; None where no run goes on."""
+    """The values of the runs after `step`, with a gap after each run; None where every run ends there."""
     x, y = [], []
     for run in group.runs:
         values = run.metric(metric)
@@ -83,20 +86,20 @@ def _beyond(group: Group, metric: str, step: int) -> tuple[np.ndarray, np.ndarra
 
 
 def plain(values: pd.Series, name: str, colour: str, **settings) -> Series:
-    """Values by step as they are, thinned."""
+    """Values by step, thinned but not smoothed."""
     x, y = thin(values)
     return Series(name, x, y, colour, **settings)
 
 
 def thin(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """At most `POINTS` points: means of equally many neighbours, at the middle step of each."""
+    """Thins to at most `POINTS` points: means over bins of neighbouring steps, at the middle step of each bin."""
     bins = _bins(len(values))
     steps = pd.Series(values.index.to_numpy(), index=values.index)
     return steps.groupby(bins).median().to_numpy(), values.groupby(bins).mean().to_numpy()
 
 
 def extremes(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """At most `POINTS` points that keep every spike: of many neighbours, the lowest and the highest, in order."""
+    """Thins to at most `POINTS` points and keeps every spike: the lowest and the highest value of each bin, by step."""
     values = values.dropna()
     if len(values) <= POINTS:
         return values.index.to_numpy(), values.to_numpy()
@@ -115,9 +118,9 @@ def _bins(n: int, most: int = POINTS) -> np.ndarray:
 
 
 def spikes(values: Sequence[float]) -> np.ndarray:
-    """Indices of the spikes among `values`, shape (n,), finite; see `SPIKE_RULE`. None in fewer than ten values.
+    """Indices of the spikes among `values`, shape (n,), finite; see `SPIKE_RULE`. Fewer than ten values have no spike.
 
-    The window lies around each value, so that a level that changes for good is no spike.
+    The window is centred on each value, so that a lasting change of level is not a spike.
     """
     y = np.asarray(values, dtype=float)
     if len(y) < SPIKE_SHORTEST:
@@ -142,15 +145,15 @@ def spike_series(group: Group, metric: str) -> Series | None:
 
 
 def verb(first: np.ndarray, last: np.ndarray, intervals: Sequence[tuple[Interval, Interval] | None] = ()) -> str | None:
-    """ "rose" or "fell", or None where the change may be noise.
+    """Names a change "rose" or "fell", or None where it may be noise.
 
-    Every seed has to change in the same direction. A seed with 95% intervals before and after: they must not overlap.
-    Where a seed has none, the mean change has to be larger than the seeds differ among themselves, before or after, and
-    one seed alone says nothing.
+    Every seed must change in the same direction. The 95% intervals of a seed before and after must not overlap. Where
+    a seed has no intervals, the mean change must exceed the range of the seeds, both before and after, and a single
+    seed proves nothing.
 
     Args:
         first, last: shape (seeds,), of the same seeds.
-        intervals: for each seed its (low, high) before and after, or None; left out, no seed has any.
+        intervals: for each seed its (low, high) before and after, or None; empty where no seed has any.
     """
     change = last - first
     known = [pair for pair in intervals if pair]
@@ -164,10 +167,10 @@ def verb(first: np.ndarray, last: np.ndarray, intervals: Sequence[tuple[Interval
 
 
 def over_training(name: str, values: pd.DataFrame, digits: int = 2, unit: str = "") -> str:
-    """How a curve went, from the means of its first and its last tenth (at least ten steps; of fewer than 20, halves).
+    """Describes a curve by the means of its first and last tenth (at least ten steps; halves of fewer than 20 steps).
 
     Args:
-        values: index step, a column for each seed; steps that a seed lacks are passed over.
+        values: index step, a column for each seed; steps that some seed lacks do not count.
     """
     values, unit = values.dropna(), f" {unit}" if unit else ""
     if values.empty:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Okabe and Ito (2008), "Color universal design": told apart with every common kind of colour blindness
+# Okabe and Ito (2008), "Color universal design": distinct under every common kind of colour blindness
 BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A8F98",
 )  # fmt: skip
@@ -17,20 +17,20 @@ def colour(i: int) -> str:
 
 
 def dash(i: int) -> str:
-    """A second sign beside the colour, for those who cannot tell the colours, and for print."""
+    """A second sign beside the colour, for print and for readers who cannot tell the colours."""
     return DASHES[i % len(DASHES)]
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve, or one set of points.
+    """One curve or one set of points.
 
     Attributes:
         x, y: shape (n,); NaN is a gap.
-        low, high: shape (n,), the edges of the band around a line, or the ends of the points' intervals.
-        faint: (x, y) of the values before smoothing, drawn faintly behind the line.
-        kind: "line", "area" (stacked on the ones before it), "points", "open points" or "crosses".
-        in_legend: False for a companion of a series that is in it.
+        low, high: shape (n,), the edges of a line's band, or the ends of the points' intervals.
+        faint: (x, y) of the unsmoothed values, drawn faintly behind the line.
+        kind: "line", "area" (stacked on the areas before it), "points", "open points" or "crosses".
+        in_legend: False where another series of the same name is in the legend.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Series:
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The lowest and the highest value that is drawn."""
+        """The lowest and the highest drawn value."""
         drawn = [self.y, self.low, self.high, self.faint and self.faint[1]]
         values = np.concatenate([values for values in drawn if values is not None])
         return float(np.nanmin(values)), float(np.nanmax(values))
@@ -59,7 +59,7 @@ class Panel:
 
     Attributes:
         y_range: None lets the data decide.
-        ticks: position -> text of the x axis, where it does not show numbers.
+        ticks: position -> text, where the x axis shows names instead of numbers.
         levels: (y, label) of horizontal lines, such as the value before training.
     """
 
@@ -74,13 +74,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together, with a heading that states the result.
+    """Panels that belong together, under a heading that states the result.
 
     Attributes:
-        key: part of file names and of addresses in the page.
-        says: what is drawn, and how it was computed.
-        not_shown: what nobody should read out of it.
-        wide: each panel takes the full width of the page.
+        key: its name in file names and in the page's addresses.
+        says: what it draws, and how that was computed.
+        not_shown: what nobody should conclude from it.
+        wide: whether each panel takes the full width of the page.
     """
 
     key: str

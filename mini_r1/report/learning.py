@@ -1,6 +1,6 @@
-"""The figures and tables on whether it learned, and which reward did what.
+"""The figures and the table on whether the model learned, and which reward did what.
 
-The first figure of the page is the one for a README, too.
+The overview, the first figure of the page, is also the one for a README.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ def reward_names(group: Group) -> list[str]:
 
 
 def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
-    """(metric, what it is) that tells how often the answers are right: older runs have only the reward's mean."""
+    """(metric, its name) that counts correct answers best. Old runs recorded the mean reward only."""
     if groups[0].has("outcome/right"):
         return "outcome/right", "share right (answer and format)"
     answers = [name for name in reward_names(groups[0]) if name not in FORMAT_REWARDS]
@@ -58,7 +58,7 @@ def measured(group: Group, when: str) -> list[dict]:
 
 
 def overview_figure(groups: list[Group], headline: str) -> Figure | None:
-    """What all groups came to, in up to three panels; None where neither training nor a held-out result says it."""
+    """The result of all groups in up to three panels; None without any training curve or held-out result."""
     metric, label = accuracy_metric(groups)
     trained = across(groups, metric, "Right in training", label)
     if trained:
@@ -83,7 +83,7 @@ def overview_figure(groups: list[Group], headline: str) -> Figure | None:
 
 
 def training_figure(groups: list[Group], title: str) -> Figure:
-    """Of runs that were measured before and after: their rewards and lengths in training, and the held-out results."""
+    """The rewards and lengths of a run in training, and its held-out results: training.png."""
     rewards = rewards_figure(groups, "")
     lengths = across(groups, "completions/mean_length", "Length", "tokens per completion, mean")
     if lengths:
@@ -113,7 +113,7 @@ def _held_out_panel(groups: list[Group]) -> Panel | None:
 
 
 def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
-    """Each reward of the first group."""
+    """The reward functions of the first group, one curve each."""
     main = groups[0]
     names = reward_names(main)
     lines = [
@@ -135,12 +135,12 @@ def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
 
 
 def unit_range(lines: list[Series]) -> tuple[float, float] | None:
-    """The y axis from 0 to 1 where all values lie there: then steps and runs can be compared by eye."""
+    """A y axis from 0 to 1 where all values lie in it, so that figures can be compared by eye; else None."""
     return (0.0, 1.03) if all(line.reach[0] >= 0 and line.reach[1] <= 1 for line in lines) else None
 
 
 def across(groups: list[Group], metric: str, title: str, y_label: str, y_range=None, robust=False) -> Panel | None:
-    """One metric, one line for each group that has it."""
+    """One metric, with a line for each group that recorded it; None where no group did."""
     lines = [curves.curve(group, metric, group.name, group.colour, group.dash, robust) for group in groups]
     lines = [line for line in lines if line]
     return Panel(title, STEP, y_label, lines, y_range) if lines else None
@@ -172,14 +172,14 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
 
 
 def problems_of(groups: list[Group]) -> str:
-    """How many held-out problems were measured, as text."""
+    """The number of held-out problems, as text."""
     return numbers(
         {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
     )
 
 
 def how_measured(groups: list[Group]) -> str:
-    """Sentences on the points of held-out measurements."""
+    """Sentences that explain the points of held-out measurements."""
     borrowed = [f"{run.name} from {run.before_of}" for group in groups for run in group.runs if run.before_of]
     taken_over = f" Before, taken over as both start from the same model: {', '.join(borrowed)}." if borrowed else ""
     whiskers = any(m.get("intervals") for group in groups for m in measured(group, "after"))
@@ -191,7 +191,7 @@ def how_measured(groups: list[Group]) -> str:
 
 
 def held_out_keys(measurements: list[dict]) -> list[str]:
-    """pass@1, greedy, pass@2, ..., maj@k and format, those that are there."""
+    """The measured ones of pass@1, greedy, pass@2, ..., maj@k and format, in this order."""
     found = {key for m in measurements for key, value in m.items() if isinstance(value, int | float)}
     ranked = sorted(
         (key for key in found if re.fullmatch(r"(pass|maj)@\d+", key)),
@@ -217,21 +217,21 @@ def _points(group: Group, when: str, kind: str, keys: list[str]) -> Series | Non
 
 
 def measured_points(points: list[tuple], group: Group, when: str, kind: str) -> Series:
-    """Of (x, y, low, high); without whiskers where all of them have no length."""
+    """A series of points (x, y, low, high); it has no whiskers where all intervals are empty."""
     x, y, low, high = np.array(points, dtype=float).T
     ends = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
     return Series(when, x, y, GREY if when == "before" else group.colour, kind=kind, **ends)
 
 
 def numbers(values: set) -> str:
-    """{250} as "250", {100, 250} as "100 to 250", nothing as "unknown many"."""
+    """Writes {250} as "250", {100, 250} as "100 to 250", and no value as "unknown many"."""
     if not values:
         return "unknown many"
     return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"
 
 
 def difficulty_figure(groups: list[Group]) -> Figure | None:
-    """pass@1 by difficulty, before and after; None where there is one difficulty only."""
+    """pass@1 by difficulty, before and after; None where the problems have one difficulty."""
     panels = []
     for group in groups:
         levels = sorted({int(d) for m in measured(group, "after") for d in m["by_difficulty"]})
@@ -255,18 +255,18 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
         "pass@1 by difficulty",
         panels,
         "Each point is one seed; whiskers, where recorded, are 95% intervals. "
-        "What difficulty counts hangs on the task: numbers to combine, steps, or people.",
+        "What difficulty counts depends on the task: numbers to combine, steps, or people.",
         "Intervals are wider here than above, as each difficulty has a part of the problems only.",
     )
 
 
 def _at(level: int, measurements: list[dict]) -> list[dict]:
-    """What was measured at one difficulty."""
+    """The measurements at one difficulty."""
     return [part for m in measurements if (part := m["by_difficulty"].get(str(level)))]
 
 
 def outcome_figure(groups: list[Group]) -> Figure | None:
-    """Stacked shares of the three outcomes, a panel for each group that has them; then what hangs on them."""
+    """Stacked shares of the three outcomes, a panel for each group; then the metrics derived from them."""
     panels = []
     for group in groups:
         lines = [
@@ -302,7 +302,7 @@ def _outcome_title(main: Group) -> str:
 
 
 def results_table(groups: list[Group]) -> list[dict]:
-    """A row for each group, all with the same columns: text, or before and after; "" where there is nothing."""
+    """A row for each group, all with the same columns: a text, or [before, after]; "" where nothing was measured."""
     rows = []
     keys = held_out_keys([m for group in groups for m in measured(group, "after") or measured(group, "before")])
     best = [[key for key in keys if key.startswith(kind)][-1:] for kind in ("pass@", "maj@")]
@@ -330,7 +330,7 @@ def _seeds(runs: list[ReportedRun]) -> str:
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Mean, and the lowest and the highest where there are several; "" of nothing."""
+    """Writes the mean, and the lowest and the highest value where they differ; "" for no value."""
     if not values:
         return ""
     text = f"{np.mean(values):.{digits}f}"

@@ -2,7 +2,7 @@
 // Texts of models reach the page through textContent alone, never as HTML.
 const { samples } = JSON.parse(document.getElementById("data").textContent);
 
-// --- the values of a chart, beside the pointer or the finger
+// --- the values of a chart, shown at the pointer or the finger
 const values = document.getElementById("values");
 document.addEventListener("pointerover", ({ target, clientX, clientY }) => {
   values.hidden = !target.dataset.says;

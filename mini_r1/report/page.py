@@ -1,7 +1,7 @@
-"""The report as one HTML file: figures, table, candidates and samples in the template, with its script inside.
+"""The report as one HTML file with figures, table, candidates and samples, its style and its script.
 
-Texts of models are hostile: Jinja escapes all of them, JSON in a <script> has no `<`, and the page's own policy
-(Content-Security-Policy) lets the browser run the script written here alone, and fetch nothing.
+Texts of models are hostile: Jinja escapes them, the JSON in a <script> has no `<`, and the page's policy
+(Content-Security-Policy) lets the browser run page.js only, and fetch nothing.
 """
 
 import base64
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
-    """The figures of each section of the page that has any."""
+    """section of the page -> its figures."""
     first = learning.overview_figure(groups, sentences.headline(groups))
     measured = learning.held_out_figure(groups)
     trained = learning.rewards_figure(groups, sentences.training_line(groups))
@@ -35,7 +35,7 @@ def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
 
 
 def write_page(groups: list[Group], title: str, output: Path) -> Path:
-    """Write `output`/report.html, overwriting one that is there; return its path."""
+    """Writes `output`/report.html, or overwrites it, and returns its path."""
     figures = figures_of(groups)
     moments, records, counts = _texts(groups)
     drawn = [figure for found in figures.values() for figure in found]
@@ -61,12 +61,12 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
     )
     output.mkdir(parents=True, exist_ok=True)
     path = output / "report.html"
-    path.write_text(page, encoding="utf-8", errors="replace")  # a lone surrogate, as of a damaged manifest
+    path.write_text(page, encoding="utf-8", errors="replace")  # a damaged manifest may have a lone surrogate
     return path
 
 
 def draw_images(groups: list[Group], output: Path) -> list[Path]:
-    """Write the page's figures as PNGs into `output`; return their paths."""
+    """Writes the page's figures as PNGs into `output`, and returns their paths."""
     figures = [figure for found in figures_of(groups).values() for figure in found if figure.panels]
     for figure in figures:
         draw_figure(figure, output / f"{figure.key}.png")
@@ -74,7 +74,7 @@ def draw_images(groups: list[Group], output: Path) -> list[Path]:
 
 
 def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
-    """Candidates with texts, for each run; records of samples; and of how many these are a choice."""
+    """The candidates of each run with their texts, the records of samples, and how many there are in all."""
     moments, records, total, held_out = [], [], 0, 0
     accuracy = learning.accuracy_metric(groups)
     for group in groups:

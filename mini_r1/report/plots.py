@@ -1,8 +1,7 @@
-"""Draws the figures of the report with matplotlib, on no screen: panels as SVG inside the page, figures as PNG files.
+"""Draws the figures of the report with matplotlib: panels as SVG inside the page, figures as PNG files.
 
-Lengths are units of SVG, i.e. points. A panel is drawn at one size for both of the page's layouts, two columns and a
-phone's one, where it is scaled by 1.25 and by 0.9; one that takes the page's full width is drawn twice, and page.css
-shows the one that fits.
+Lengths are SVG units, i.e. points. One drawing of a panel serves two columns on a desktop, scaled by 1.25, and the one
+column of a phone, scaled by 0.9. A panel of the page's full width is drawn twice, and page.css shows what fits.
 """
 
 import io
@@ -24,14 +23,14 @@ from mini_r1.report.learning import training_figure
 from mini_r1.report.runs import group_runs
 
 WIDTH, BROAD = 400, 820  # of a panel in one column, and over both
-HEIGHT, LINE, SLANTED = 250, 15, 34  # of a panel, what a further line of legend adds, and what slanted ticks add
-LETTER = 6.3  # width of a letter, about, of the text's usual size; of a wide font
-LEGEND_SIGN = 40  # width of the sign before a name in the legend, with the gap after the name
-TARGETS = 60  # places along a curve at which the page tells the values
+HEIGHT, LINE, SLANTED = 250, 15, 34  # of a panel; further height for each further line of legend, and for slanted ticks
+LETTER = 6.3  # width of a letter of a tick label, about, in a wide font
+LEGEND_SIGN = 40  # width of the sign before a name in the legend, and of the gap behind it
+TARGETS = 60  # steps of a panel, at most, at which the page shows the values
 VARIABLES = {"#1d2127": "var(--ink)", "#5b6470": "var(--soft)", "#dfe2e6": "var(--line)", "#e8eaed": "var(--grid)"}
 INK, SOFT, RULE, GRID = VARIABLES  # the page's colours in the light, see page.css
 STYLE = {
-    "text.parse_math": False,  # names of runs may have $ in them
+    "text.parse_math": False,  # a run's name may contain $
     "text.color": INK, "font.size": 10.5, "figure.titlesize": 11.5,
     "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": SOFT, "axes.titlepad": 7,
     "axes.labelcolor": SOFT, "axes.edgecolor": RULE, "axes.spines.top": False, "axes.spines.right": False,
@@ -49,12 +48,12 @@ ET.register_namespace("xlink", XLINK)
 
 
 def plot_runs(folders: list[Path], title: str, output: Path) -> None:
-    """What finished runs came to, seeds of one recipe, as a PNG; see `learning.training_figure`."""
+    """Draws the results of finished runs, seeds of one recipe, as a PNG; see `learning.training_figure`."""
     draw_figure(training_figure(group_runs(folders, []), title), output)
 
 
 def draw_figure(figure: Figure, output: Path) -> None:
-    """A figure as a PNG: up to three panels in a row, else rows of two.
+    """Draws a figure as a PNG: up to three panels in one row, more in rows of two.
 
     Args:
         output: the file; its folder is made.
@@ -75,11 +74,11 @@ def draw_figure(figure: Figure, output: Path) -> None:
 
 
 def svg(panel: Panel, name: str, broad: bool = False) -> str:
-    """A panel as SVG to stand inside HTML: in the page's font and colours, with its values for page.js.
+    """Draws a panel as SVG for use inside HTML: in the page's font and colours, with its values for page.js.
 
     Args:
-        name: unique in the page.
-        broad: drawn for the full width of the page, and once more for a phone.
+        name: unique in the page, as SVG inside HTML shares the page's ids.
+        broad: whether it takes the full width of the page; then a second drawing is for a phone.
     """
     if broad:
         return _svg(panel, f"{name}-broad", BROAD, "broad") + _svg(panel, name, WIDTH, "narrow")
@@ -94,7 +93,7 @@ def _svg(panel: Panel, name: str, width: int, kind: str) -> str:
         file = io.StringIO()
         drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     root = ET.fromstring(file.getvalue())
-    for useless in ("metadata", "defs"):  # of the first defs: rules for the whole page
+    for useless in ("metadata", "defs"):  # the first defs has style rules, which would hold for the whole page
         root.remove(root.find(f"{{{SVG}}}{useless}"))
     for key in ("width", "height", "version"):
         del root.attrib[key]
@@ -178,7 +177,7 @@ def _draw_points(axis: Axes, series: Series) -> Artist:
 
 
 def _targets(panel: Panel, axis: Axes, height: int) -> ET.Element:
-    """Unseen rectangles that hold what page.js tells of the curves or points below them."""
+    """Invisible rectangles over the curves and points, with the values that page.js shows."""
     group = ET.Element(f"{{{SVG}}}g", {"class": "targets"})
 
     def target(left: float, right: float, top: float, bottom: float, *lines: str) -> None:
@@ -218,7 +217,7 @@ def _legend_columns(names: list[str], width: int) -> int:
 
 
 def _slanted(panel: Panel, width: int) -> bool:
-    """Whether the names of the ticks have no room side by side."""
+    """Whether the tick labels are too long to stand side by side."""
     longest = max((len(line) for text in panel.ticks.values() for line in text.split("\n")), default=0)
     return len(panel.ticks) * (longest + 1) * LETTER > 0.92 * width
 

@@ -1,9 +1,8 @@
-"""The Parquet files of a run's completions: what is in which, without reading it; and the samples that the page embeds.
+"""The Parquet files of a run's completions, indexed without reading them; and the samples that the page embeds.
 
-Samples are a bounded choice of rollouts, spread over steps and outcomes, and held-out pairs. The page's table of them
-is plain JavaScript over native <details>, <input> and <select> (page.js), not a library: DataTables, as PyPI's
-`itables` bundles it, adds 0.7 MB and wants jQuery and columns, which a phone has no room for; what is asked of it here,
-eight filters and a sort over some hundred rows, takes 100 lines.
+Samples are a bounded choice of rollouts, spread over steps and outcomes, and of held-out pairs. page.js lists them with
+native <details>, <input> and <select> instead of a library: DataTables, as PyPI's `itables` bundles it, adds 0.7 MB and
+needs jQuery and columns, which a phone has no room for; eight filters and a sort over some hundred rows take 100 lines.
 """
 
 import json
@@ -26,16 +25,16 @@ NOT_REWARDS = frozenset(
     {"step", "prompt", "completion", "advantage", "difficulty", "right", "well_formed", "tokens", "cut_off", "prefill"}
     | {"row", "problem", "sample", "vote", "outcome"}
 )
-MOST_ROLLOUTS, MOST_PAIRS = 600, 60  # completions of training, held-out problems: at most, in one page
+MOST_ROLLOUTS, MOST_PAIRS = 600, 60  # completions of training, and held-out problems, of one page
 CHARACTERS = 20_000  # of one text on the page
 MOST_TEXT = 3_000_000  # characters of all samples together
-STOPS = (". ", "? ", "\n")  # ends of a sentence
+STOPS = (". ", "? ", "\n")  # that end a sentence
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 @dataclass(frozen=True)
 class RolloutFile:
-    """One file, from its footer. `step` is that of its rows: they share one."""
+    """One file, as its footer describes it. All its rows have the same `step`."""
 
     path: Path
     step: int
@@ -44,7 +43,7 @@ class RolloutFile:
 
 @dataclass
 class Rollouts:
-    """All files of one run that can be read, by step; `damaged` names those that cannot."""
+    """The readable files of one run, by step; `damaged` names the others."""
 
     files: list[RolloutFile]
     damaged: list[str] = field(default_factory=list)
@@ -54,7 +53,7 @@ class Rollouts:
         return sum(file.rows for file in self.files)
 
     def read(self, file: RolloutFile) -> pd.DataFrame | None:
-        """The rows of a file, with `step`; None, and a note, where it is damaged."""
+        """Reads the rows of a file, with a column `step`; None, and an entry in `damaged`, where that fails."""
         frame = read_parquet(file.path)
         if frame is None:
             self.damaged.append(file.path.name)
@@ -62,7 +61,7 @@ class Rollouts:
         return frame.assign(step=file.step)
 
     def note(self) -> str | None:
-        """A sentence on what could not be read, or None."""
+        """A sentence that names the unreadable files, or None."""
         names = sorted(set(self.damaged))
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -71,9 +70,9 @@ class Rollouts:
 
 
 def read_parquet(path: Path, filters: list | None = None) -> pd.DataFrame | None:
-    """The rows of a file that pass `filters`, or None where it is damaged."""
+    """Reads the rows of a file that pass `filters`; None where the file is damaged."""
     try:
-        if filters is None:  # the plain reader is several times faster on small files
+        if filters is None:  # this reader is several times faster on small files
             return pq.ParquetFile(path).read(use_threads=False).to_pandas()
         return pq.read_table(path, filters=filters, use_threads=False).to_pandas()
     except (pa.ArrowException, OSError):
@@ -81,10 +80,10 @@ def read_parquet(path: Path, filters: list | None = None) -> pd.DataFrame | None
 
 
 def index(folder: Path) -> Rollouts:
-    """The files of `folder`/completions by step, from their footers alone: a fraction of a millisecond each.
+    """Indexes the files of `folder`/completions by step, from their footers alone: a fraction of a millisecond each.
 
-    Where one rollout serves several steps, the trainer writes its completions again at each of them: only the first is
-    kept. Two files may hold the same where the sizes in their footers agree; only then their bytes are compared.
+    Where one rollout serves several steps, the trainer writes its completions again at each step; the index keeps the
+    first file. It compares the bytes of two files only where the sizes in their footers agree.
     """
     rollouts, found = Rollouts([]), []
     for path in sorted((folder / "completions").glob("*.parquet")):
@@ -109,7 +108,7 @@ def index(folder: Path) -> Rollouts:
 
 
 def _places(meta: pq.FileMetaData) -> list[tuple[int, int]]:
-    """(offset, size), in bytes, of what is stored of the prompts and completions."""
+    """(offset, size) in bytes of the stored columns of prompts and completions."""
     found = []
     for i in (meta.schema.names.index(name) for name in TEXTS if name in meta.schema.names):
         for group in range(meta.num_row_groups):
@@ -120,7 +119,7 @@ def _places(meta: pq.FileMetaData) -> list[tuple[int, int]]:
 
 
 def _bytes(path: Path, places: list[tuple[int, int]]) -> bytes | None:
-    """These parts of a file as they are stored: one writer stores equal texts as equal bytes, and they are cheap."""
+    """Reads parts of a file as they are stored: one writer stores equal texts as equal bytes."""
     try:
         with path.open("rb") as file:
             return b"".join(file.read(size) for start, size in places if file.seek(start) == start)
@@ -129,7 +128,7 @@ def _bytes(path: Path, places: list[tuple[int, int]]) -> bytes | None:
 
 
 def _step(path: Path, meta: pq.FileMetaData) -> int:
-    """The step in the footer's statistics, else in the column, else in the file's name."""
+    """The step from the footer's statistics, else from the column, else from the file's name."""
     names = meta.schema.names
     if "step" in names:
         statistics = meta.row_group(0).column(names.index("step")).statistics
@@ -141,7 +140,7 @@ def _step(path: Path, meta: pq.FileMetaData) -> int:
 
 
 def prompts_by_file(rollouts: Rollouts) -> dict[str, list[RolloutFile]]:
-    """prompt -> the files with completions of it, by step. Reads that column only."""
+    """prompt -> the files with its completions, by step. Reads that column only."""
     places: dict[str, list[RolloutFile]] = defaultdict(list)
     for file in rollouts.files:
         try:
@@ -156,8 +155,8 @@ def prompts_by_file(rollouts: Rollouts) -> dict[str, list[RolloutFile]]:
 def outcomes(frame: pd.DataFrame) -> pd.Series:
     """The outcome of each row: "right", "wrong answer", "wrong format" or "unknown".
 
-    From the columns `right` and `well_formed`. Files of older runs have neither: there the rewards say it, positive
-    being right.
+    The columns `right` and `well_formed` say it. Files of old runs have neither; there, a positive reward means
+    correct.
     """
     answers = [name for name in frame.columns if name not in NOT_REWARDS and name not in FORMAT_REWARDS]
     right = frame["right"] if "right" in frame else (frame[answers[0]] > 0 if answers else None)
@@ -172,7 +171,7 @@ def outcomes(frame: pd.DataFrame) -> pd.Series:
 
 
 def row_columns(text: object) -> dict | None:
-    """The task's columns of a sample from the JSON in its column `row`; None where there are none."""
+    """The task's columns of a sample, parsed from the JSON in its column `row`; None where it has none."""
     if not isinstance(text, str):
         return None
     try:
@@ -183,13 +182,14 @@ def row_columns(text: object) -> dict | None:
 
 
 def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
-    """At most `most` rows: files evenly spread over the run, in each file the outcomes in turn, the rarest first.
+    """Chooses at most `most` rows: from files evenly spread over the run, and in each file outcome by outcome.
 
-    Within an outcome the row is drawn by lot, the same at each call. Rows get an `outcome`, see `outcomes`.
+    The rarest outcome comes first. Rows of one outcome are drawn at random, with a fixed seed. Each row has an
+    `outcome`, see `outcomes`.
     """
     if not rollouts.files or most < 1:
         return []
-    lot = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     count = min(len(rollouts.files), max(1, most // 4))
     places = np.unique(np.linspace(0, len(rollouts.files) - 1, count).round().astype(int))
     chosen = []
@@ -197,7 +197,7 @@ def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
         frame = rollouts.read(rollouts.files[place])
         if frame is not None and len(frame):
             quota = (most - len(chosen)) // (len(places) - i)
-            frame = frame.sample(frac=1, random_state=lot.integers(2**31)).assign(outcome=outcomes(frame))
+            frame = frame.sample(frac=1, random_state=rng.integers(2**31)).assign(outcome=outcomes(frame))
             frame["turn"] = frame.groupby("outcome").cumcount()
             frame["rarity"] = frame.groupby("outcome")["outcome"].transform("size")
             frame = frame.sort_values(["turn", "rarity"], kind="stable").drop(columns=["turn", "rarity"])
@@ -206,9 +206,9 @@ def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
 
 
 def held_out(run: ReportedRun, most: int) -> Iterator[tuple[int, dict[str, pd.Series]]]:
-    """(problem, {"before": row, "after": row}) of the first sample of held-out problems, spread over those there are.
+    """Yields (problem, {"before": row, "after": row}): the first sample of at most `most` evenly spread problems.
 
-    A run may have either measurement alone. What is damaged becomes a note of the run.
+    A run may have one of the two measurements only. A damaged file becomes a note of the run.
     """
     tables = {}
     for when in ("before", "after"):
@@ -227,7 +227,7 @@ def held_out(run: ReportedRun, most: int) -> Iterator[tuple[int, dict[str, pd.Se
 
 
 def record(row: pd.Series, run: str, where: str) -> dict:
-    """What the page needs of one completion, as plain JSON: texts cut to `CHARACTERS`, the verdict in a sentence."""
+    """One completion as JSON for the page: texts of at most `CHARACTERS`, the verdict as a sentence."""
     columns = row_columns(row.get("row"))
     text = _text(row.get("prefill")) + _text(row.get("completion"))
     rewards = {
@@ -253,7 +253,7 @@ def record(row: pd.Series, run: str, where: str) -> dict:
 
 
 def parts(text: str) -> list[tuple[str, str]]:
-    """The text as (kind, text) pieces, tags included: "think", "answer" or "other". Joined, they are the text."""
+    """Splits a text into (kind, piece): "think", "answer" or "other". The pieces, tags included, add up to the text."""
     pieces, kind, start, place = [], "other", 0, 0
     while found := [(at, tag) for tag in TAGS if (at := text.find(tag, place)) >= 0]:
         at, tag = min(found)
@@ -263,7 +263,7 @@ def parts(text: str) -> list[tuple[str, str]]:
         kind, start = ("other" if tag.startswith("</") else tag[1:-1]), end
     joined: list[tuple[str, str]] = []
     for sort, piece in [*pieces, (kind, text[start:])]:
-        if joined and not piece.strip():  # a line break between two blocks is no piece of its own
+        if joined and not piece.strip():  # a line break between two blocks joins the first
             joined[-1] = (joined[-1][0], joined[-1][1] + piece)
         elif piece:
             joined.append((sort, piece))
@@ -271,7 +271,7 @@ def parts(text: str) -> list[tuple[str, str]]:
 
 
 def name_problems(records: list[dict]) -> None:
-    """Give each record `problem`: the sentences of its prompt that differ from the other prompts, as a short line."""
+    """Sets `problem` in each record: the sentences of its prompt that differ from other prompts, as a short line."""
     prompts = list({record["prompt"] for record in records})
     several = len(prompts) > 1
     start = _shared(prompts) if several else 0
@@ -286,13 +286,13 @@ def name_problems(records: list[dict]) -> None:
 
 
 def _shared(texts: list[str]) -> int:
-    """How many characters all texts begin with."""
+    """The length of the start that all texts share."""
     shortest = min(map(len, texts))
     return next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), shortest)
 
 
 def embed(records: list[dict], most: int = MOST_TEXT) -> list[dict]:
-    """The records, every k-th one where all together have more than `most` characters; pairs keep together."""
+    """Keeps every k-th record, so that they have at most `most` characters in all; pairs stay together."""
     total = sum(min(record["length"], CHARACTERS) + len(record["prompt"]) for record in records)
     keep_of = -(-total // most) if total else 1
     groups: dict[object, list[dict]] = {}

@@ -1,6 +1,6 @@
-"""Run directories as data: finished, running, killed, older or damaged ones; and which are seeds of one recipe.
+"""Run directories as data, finished, running, killed, old or damaged; and which of them are seeds of one recipe.
 
-What is missing becomes a note.
+Whatever is missing or damaged becomes a note.
 """
 
 import json
@@ -31,8 +31,8 @@ class ReportedRun:
         metrics: metric -> values by step (index: step, ascending, each once; finite values only).
         before, after: the held-out measurements, or None.
         summary, manifest: empty where missing or damaged.
-        recipe: text of its resolved recipe, or "".
-        notes: sentences on what is missing or damaged.
+        recipe: the text of its resolved recipe, or "".
+        notes: sentences on whatever is missing or damaged.
         before_of: the run whose `before` this one shares, or "".
     """
 
@@ -51,7 +51,7 @@ class ReportedRun:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What took how long; what is damaged is left out."""
+        """Seconds by part of the run, without damaged ones."""
         found = self.summary.get("seconds")
         return {k: v for k, v in found.items() if _is_number(v)} if isinstance(found, dict) else {}
 
@@ -64,7 +64,7 @@ class ReportedRun:
         return max((int(series.index[-1]) for series in self.metrics.values()), default=0)
 
     def metric(self, name: str) -> pd.Series:
-        """Values by step; empty where this was not recorded."""
+        """Values by step; empty where the run did not record it."""
         return self.metrics.get(name, pd.Series(dtype=float))
 
 
@@ -73,7 +73,7 @@ class Group:
     """The seeds of one recipe.
 
     Attributes:
-        control: it stands beside what the report is about.
+        control: whether it stands beside the runs that the report is about.
     """
 
     name: str
@@ -101,17 +101,17 @@ def seeds_of(recipe: str) -> list[Path]:
 
 
 def seed_folders(stem: str) -> list[Path]:
-    """The folders runs/STEM-s<digits>, by seed; others, such as runs/STEM-s1.old-1, are no runs of it."""
+    """The folders runs/STEM-s<digits>, by seed. Others, such as runs/STEM-s1.old-1, do not count."""
     seeds = {folder: folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*")}
     folders = [folder for folder, seed in seeds.items() if seed.isdecimal() and folder.is_dir()]
     return sorted(folders, key=lambda folder: int(seeds[folder]))
 
 
 def read_run(folder: Path, name: str | None = None) -> ReportedRun:
-    """Everything about a run but its texts.
+    """Reads everything about a run except its texts.
 
     Args:
-        name: what to call it; by default its path below runs/.
+        name: how the page calls it; by default its path below runs/.
 
     Raises:
         RecipeError: where there is no such folder, it cannot be read, or it holds other runs instead of one.
@@ -156,7 +156,7 @@ def read_run(folder: Path, name: str | None = None) -> ReportedRun:
 
 
 def _metrics(folder: Path, inside: set[str], notes: list[str]) -> dict[str, pd.Series]:
-    """From metrics.jsonl, else from trainer_state.json here or in the last checkpoint."""
+    """Reads the metrics from metrics.jsonl, else from trainer_state.json, here or in the last checkpoint."""
     entries = []
     if "metrics.jsonl" in inside:
         lines = _read_text(folder / "metrics.jsonl", notes, "").splitlines()
@@ -179,12 +179,14 @@ def _metrics(folder: Path, inside: set[str], notes: list[str]) -> dict[str, pd.S
     for entry in entries:
         for name, value in entry.items():
             if not name.startswith(NOT_CURVES) and _is_number(value):
-                columns.setdefault(name, {})[entry["step"]] = float(value)  # after a resume the last one counts
+                columns.setdefault(name, {})[entry["step"]] = float(
+                    value
+                )  # a resumed run repeats steps: the last value counts
     return {name: pd.Series(values).sort_index() for name, values in columns.items()}
 
 
 def _json(line: str) -> object:
-    """What a line holds; None where it is torn."""
+    """The value of a line of JSON; None where the line is torn."""
     try:
         return json.loads(line)
     except ValueError:
@@ -200,7 +202,7 @@ def _is_number(value: object) -> bool:
 
 
 def _stage_names(stages: object, notes: list[str]) -> list[str]:
-    """The names of a pipeline's stages."""
+    """The names in a pipeline's list of stages."""
     if stages is None:
         return []
     found = stages if isinstance(stages, list) else [stages]
@@ -211,7 +213,7 @@ def _stage_names(stages: object, notes: list[str]) -> list[str]:
 
 
 def _measured(values: object, notes: list[str]) -> dict | None:
-    """A held-out measurement less what is damaged in it, always with `intervals` and `by_difficulty`."""
+    """A held-out measurement without its damaged values; it always has `intervals` and `by_difficulty`."""
     if values is None:
         return None
     if not (isinstance(values, dict) and _is_number(values.get("pass@1"))):
@@ -264,10 +266,10 @@ def _read_map(path: Path, notes: list[str], meaning: str) -> dict | None:
 
 
 def group_runs(folders: list[Path], beside: list[Path]) -> list[Group]:
-    """The runs in `folders`, what the report is about, and their controls, in groups that share a recipe.
+    """Groups run directories by recipe: those in `folders`, which the report is about, and the controls in `beside`.
 
-    Seeds of one recipe lie in the same folder runs/ and differ in -s<digits> only: runs/study-s2/grpo is one of
-    study/grpo. Elsewhere the same name is another group, and gets more of its path to be told apart.
+    Seeds of one recipe lie in the same folder and differ in -s<digits> only: runs/study-s2/grpo is a seed of
+    study/grpo. The same name in another folder is another group, whose name gets enough of the path to tell them apart.
 
     Raises:
         RecipeError: for a folder that cannot be read, or holds other runs instead of one.
@@ -297,7 +299,7 @@ def _without_seed(name: str) -> str:
 
 
 def _prefixes(keys: list[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
-    """For each (folder, name in it) as much of the folder's end as makes the names unique: "" where they are."""
+    """For each (folder, name in it) the shortest end of the folder that makes all names unique, or ""."""
     keys = list(dict.fromkeys(keys))
     length = dict.fromkeys(keys, 0)
 
@@ -314,9 +316,9 @@ def _prefixes(keys: list[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
 
 
 def _share_before(groups: list[Group]) -> None:
-    """Give a supervised control, which has no `before`, that of the main run whose training starts from its model.
+    """Gives a supervised control, which has no `before`, the one of a main run that starts from the same model.
 
-    Same seed, same model, and as many held-out problems; see `ReportedRun.before_of`.
+    Both must have the same seed, model and number of held-out problems; see `ReportedRun.before_of`.
     """
     main = [run for group in groups if not group.control for run in group.runs if run.before]
     controls = [run for group in groups if group.control for run in group.runs if run.stage == "sft"]
@@ -330,7 +332,7 @@ def _share_before(groups: list[Group]) -> None:
 
 
 def _model(run: ReportedRun) -> str | None:
-    """The model that a run started from, or None where its recipe does not say."""
+    """The model that a run starts from, or None where its recipe does not name one."""
     try:
         settings = yaml.safe_load(run.recipe)
     except yaml.YAMLError:

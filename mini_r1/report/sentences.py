@@ -1,4 +1,4 @@
-"""Sentences about runs: the page's title, and what was run."""
+"""Sentences about runs: the headline, the doubts that belong to it, and what was run."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mini_r1.run.run_dir import clock
 
 
 def headline(groups: list[Group]) -> str:
-    """The result of the first group in one line: held-out pass@1 where it was measured, else training."""
+    """The result of the first group in one line: held-out pass@1 where it was measured, else accuracy in training."""
     main = groups[0]
     both = [(run.before, run.after) for run in main.runs if run.before and run.after]
     after = [m["pass@1"] for m in measured(main, "after")]
@@ -27,7 +27,7 @@ def headline(groups: list[Group]) -> str:
 
 
 def training_line(groups: list[Group]) -> str:
-    """How often answers are right in the first and the last steps of training."""
+    """The share of correct answers in the first and the last steps of training."""
     metric, name = accuracy_metric(groups)
     if not groups[0].has(metric):
         metric = name = "loss"
@@ -47,7 +47,7 @@ def _over(seeds: int) -> str:
 
 
 def doubt(groups: list[Group]) -> str:
-    """What the headline has to be read with: intervals that overlap, a single seed, missing or equal controls."""
+    """The doubts that belong to the headline: overlapping intervals, a single seed, controls, unfinished runs."""
     main, sentences = groups[0], []
     pairs = [_intervals(run.before, run.after) for run in main.runs if run.before and run.after]
     pairs = [pair for pair in pairs if pair]
@@ -73,7 +73,11 @@ def doubt(groups: list[Group]) -> str:
 
 
 def aha_title(candidates: list[Candidate], tested: bool) -> str:
-    """Args: tested: whether any series had enough steps for the test."""
+    """The heading of the section on the aha moment.
+
+    Args:
+        tested: whether some series was long enough for the test.
+    """
     if not tested:
         return "Too few steps to test"
     if not candidates:
@@ -85,7 +89,7 @@ def aha_title(candidates: list[Candidate], tested: bool) -> str:
 
 
 def facts(run: ReportedRun) -> list[tuple[str, str]]:
-    """What a run was made with, as (name, text); what is not known is left out."""
+    """How a run was made, as (name, text), without unknown facts."""
     manifest = run.manifest
     hardware, versions = (_of(dict, manifest.get(key)) for key in ("hardware", "versions"))
     changed, attempts = (_of(list, manifest.get(key)) for key in ("git_changed_files", "attempts"))
@@ -107,7 +111,7 @@ def facts(run: ReportedRun) -> list[tuple[str, str]]:
 
 
 def _of(kind: type, value: object):
-    """The value, or an empty one where it is damaged, i.e. not of this kind."""
+    """The value, or an empty one of this kind where it has another kind, i.e. is damaged."""
     return value if isinstance(value, kind) else kind()
 
 

@@ -1,4 +1,4 @@
-"""Run directories as training leaves them, written without training: what the tests of the report read."""
+"""Writes run directories as training leaves them, without training, for the tests of the report."""
 
 import json
 from pathlib import Path
@@ -23,27 +23,27 @@ def write_run(
     held_out: int = 20,
     texts: list[str] | None = None,
 ) -> Path:
-    """A finished GRPO run in `folder`.
+    """Writes a finished GRPO run into `folder`.
 
     Args:
-        per_step: completions of a step, in groups of four.
-        jump: the step at which accuracy, length and reflection jump; by default they climb slowly.
-        learns: False for a control, whose accuracy stays where it is.
+        per_step: completions of each step, in groups of four.
+        jump: the step at which accuracy, length and reflection jump; by default they climb smoothly.
+        learns: False for a control, whose accuracy does not change.
         held_out: problems of the held-out measurement, four samples each.
-        texts: completions to put among the rollouts of the first step.
+        texts: completions that replace the first ones of step 1.
     """
-    lot = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     (folder / "completions").mkdir(parents=True)
     (folder / "evaluation").mkdir()
     lines = []
     for step in range(1, steps + 1):
         progress = (step >= jump) if jump else step / steps
         skill = 0.3 + 0.6 * progress * learns
-        frame = rollouts(step, per_step, skill, lot)
+        frame = rollouts(step, per_step, skill, rng)
         if step == 1 and texts:
             frame.loc[: len(texts) - 1, "completion"] = texts
         frame.to_parquet(folder / f"completions/completions_{step:05d}.parquet")
-        lines.append(json.dumps(metrics(step, frame, skill, lot)))
+        lines.append(json.dumps(metrics(step, frame, skill, rng)))
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     measured = {}
     for when, skill in (("before", 0.3), ("after", 0.3 + 0.6 * learns)):
@@ -63,15 +63,15 @@ def write_run(
     return folder
 
 
-def sample(problem: int, skill: float, lot: np.random.Generator) -> dict:
-    """One completion and all that is recorded of it; `skill` is the chance that it is right."""
+def sample(problem: int, skill: float, rng: np.random.Generator) -> dict:
+    """One completion with all its recorded columns; `skill` is the probability that it is correct."""
     count = 3 + problem % 2
     nums = [2 + (problem * 7 + i * i) % 11 for i in range(count)]
     target = sum(nums[:-1]) - nums[-1]
-    right, well_formed = bool(lot.random() < skill), bool(lot.random() < 0.9)
+    right, well_formed = bool(rng.random() < skill), bool(rng.random() < 0.9)
     answer = " + ".join(map(str, nums[:-1])) + f" {'-' if right else '+'} {nums[-1]}"
-    tries = int(lot.integers(1, 3 + int(6 * skill)))
-    thought = (WAIT if lot.random() < skill / 2 else "\n").join(
+    tries = int(rng.integers(1, 3 + int(6 * skill)))
+    thought = (WAIT if rng.random() < skill / 2 else "\n").join(
         f"{nums[0]} + {nums[1]} = {nums[0] + nums[1]}, no" for _ in range(tries)
     )
     end = "</think>\n<answer>" if well_formed else "</think>"
@@ -83,39 +83,39 @@ def sample(problem: int, skill: float, lot: np.random.Generator) -> dict:
     }  # fmt: skip
 
 
-def rollouts(step: int, count: int, skill: float, lot: np.random.Generator) -> pd.DataFrame:
-    rows = [sample(step * 5 + i // 4, skill, lot) for i in range(count)]
+def rollouts(step: int, count: int, skill: float, rng: np.random.Generator) -> pd.DataFrame:
+    rows = [sample(step * 5 + i // 4, skill, rng) for i in range(count)]
     for row in rows:
         row |= {"step": step, "format_reward": float(row["well_formed"]), "equation_reward": float(row["right"])}
         row["advantage"] = row["equation_reward"] - skill
     return pd.DataFrame(rows)
 
 
-def answers(problems: int, skill: float, lot: np.random.Generator, samples: int = 4) -> pd.DataFrame:
+def answers(problems: int, skill: float, rng: np.random.Generator, samples: int = 4) -> pd.DataFrame:
     rows = [
-        {"problem": problem, "sample": i, **sample(problem, skill, lot), "vote": None}
+        {"problem": problem, "sample": i, **sample(problem, skill, rng), "vote": None}
         for problem in range(problems)
         for i in range(samples)
     ]
     return pd.DataFrame(rows)
 
 
-def metrics(step: int, frame: pd.DataFrame, skill: float, lot: np.random.Generator) -> dict:
-    """The line of metrics.jsonl that goes with a step's rollouts."""
+def metrics(step: int, frame: pd.DataFrame, skill: float, rng: np.random.Generator) -> dict:
+    """The line of metrics.jsonl for a step's rollouts."""
     right, formed = frame["right"].mean(), frame["well_formed"].mean()
     waits = frame["completion"].str.count("Wait").mean()
     line = {
         "step": step, "reward": right + formed, "reward_std": 0.5, "rewards/format_reward/mean": formed,
-        "rewards/equation_reward/mean": right, "loss": lot.normal(0, 0.02),
-        "entropy": 0.3 - 0.2 * skill + lot.normal(0, 0.01),
-        "grad_norm": abs(lot.normal(0.2, 0.02)) + 3 * (step == 30), "learning_rate": 3e-4, "temperature/sampling": 1.0,
-        "clip_ratio/region_mean": 0.0, "completions/clipped_ratio": abs(lot.normal(0, 0.01)),
-        "frac_reward_zero_std": float(lot.integers(0, 4)) / 8, "completions/mean_length": frame["tokens"].mean(),
+        "rewards/equation_reward/mean": right, "loss": rng.normal(0, 0.02),
+        "entropy": 0.3 - 0.2 * skill + rng.normal(0, 0.01),
+        "grad_norm": abs(rng.normal(0.2, 0.02)) + 3 * (step == 30), "learning_rate": 3e-4, "temperature/sampling": 1.0,
+        "clip_ratio/region_mean": 0.0, "completions/clipped_ratio": abs(rng.normal(0, 0.01)),
+        "frac_reward_zero_std": float(rng.integers(0, 4)) / 8, "completions/mean_length": frame["tokens"].mean(),
         "outcome/right": right, "outcome/answer_wrong": formed - right, "outcome/format_wrong": 1 - formed,
         "outcome/right_given_format": right / formed, "outcome/pass_at_group": min(1.0, right * 1.5),
-        "behaviour/verification": waits, "behaviour/backtracking": waits * 0.7 + abs(lot.normal(0, 0.05)),
+        "behaviour/verification": waits, "behaviour/backtracking": waits * 0.7 + abs(rng.normal(0, 0.05)),
         "behaviour/alternatives": waits * 0.9, "behaviour/summary": 0.0, "behaviour/reflection": 2.6 * waits,
-        "text/mixed_languages": 0.0, "text/repetition": abs(lot.normal(0.05, 0.01)), "text/reopened_thinking": 0.0,
+        "text/mixed_languages": 0.0, "text/repetition": abs(rng.normal(0.05, 0.01)), "text/reopened_thinking": 0.0,
         "time/step": 2.0, "epoch": step / 100,
     }  # fmt: skip
     for kind, rows in (("right", frame[frame["right"]]), ("wrong", frame[~frame["right"]])):
@@ -124,10 +124,10 @@ def metrics(step: int, frame: pd.DataFrame, skill: float, lot: np.random.Generat
     return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in line.items()}
 
 
-def lines_of(steps: int, kinds: list[pd.DataFrame], lot: np.random.Generator) -> str:
-    """metrics.jsonl of a long run that climbs through the given rollouts."""
+def lines_of(steps: int, kinds: list[pd.DataFrame], rng: np.random.Generator) -> str:
+    """The text of metrics.jsonl for a long run that goes through the given rollouts."""
     frames = [kinds[(step - 1) * len(kinds) // steps] for step in range(1, steps + 1)]
-    return "\n".join(json.dumps(metrics(i + 1, frame, 0.5, lot)) for i, frame in enumerate(frames)) + "\n"
+    return "\n".join(json.dumps(metrics(i + 1, frame, 0.5, rng)) for i, frame in enumerate(frames)) + "\n"
 
 
 def measurement(frame: pd.DataFrame, problems: int) -> dict:

@@ -1,7 +1,7 @@
-"""The report in a real browser: Chromium, from file://, on a desktop's and on a phone's width.
+"""The report in a real browser: Chromium, from file://, at the width of a desktop and of a phone.
 
-Of run directories written for the test, and of the real ones in runs/: countdown-tiny and its two controls, all seeds
-(make train-countdown-tiny SEED=1 and so on); without them, those tests are skipped.
+The tests open the report of run directories that they write, and of the real ones in runs/: countdown-tiny and its two
+controls, all seeds (make train-countdown-tiny SEED=1 and so on). Without these, their tests are skipped.
 """
 
 import os
@@ -23,7 +23,7 @@ FLAGS = [
 HOSTILE = "</think><answer></script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></answer>"
 LONG = "</think><answer>1</answer>" + "unbroken" * 300 + "the-very-end"
 WIDTHS = [1280, 390]
-WORDS = {"written": "alternatively", "trained": "fails"}  # what some samples say, and some not
+WORDS = {"written": "alternatively", "trained": "fails"}  # in some samples, but not in all
 SHOWN = "const shown = [...document.querySelectorAll('.plot svg')].filter((one) => one.checkVisibility());"
 EMPTY = """() => { SHOWN
   const seen = (one) => one.getBoundingClientRect().width + one.getBoundingClientRect().height > 1;
@@ -98,7 +98,7 @@ def browser():
 
 @pytest.fixture(params=WIDTHS)
 def page(request, browser, report):
-    """The report, opened; at the end nothing may have been asked of the network or complained of in the console."""
+    """The open report. After the test, the page must have made no request, and the console must have no complaint."""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
     page.set_default_timeout(PATIENCE)
     requests, complaints = [], []

@@ -1,4 +1,4 @@
-"""scripts/compare.py on run directories that are written here."""
+"""scripts/compare.py on run directories that the tests write."""
 
 import json
 
@@ -27,7 +27,7 @@ def step(number: int, tokens: int) -> dict:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Two seeds of a pipeline, of the second of which one stage is not finished."""
+    """Two seeds of a pipeline; one stage of the second is not finished."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes/pipelines").mkdir(parents=True)
     for file in ("_base", "countdown-tiny.yaml", "countdown-tiny-sft.yaml"):

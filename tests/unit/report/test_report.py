@@ -1,4 +1,4 @@
-"""scripts/report.py on run directories that are written here: whole, hostile and damaged ones."""
+"""scripts/report.py on run directories that the tests write: whole, hostile and damaged ones."""
 
 import json
 import re
@@ -22,7 +22,7 @@ HOSTILE = "</think><answer></script><script>alert(1)</script><!-- <img src=x one
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A small whole run; tests copy it."""
+    """A small whole run, which tests copy."""
     return write_run(
         tmp_path_factory.mktemp("whole") / "runs/two-s1", steps=12, per_step=8, held_out=8, texts=[HOSTILE]
     )
@@ -39,7 +39,7 @@ def page_of(*folders, beside=(), title="two") -> str:
 
 
 def charts_of(page: str) -> dict[str, list[ElementTree.Element]]:
-    """What is drawn in each chart, once or, for both widths, twice."""
+    """chart -> its SVG elements: one, or two for both widths."""
     found = re.findall(r'data-chart="([^"]*)"[^>]*>(<svg.*?)</div>', page, re.DOTALL)
     return {name: list(ElementTree.fromstring(f"<div>{drawn}</div>")) for name, drawn in found}
 
@@ -83,7 +83,7 @@ def cut(run, name: str, share: float = 0.5) -> None:
 
 
 def as_an_older_run(run) -> None:
-    """No new columns, keys or files; the log is in trainer_state.json."""
+    """Turns a run into an old one: without new columns, keys and files, and with its log in trainer_state.json."""
     new = ("outcome/", "length/", "behaviour/", "text/")
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     log = [{name: value for name, value in line.items() if not name.startswith(new)} for line in log]

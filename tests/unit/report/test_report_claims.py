@@ -1,4 +1,4 @@
-"""What the report may claim of seeds of unequal length, noise, namesakes, repeated rollouts, damaged measurements."""
+"""What the report may claim: seeds of unequal length, noise, namesakes, repeated rollouts, damaged measurements."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ RIGHT = "outcome/right"
 
 
 def write(folder: Path, steps: int = 0, value: Callable[[int], float] = lambda step: 0.5, recipe="", **files) -> Path:
-    """A run of one metric; `files` are JSON, by name without ending."""
+    """Writes a run with one metric; `files` are JSON files, by name without suffix."""
     folder.mkdir(parents=True)
     lines = [json.dumps({"step": step, RIGHT: value(step), "loss": 0.1}) for step in range(1, steps + 1)]
     (folder / "metrics.jsonl").write_text("\n".join(lines))
@@ -233,7 +233,7 @@ def test_damaged_summary(tmp_path, damage, note):
 
 
 def test_overview_of_all_groups(tmp_path):
-    """Training beside the control, and every seed before and after; a supervised control has points, but no curve."""
+    """It shows training beside the control, and every seed before and after; a supervised control has no curve."""
     start = "model_name_or_path: base\n"
     folders = [tmp_path / name for name in ("x-s1", "x-s2", "x-random-s1", "x-sft-s1")]
     for folder, after in zip(folders[:3], (0.8, 0.9, 0.2), strict=True):
