@@ -94,8 +94,10 @@ test-sandbox: $(READY) ## all attacks on the sandbox of code_reward, as two user
 	@.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-lint: $(READY) ## ruff
+lint: $(READY) ## what CI runs beside the tests: ruff, the layers (import-linter), types (mypy)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
 
 bench: .venv-bench/.installed ## measure rewards and generators beside math-verify and reasoning-gym, in .venv-bench
 	@.venv-bench/bin/python benchmarks/rewards.py $(ARGS)

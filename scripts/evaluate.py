@@ -7,12 +7,14 @@ python scripts/evaluate.py --compare RUN RUN      two runs on the same problems,
 import sys
 from pathlib import Path
 
+from mini_r1.config.run_config import RunConfig
+from mini_r1.data.load_run import load_run
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.completion_log import CompletionLog
 from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.records import compare
 from mini_r1.evaluation.sampler import greedy
-from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
+from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
 from mini_r1.training.finish import results_table
 
@@ -21,18 +23,20 @@ def main() -> None:
     if sys.argv[1:2] == ["--compare"]:
         print(compare([Path(name) for name in sys.argv[2:]]))
         return
-    with_recipe("evaluate", sys.argv[1:], evaluate)
+    config = load_run("evaluate", sys.argv[1:])
+    with config.blame():
+        evaluate(config)
 
 
-def evaluate(recipe, args, config, model_args, parts) -> None:
-    sampling = start_sampling_run(recipe, args, config, model_args, parts, held_out=True)
+def evaluate(config: RunConfig) -> None:
+    sampling = start_sampling_run(config, held_out=True)
     if sampling is None:
         return
 
     run, sampler = sampling.run, sampling.sampler
     drawn = sampler.sampling
     result = measure(run.folder, "after", sampling.problems, sampler, sampling.grader)
-    if args.measure_greedy and not drawn.greedy:
+    if config.measure_greedy and not drawn.greedy:
         sampler.sampling = greedy(drawn)
         most_likely = measure(run.folder, "greedy", sampling.problems, sampler, sampling.grader)
         if run.main_process:

@@ -6,24 +6,29 @@ python scripts/generate.py --config recipes/NAME.yaml [--model_name_or_path FOLD
 import sys
 from dataclasses import asdict
 
+from mini_r1.config.run_config import RunConfig
+from mini_r1.data.load_run import load_run
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.evaluate import sample_all, to_records
 from mini_r1.evaluation.judge import judge_records, meet_judge, question_of, read_judge
 from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, read_filters, write_generated
-from mini_r1.evaluation.sampling_run import start_sampling_run, with_recipe
+from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
 from mini_r1.training.model_card import write_dataset_card
 
 
-def generate(recipe, args, config, model_args, parts) -> None:
+def main() -> None:
+    config = load_run("generate", sys.argv[1:])
+    with config.blame():
+        generate(config)
+
+
+def generate(config: RunConfig) -> None:
+    args, parts = config.args, config.parts
     filters = read_filters(args.filters)
     settings = read_judge(args.judge)
     sampling = start_sampling_run(
-        recipe,
-        args,
         config,
-        model_args,
-        parts,
         held_out=False,
         samples=config.num_generations,
         meet_judge=lambda: meet_judge(settings),
@@ -51,7 +56,7 @@ def generate(recipe, args, config, model_args, parts) -> None:
         found |= judged
         print(describe(found))
         found |= {"filters": asdict(filters), "keep_per_problem": args.keep_per_problem}
-        write_dataset_card(run.folder, recipe, sampling.measured, found)
+        write_dataset_card(run.folder, config, sampling.measured, found)
         summary = {"stage": "generate", "measured": sampling.measured, "generated": found, "seed": config.seed}
         run.finish({**summary, "seconds": {"total": round(run.seconds(), 1)}})
         print(f"the data set is {run.folder / DATASET}, every sample is in {run.folder}/generated")
@@ -60,4 +65,4 @@ def generate(recipe, args, config, model_args, parts) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(lambda: with_recipe("generate", sys.argv[1:], generate))
+    exit_on_recipe_error(main)

@@ -5,39 +5,33 @@ accelerate launch scripts/run_distill.py --config recipes/NAME-distill.yaml [--a
 
 import sys
 
-from mini_r1.config.kinds import dataclass_types, name_cpu, processes
-from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.config.kinds import processes
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.mixed_data import describe_mix, describe_rows, load_parts, to_datasets
-from mini_r1.data.mixture import check_parts, read_parts, weights
-from mini_r1.data.teacher import KEY, check_teacher
+from mini_r1.data.load_run import load_run
+from mini_r1.data.mixture import weights
+from mini_r1.data.problems import describe_mix, describe_rows, load_parts, to_datasets
+from mini_r1.data.teacher import check_teacher
 from mini_r1.errors import exit_on_recipe_error
 
 SAMPLING = ("max_completion_length", "temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def main() -> None:
-    recipe = resolve(*parse_command_line(sys.argv[1:]))
-    hub.offline_if_unreachable(recipe.values)
-
-    types = dataclass_types("distill")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        parts = read_parts(recipe.values, types[0])
-        check_parts(parts, [])
-        name_cpu(recipe.values)
-        args, training, model_args = build(recipe, types)
-        tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-        check_teacher(recipe.values, tokenizer)
-        train(recipe, args, training, model_args, parts, tokenizer)
+    config = load_run("distill", sys.argv[1:])
+    with config.blame():
+        train(config)
 
 
-def train(recipe, args, training, model_args, parts, tokenizer) -> None:
+def train(config: RunConfig) -> None:
+    from mini_r1.config.batch import plan_steps
     from mini_r1.run import run_dir
-    from mini_r1.training.batch import plan_steps
     from mini_r1.training.curriculum import arrange
 
-    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    args, training, parts = config.args, config.training, config.parts
+    tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
+    check_teacher(config, tokenizer)
+    run = run_dir.start(config)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
@@ -54,9 +48,9 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
     train_set = arrange(train_rows, "none", plan, training, weights(parts))
     if parts[0].mixed:
         run.say(describe_mix(train_rows["task"], train_set["task"]))
-    teacher = recipe.values[KEY]
+    teacher = config.teacher_model_name_or_path
     if args.dry_run:
-        run.say(f"{model_args.model_name_or_path} learns from {teacher}\n{train_set[0]['prompt']}")
+        run.say(f"{config.model_name_or_path} learns from {teacher}\n{train_set[0]['prompt']}")
         return
 
     from trl import get_peft_config, get_quantization_config
@@ -68,20 +62,20 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.grpo_trainer import config_like, measure_trained, seed_processes
 
-    training.model_init_kwargs = model_kwargs(model_args, training)
+    training.model_init_kwargs = model_kwargs(config.model, training)
     # in the student's precision, unless the recipe says otherwise: TRL's own default is that of the teacher's files
-    shared = {"dtype": model_args.dtype, "attn_implementation": model_args.attn_implementation}
+    shared = {"dtype": config.model.dtype, "attn_implementation": config.model.attn_implementation}
     training.teacher_model_init_kwargs = {**shared, **(training.teacher_model_init_kwargs or {})}
     if training.use_vllm and training.vllm_max_model_length is None:
         training.vllm_max_model_length = longest + training.max_completion_length
     trainer = R1DistillationTrainer(
-        model=model_args.model_name_or_path,
+        model=config.model_name_or_path,
         teacher_model=teacher,
         args=training,
         train_dataset=train_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(config.model),
+        quantization_config=get_quantization_config(config.model),
     )
     before = run.read("before.json") if run.checkpoint else None
     after, seconds = None, 0.0
@@ -90,8 +84,8 @@ def train(recipe, args, training, model_args, parts, tokenizer) -> None:
         if test_set is None:
             return None
         run.say(f"measuring {len(test_set)} held-out problems {name} training")
-        config = config_like(training, args.num_generations_eval, **{key: getattr(training, key) for key in SAMPLING})
-        return measure_trained(trainer, tokenizer, test_set, grader_of(parts), config, name)
+        sampling = config_like(training, args.num_generations_eval, **{key: getattr(training, key) for key in SAMPLING})
+        return measure_trained(trainer, tokenizer, test_set, grader_of(parts), sampling, name)
 
     def begin() -> None:
         nonlocal before

@@ -6,37 +6,23 @@ accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key v
 import os
 import sys
 
-from mini_r1.config.kinds import dataclass_types, name_cpu, processes
-from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.config.algorithm import read_temperature_schedule
+from mini_r1.config.batch import plan_batch
+from mini_r1.config.kinds import processes
+from mini_r1.config.recipe import parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts, weights
+from mini_r1.data.load_run import load_run
+from mini_r1.data.mixture import weights
 from mini_r1.errors import exit_on_recipe_error
-from mini_r1.training.algorithm import check_algorithm, read_temperature_schedule
-from mini_r1.training.batch import plan_batch
 
 
 def main() -> None:
-    recipe = resolve(*parse_command_line(sys.argv[1:]))
-    if recipe.values.get("dry_run"):
+    if resolve(*parse_command_line(sys.argv[1:])).values.get("dry_run"):
         sys.exit(dry_run())
-    hub.offline_if_unreachable(recipe.values)
-
-    types = dataclass_types("r1_grpo")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        planned_for = recipe.values.get("num_processes") or processes()
-        plan = plan_batch(recipe.values, processes())
-        check_algorithm(recipe.values)
-        parts = read_parts(recipe.values, types[0])
-        name_cpu(recipe.values)
-        args, training, model_args = build(recipe, types)
-        rewards = load_part_rewards(parts)
-        check_parts(parts, rewards)
-
-        from mini_r1.training.guards import read_guards
-
-        args.guards = read_guards(args.guards)
-        train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
+    config = load_run("r1_grpo", sys.argv[1:])
+    with config.blame():
+        train(config)
 
 
 def dry_run() -> int:
@@ -49,33 +35,37 @@ def dry_run() -> int:
     return 2 if found.failed else 0
 
 
-def train(recipe, args, training, model_args, plan, planned_for, parts, rewards) -> None:
-    from mini_r1.data import mixed_data
+def train(config: RunConfig) -> None:
+    from mini_r1.data import problems
     from mini_r1.run import run_dir
     from mini_r1.training.curriculum import arrange
+    from mini_r1.training.guards import Guards, read_guards
 
-    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    args, training, parts, rewards = config.args, config.training, config.parts, config.rewards
+    guards = read_guards(args.guards)
+    run = run_dir.start(config)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
-    if planned_for != plan.processes:
+    plan = plan_batch(config, processes())
+    if args.num_processes not in (None, plan.processes):
         run.say(
-            f"note: written for {planned_for} processes, running on {plan.processes}: "
+            f"note: written for {args.num_processes} processes, running on {plan.processes}: "
             f"{plan.completions_per_step} completions a step; raise gradient_accumulation_steps to keep the batch"
         )
-    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    rows = mixed_data.load_parts(parts)
-    run.say(mixed_data.describe_rows(parts, rows))
-    train_rows, dropped, longest = mixed_data.to_datasets(parts, [own.train for own in rows], tokenizer)
+    tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
+    rows = problems.load_parts(parts)
+    run.say(problems.describe_rows(parts, rows))
+    train_rows, dropped, longest = problems.to_datasets(parts, [own.train for own in rows], tokenizer)
     test_set = None
     if any(own.test for own in rows):
-        test_set, _, longest_test = mixed_data.to_datasets(parts, [own.test for own in rows], tokenizer)
+        test_set, _, longest_test = problems.to_datasets(parts, [own.test for own in rows], tokenizer)
         longest = max(longest, longest_test)
     run.say(f"prompts up to {longest} tokens, {dropped} longer ones dropped")
     run.say(plan.describe(len(train_rows)))
     train_set = arrange(train_rows, args.curriculum, plan, training, weights(parts))
     if parts[0].mixed:
-        run.say(mixed_data.describe_mix(train_rows["task"], train_set["task"]))
+        run.say(problems.describe_mix(train_rows["task"], train_set["task"]))
 
     from trl import get_peft_config, get_quantization_config
 
@@ -84,21 +74,20 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
     from mini_r1.training.callbacks import add_callbacks, at_the_ends
     from mini_r1.training.finish import finish_grpo, save_and_publish
     from mini_r1.training.grpo_trainer import R1GRPOTrainer, seed_processes
-    from mini_r1.training.guards import Guards
     from mini_r1.training.rollout_log import drop_samples_after
 
-    training.model_init_kwargs = model_kwargs(model_args, training)
+    training.model_init_kwargs = model_kwargs(config.model, training)
     if training.use_vllm and training.vllm_max_model_length is None:
         training.vllm_max_model_length = longest + training.max_completion_length
     trainer = R1GRPOTrainer(
-        model=model_args.model_name_or_path,
+        model=config.model_name_or_path,
         reward_funcs=rewards,
         args=training,
         train_dataset=train_set,
         eval_dataset=test_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(config.model),
+        quantization_config=get_quantization_config(config.model),
         grader=grader_of(parts),
         sample_steps=args.sample_steps,
         advantage=args.advantage,
@@ -132,10 +121,10 @@ def train(recipe, args, training, model_args, plan, planned_for, parts, rewards)
 
     at_the_ends(trainer, begin, end)
     add_callbacks(trainer, run.seconds)
-    trainer.add_callback(Guards(trainer, args.guards))
+    trainer.add_callback(Guards(trainer, guards))
     trainer.train(resume_from_checkpoint=run.checkpoint)
     save_and_publish(trainer, run, "grpo", before, after)
-    finish_grpo(run, model_args.model_name_or_path, before, after, seconds)
+    finish_grpo(run, config.model_name_or_path, before, after, seconds)
     if run.main_process and before and after:
         from mini_r1.report.plots import plot_runs  # not above: matplotlib would count in the memory of every step
 

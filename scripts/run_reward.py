@@ -7,41 +7,29 @@ The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's 
 
 import sys
 
-from mini_r1.config.kinds import dataclass_types, name_cpu
-from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.preferences import accuracy, check_preferences, load_pairs, to_ids
+from mini_r1.data.load_run import load_run
+from mini_r1.data.preferences import accuracy, load_pairs, to_ids
 from mini_r1.data.reward_model import shows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 
 
 def main() -> None:
-    recipe = resolve(*parse_command_line(sys.argv[1:]))
-    hub.offline_if_unreachable(recipe.values)
-    types = dataclass_types("reward")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        check_preferences(recipe.values)
-        name_cpu(recipe.values)
-        args, training, model_args = build(recipe, types)
-        if not model_args.model_name_or_path:
-            raise RecipeError("is missing; name a model to begin with", key="model_name_or_path")
-        if model_args.use_peft:
-            raise RecipeError("a reward model is loaded whole, not as an adapter; use false", key="use_peft")
-        plugin = training.deepspeed_plugin
-        if plugin is not None and plugin.zero_stage == 3:
-            raise RecipeError("ZeRO-3 would split the model; use zero2 or ddp", key="accelerate_config")
-        train(recipe, args, training, model_args)
+    config = load_run("reward", sys.argv[1:])
+    with config.blame():
+        train(config)
 
 
-def train(recipe, args, training, model_args) -> None:
+def train(config: RunConfig) -> None:
     from mini_r1.run import run_dir
 
-    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    args, training = config.args, config.training
+    run = run_dir.start(config)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
-    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
     check_template(tokenizer, args.part)
     pairs = load_pairs(args, tokenizer, training.seed, training.max_length)
     run.say(pairs.describe())
@@ -55,13 +43,13 @@ def train(recipe, args, training, model_args) -> None:
     from mini_r1.training.callbacks import add_callbacks
     from mini_r1.training.finish import save_and_publish
 
-    training.model_init_kwargs = model_kwargs(model_args, training)
+    training.model_init_kwargs = model_kwargs(config.model, training)
     trainer = RewardTrainer(
-        model=model_args.model_name_or_path,
+        model=config.model_name_or_path,
         args=training,
         train_dataset=to_ids(pairs.train, tokenizer),
         processing_class=tokenizer,
-        quantization_config=get_quantization_config(model_args),
+        quantization_config=get_quantization_config(config.model),
     )
     add_callbacks(trainer, run.seconds)
 

@@ -5,45 +5,30 @@ accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key v
 
 import sys
 
-from mini_r1.config.kinds import dataclass_types, name_cpu
-from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.conversations import check_sources, conversation_dataset
-from mini_r1.data.mixed_data import describe_rows, load_parts, to_datasets
-from mini_r1.data.mixture import check_parts, read_parts
+from mini_r1.data.conversations import conversation_dataset
+from mini_r1.data.load_run import load_run
+from mini_r1.data.problems import describe_rows, load_parts, to_datasets
 from mini_r1.data.traces import mixed_trace_dataset
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.errors import exit_on_recipe_error
 
 
 def main() -> None:
-    recipe = resolve(*parse_command_line(sys.argv[1:]))
-    hub.offline_if_unreachable(recipe.values)
-
-    types = dataclass_types("sft")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        parts = read_parts(recipe.values, types[0])
-        check_parts(parts, [])
-        if recipe.values.get("sft_datasets") is not None:
-            check_sources(recipe.values["sft_datasets"])
-        name_cpu(recipe.values)
-        args, training, model_args = build(recipe, types)
-        if args.muon_learning_rate is not None and training.deepspeed_plugin is not None:
-            raise RecipeError(
-                "Muon needs whole matrices, and DeepSpeed splits them; use null (AdamW for all), or configs/ddp.yaml",
-                key="muon_learning_rate",
-            )
-        train(recipe, args, training, model_args, parts)
+    config = load_run("sft", sys.argv[1:])
+    with config.blame():
+        train(config)
 
 
-def train(recipe, args, training, model_args, parts) -> None:
+def train(config: RunConfig) -> None:
     from mini_r1.run import run_dir
 
-    run = run_dir.start(recipe, training.output_dir, training.resume_from_checkpoint, args.overwrite_output_dir)
+    args, training, parts = config.args, config.training, config.parts
+    run = run_dir.start(config)
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return
-    tokenizer = hub.load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
     rows = load_parts(parts)
     run.say(describe_rows(parts, rows))
     held_out = [own.test for own in rows]
@@ -73,19 +58,19 @@ def train(recipe, args, training, model_args, parts) -> None:
     from mini_r1.training.grpo_trainer import config_like, measure_trained
     from mini_r1.training.muon import MuonFactory
 
-    training.model_init_kwargs = model_kwargs(model_args, training)
+    training.model_init_kwargs = model_kwargs(config.model, training)
     muon = None
     if args.muon_learning_rate is not None:
         betas = (training.adam_beta1, training.adam_beta2)
         adamw = {"lr": training.learning_rate, "betas": betas, "weight_decay": training.weight_decay}
         muon = (MuonFactory, {"muon_lr": args.muon_learning_rate, **adamw})
     trainer = R1SFTTrainer(
-        model=model_args.model_name_or_path,
+        model=config.model_name_or_path,
         args=training,
         train_dataset=train_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(config.model),
+        quantization_config=get_quantization_config(config.model),
         optimizer_cls_and_kwargs=muon,
     )
     add_callbacks(trainer, run.seconds)
@@ -95,8 +80,8 @@ def train(recipe, args, training, model_args, parts) -> None:
     after = None
     if any(held_out):
         test_set, *_ = to_datasets(parts, held_out, tokenizer)
-        config = config_like(training, args.num_generations_eval, max_completion_length=args.max_completion_length)
-        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), config, "after")
+        sampling = config_like(training, args.num_generations_eval, max_completion_length=args.max_completion_length)
+        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), sampling, "after")
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
         if parts[0].mixed:
             run.say(results_table(None, after))

@@ -7,8 +7,8 @@ import random
 import sys
 from pathlib import Path
 
-from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import build, check, parse_command_line, resolve
+from mini_r1.config.recipe import parse_command_line, resolve
+from mini_r1.config.run_config import check
 from mini_r1.data import hub, prompts
 from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts
 from mini_r1.data.problems import load_rows
@@ -18,18 +18,17 @@ from mini_r1.errors import RecipeError, exit_on_recipe_error
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
     raw = flags.pop("row", None)
-    recipe = resolve(path, flags)
-    hub.offline_if_unreachable(recipe.values)
-    types = dataclass_types("r1_grpo")
-    recipe = check(recipe, types)
-    with recipe.blame():
-        _, config, _ = build(recipe, types)
-        parts = read_parts(recipe.values, types[0])
+    config = check("r1_grpo", resolve(path, flags))
+    with config.blame():
+        parts = read_parts(config.args)
+        hub.offline_if_unreachable(config, [part.args for part in parts])
         rewards = load_part_rewards(parts)
         check_parts(parts, rewards)
         folder = Path(config.output_dir)
         if not (folder / "summary.json").exists():
-            raise RecipeError(f"{folder} holds no finished run; first run: make train-{recipe.name}", key="output_dir")
+            raise RecipeError(
+                f"{folder} holds no finished run; first run: make train-{config.recipe.name}", key="output_dir"
+            )
         ask(folder, config, parts, rewards, raw)
 
 

@@ -1,4 +1,4 @@
-"""Is every key of a recipe known, and does its value have the type that TRL declares? Imports no torch.
+"""Checks that every key of a recipe is known, and that its value has the type that the schema declares.
 
 Unknown keys are refused with the nearest known one, or with the successor of a key that recipes of early 2025 had.
 """
@@ -6,12 +6,10 @@ Unknown keys are refused with the nearest known one, or with the successor of a 
 import difflib
 import json
 import re
-import types
-import typing
 from collections.abc import Iterable
-from dataclasses import fields
-from enum import Enum
 from typing import Any
+
+import jsonschema
 
 from mini_r1.errors import RecipeError
 
@@ -60,16 +58,6 @@ SUCCESSORS = {
     "tokenizer_name_or_path": "leave it out; the tokenizer comes with model_name_or_path",
 }
 
-# GRPOConfig declares text, documents text or boolean, and turns the boolean into this text.
-BOOLEAN_SPELLINGS = {"scale_rewards": {True: "group", False: "none"}}
-
-# Texts that TRL compares only while it computes the loss, after minutes of loading. `loss_type` is SFT's key, too.
-CHOICES = {
-    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo", "nll", "dft", "chunked_nll"),
-    "importance_sampling_level": ("token", "sequence"),
-    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
-}
-
 # Keys that cannot change what a run learns: names and places, what is logged, when it is saved. Everything about
 # evaluation is left out of this list on purpose: evaluating draws from the same random stream as training.
 # fmt: off
@@ -86,57 +74,59 @@ COSMETIC = frozenset({
 })
 # fmt: on
 
-ENV = "env"  # not a field: TrlParser exports this map to the environment
+Node = dict[str, Any]  # the JSON schema of one value
+
+# GRPOConfig declares text, documents text or boolean, and turns the boolean into the text.
+ALSO_BOOLEAN = ("scale_rewards",)
+
+ENV = "env"  # not a field of any dataclass: a map that is exported to the environment
 
 _EXPONENT_FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
-_NAMES: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    type(None): "null",
-    Any: "anything",
+_NAMES = {
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "null": "null",
+    "object": "a map",
+    "array": "a list",
 }
-_PLURALS = {int: "whole numbers", float: "numbers", str: "texts", dict: "maps"}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "texts", "object": "maps"}
+# JSON Schema calls 8.0 an integer; a number of steps that is written so is a mistake.
+_STRICT = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda checker, value: isinstance(value, int) and not isinstance(value, bool)
+)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_STRICT)
 
 
-class _Mismatch(Exception):
-    """The value does not fit the type hint; carries what was expected."""
-
-
-def check_values(values: dict, origin: dict[str, str], dataclass_types: Iterable[type]) -> dict:
-    """Return `values` with every key known to one of the dataclasses and every value of its declared type.
+def check_values(values: dict, origin: dict[str, str], keys: dict[str, Node]) -> dict:
+    """Returns `values` with every key known and every value of its declared type.
 
     Three spellings are put right on the way: `"5e-7"` becomes a number, the `false` that YAML makes of a bare `no`
     becomes `"no"` where that is a choice, and `scale_rewards` may be a boolean, as TRL documents.
 
+    Args:
+        origin: key -> file that set it, for errors.
+        keys: key -> JSON schema, as of `schema.keys_of_kind` or `schema.keys_of`.
+
     Raises:
         RecipeError: for the first key that is unknown, or whose value does not fit.
     """
-    known = {}
-    for dataclass_type in dataclass_types:
-        hints = typing.get_type_hints(dataclass_type)
-        for field in fields(dataclass_type):
-            if field.init:
-                choices = CHOICES.get(field.name) or field.metadata.get("choices")
-                known.setdefault(field.name, (hints[field.name], choices))
-
     checked = {}
     for key, value in values.items():
-        try:
-            if key == ENV:
-                checked[key] = _environment(value)
-            elif key in known:
-                checked[key] = _check_value(key, value, *known[key])
-            else:
-                raise _Mismatch(_unknown_key(key, known))
-        except _Mismatch as mismatch:
-            raise RecipeError(str(mismatch), key=key, file=origin.get(key)) from None
+        if key == ENV:
+            checked[key], problem = _environment(value)
+        elif key in keys:
+            checked[key], problem = _check_value(key, value, keys[key])
+        else:
+            problem = _unknown_key(key, keys)
+        if problem:
+            raise RecipeError(problem, key=key, file=origin.get(key))
     return checked
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The nearest of `options` as `; did you mean x?`, or an empty string where none is near."""
+    """The nearest of `options` as `; did you mean x?`, or an empty text where none is near."""
     nearest = difflib.get_close_matches(word, list(options), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
@@ -148,101 +138,81 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
     return "unknown key" + did_you_mean(underscored, [*known, ENV, "extends"])
 
 
-def _check_value(key: str, value: Any, hint: Any, choices: Iterable | None) -> Any:
-    if isinstance(value, bool):
-        value = BOOLEAN_SPELLINGS.get(key, {}).get(value, value)
-    try:
-        value = _fit(value, hint)
-    except _Mismatch as mismatch:
-        raise _Mismatch(f"got {_show(value)}, expected {mismatch}") from None
-    if choices is not None and value is not None and value not in choices:
-        raise _Mismatch(f"got {_show(value)}, expected {_one_of(value, choices)}")
-    return value
+def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
+    """The value as its type wants it, and what is wrong with it."""
+    if key in ALSO_BOOLEAN and isinstance(value, bool):
+        return "group" if value else "none", None
+    value = _spelled(value, node)
+    if _Validator(node).is_valid(value):
+        return value, None
+    return value, f"got {_show(value)}, expected {_expected(value, node)}"
 
 
-def _environment(value: Any) -> dict[str, str]:
-    # A boolean is refused: TrlParser would export Python's "True", which few programs read as true.
+def _environment(value: Any) -> tuple[dict[str, str], str | None]:
+    # A boolean is refused: Python would export "True", which few programs read as true.
     if not isinstance(value, dict):
-        raise _Mismatch(f"got {_show(value)}, expected a map of names to texts")
+        return {}, f"got {_show(value)}, expected a map of names to texts"
     for name, text in value.items():
         if not isinstance(name, str) or isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise _Mismatch(f"got {_show({name: text})}, expected a map of names to texts; put the value in quotes")
-    return {name: str(text) for name, text in value.items()}
+            return {}, f"got {_show({name: text})}, expected a map of names to texts; put the value in quotes"
+    return {name: str(text) for name, text in value.items()}, None
 
 
-def _fit(value: Any, hint: Any) -> Any:
-    """Return `value` as `hint` wants it, or raise `_Mismatch` with what was expected. Any union member will do."""
-    origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _fit_union(value, members)
-    if origin is typing.Literal:
-        if any(value == member and type(value) is type(member) for member in members):
-            return value
-        raise _Mismatch(_one_of(value, members))
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return _fit_enum(value, hint)
-    if hint is float and isinstance(value, str) and _EXPONENT_FLOAT.fullmatch(value):
-        return float(value)  # PyYAML reads 5e-7 as text: YAML 1.1 wants 5.0e-7
-    if hint is float and type(value) is int:
-        return value
-    plain = origin or hint
-    # A boolean is an int to Python, but never what a recipe means by a number.
-    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
-        in_quotes = plain is str and value is not None and not isinstance(value, dict | list)
-        raise _Mismatch(_describe(hint) + ("; put it in quotes" if in_quotes else ""))
-    try:
-        if plain is list and members:
-            return [_fit(item, members[0]) for item in value]
-        if plain is dict and members:
-            return {_fit(name, members[0]): _fit(item, members[1]) for name, item in value.items()}
-    except _Mismatch:
-        raise _Mismatch(_describe(hint)) from None
+def _spelled(value: Any, node: Node) -> Any:
+    """The value, with the spellings put right that YAML 1.1 makes wrong."""
+    for member in node.get("anyOf", [node]):
+        kinds = member.get("type", [])
+        if isinstance(value, str) and "number" in kinds and "string" not in kinds and _EXPONENT_FLOAT.fullmatch(value):
+            return float(value)  # PyYAML reads 5e-7 as text: YAML 1.1 wants 5.0e-7
+        if value is False and "no" in member.get("enum", []):
+            return "no"  # a bare `no` is false in YAML 1.1
+        if isinstance(value, list) and "items" in member:
+            return [_spelled(item, member["items"]) for item in value]
+        if isinstance(value, dict) and "additionalProperties" in member:
+            return {name: _spelled(item, member["additionalProperties"]) for name, item in value.items()}
     return value
 
 
-def _fit_union(value: Any, members: tuple) -> Any:
-    enums = [member for member in members if isinstance(member, type) and issubclass(member, Enum)]
-    # `SchedulerType | str` means a string that names a member: TRL's own conversion would refuse any other.
-    members = [member for member in members if not (enums and member is str)]
-    expected = []
-    for member in members:
-        try:
-            return _fit(value, member)
-        except _Mismatch as mismatch:
-            expected.append(str(mismatch))
-    raise _Mismatch(" or ".join(dict.fromkeys(expected)))
+def _expected(value: Any, node: Node) -> str:
+    """What would fit, in words."""
+    if "anyOf" in node:
+        return " or ".join(dict.fromkeys(_expected(value, member) for member in node["anyOf"]))
+    if "enum" in node:
+        choices = [str(choice) for choice in node["enum"]]
+        nearest = did_you_mean(str(value), choices)
+        return "one of its choices" + nearest if nearest else "one of " + ", ".join(choices)
+    in_quotes = value is not None and not isinstance(value, dict | list | str)
+    return " or ".join(
+        _describe({**node, "type": kind}) + ("; put it in quotes" if kind == "string" and in_quotes else "")
+        for kind in _types(node)
+    )
 
 
-def _fit_enum(value: Any, hint: type[Enum]) -> str:
-    choices = [member.value for member in hint]
-    if value is False and "no" in choices:
-        return "no"  # a bare `no` is false in YAML 1.1
-    if value not in choices:
-        raise _Mismatch(_one_of(value, choices))
-    return hint(value).value
+def type_text(node: Node) -> str:
+    """What a value may be, in words: `a whole number or null`."""
+    if "enum" in node:
+        return "one of " + ", ".join(map(str, node["enum"]))
+    if "anyOf" in node:
+        return " or ".join(type_text(member) for member in node["anyOf"])
+    return _describe(node)
 
 
-def _one_of(value: Any, choices: Iterable) -> str:
-    choices = [str(choice) for choice in choices]
-    nearest = did_you_mean(str(value), choices)
-    return "one of its choices" + nearest if nearest else "one of " + ", ".join(choices)
+def _types(node: Node) -> list:
+    kinds = node.get("type")
+    return kinds if isinstance(kinds, list) else [kinds]
 
 
-def _describe(hint: Any) -> str:
-    origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(member) for member in members)
-    if (origin or hint) is dict:
-        return f"a map of {_describe(members[0])} to {_describe(members[1])}" if members else "a map"
-    if (origin or hint) is list:
-        if not members:
-            return "a list"
-        item = members[0]
-        kinds = typing.get_args(item) if typing.get_origin(item) in (typing.Union, types.UnionType) else (item,)
-        return "a list of " + " or ".join(_PLURALS.get(kind, _describe(kind)) for kind in kinds)
-    return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
+def _describe(node: Node) -> str:
+    kinds = _types(node)
+    if len(kinds) > 1:
+        return " or ".join(_NAMES[kind] for kind in kinds)
+    if "items" in node:
+        return "a list of " + " or ".join(
+            _PLURALS.get(kind, _describe(node["items"])) for kind in _types(node["items"])
+        )
+    if "additionalProperties" in node:
+        return f"a map of text to {_describe(node['additionalProperties'])}"
+    return _NAMES.get(kinds[0], node.get("title", "anything"))
 
 
 def _show(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a recipe can be run as: the script, and the keys it knows."""
+"""What a recipe can be run as: the script, and the dataclasses that have its keys."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ from mini_r1.config.arguments import (
     EvaluateArguments,
     GenerateArguments,
     GRPOArguments,
+    RecipeArguments,
     RewardArguments,
     SFTArguments,
 )
-from mini_r1.config.keys import did_you_mean
 from mini_r1.errors import RecipeError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -26,38 +26,26 @@ KINDS = {
     "generate": "generate.py",
 }
 ONLY_SAMPLE = ("evaluate", "generate")  # kinds that train nothing
+ARGUMENTS: dict[str, type[RecipeArguments]] = {
+    "build_model": BuildArguments,
+    "sft": SFTArguments,
+    "reward": RewardArguments,
+    "r1_grpo": GRPOArguments,
+    "distill": DistillArguments,
+    "evaluate": EvaluateArguments,
+    "generate": GenerateArguments,
+}
 
 
 def dataclass_types(kind: str) -> tuple[type, ...]:
-    """The dataclasses whose fields are the keys of such a recipe. Imports TRL, which takes seconds.
-
-    Raises:
-        RecipeError: for a kind that does not exist.
-    """
-    if kind not in KINDS:
-        raise RecipeError(f"got {kind!r}, expected one of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}", key="run")
+    """The dataclasses whose fields are the keys of such a recipe: ours, then TRL's. Imports TRL (seconds)."""
     if kind == "build_model":
         return (BuildArguments,)
 
-    from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
+    import trl  # loads torch
 
-    if kind == "distill":
-        from trl import DistillationConfig
-
-        return (DistillArguments, DistillationConfig, ModelConfig)
-    if kind == "sft":
-        return (SFTArguments, SFTConfig, ModelConfig)
-    if kind == "reward":
-        return (RewardArguments, RewardConfig, ModelConfig)
-    own = {"r1_grpo": GRPOArguments, "evaluate": EvaluateArguments, "generate": GenerateArguments}[kind]
-    return (own, GRPOConfig, ModelConfig)
-
-
-def name_cpu(values: dict) -> None:
-    """Call the device of every CPU process `cpu`; accelerate's cpu:0 and cpu:1 are nothing that `torch.load` knows when
-    a run resumes. To be called before TRL's arguments are built."""
-    if values.get("use_cpu"):
-        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    training = {"sft": "SFTConfig", "reward": "RewardConfig", "distill": "DistillationConfig"}.get(kind, "GRPOConfig")
+    return (ARGUMENTS[kind], getattr(trl, training), trl.ModelConfig)
 
 
 def processes() -> int:

@@ -1,30 +1,27 @@
-"""From a recipe file and command-line flags to the dataclasses that TRL wants.
-
-    recipe, (arguments, training, model) = parse(sys.argv[1:], (GRPOArguments, GRPOConfig, ModelConfig))
+"""Reads a recipe: the file, what it extends, and the flags of a command line, as flat values that know their origin.
 
 A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values it
-starts from: maps merge, lists and everything else replace. Flags come last. Nothing here imports torch or TRL until
-`build`, so a mistake in a recipe is found in well under a second.
+starts from: maps merge, lists and everything else replace. Flags come last. Types are checked in run_config.py.
 """
 
-import dataclasses
 import json
+import math
 import os
 import re
-import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mini_r1.config.keys import COSMETIC, check_values, did_you_mean
-from mini_r1.config.placeholders import PLACEHOLDER_KEYS, fill_placeholders
+from mini_r1.config.keys import COSMETIC, did_you_mean
 from mini_r1.errors import RecipeError
 
 COMMAND_LINE = "command line"
 USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
+PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
+DATASETS = "sft_datasets"  # a list of maps, whose `path` takes them, too
 _SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
@@ -49,17 +46,6 @@ class Recipe:
         except RecipeError as error:
             error.file = error.file or self.origin.get(error.key, self.path)
             raise
-
-
-def parse(argv: list[str], dataclass_types: tuple[type, ...]) -> tuple[Recipe, tuple]:
-    """Resolve, check and build what `argv` (without the program's name) asks for.
-
-    Raises:
-        RecipeError: for anything wrong with the flags, the files, a key, a value or a combination of values.
-    """
-    path, overrides = parse_command_line(argv)
-    recipe = check(resolve(path, overrides), dataclass_types)
-    return recipe, build(recipe, dataclass_types)
 
 
 def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
@@ -105,30 +91,62 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None) ->
     return Recipe(str(path), values, origin)
 
 
-def check(recipe: Recipe, dataclass_types: tuple[type, ...]) -> Recipe:
-    """The recipe with every key known and every value of its type; `RecipeError` for the first that is not."""
-    return dataclasses.replace(recipe, values=check_values(recipe.values, recipe.origin, dataclass_types))
+def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str]) -> None:
+    """Fill them in, in place.
 
-
-def build(recipe: Recipe, dataclass_types: tuple[type, ...]) -> tuple:
-    """Turn a checked recipe into one instance per dataclass, through TrlParser, which also exports `env:`.
+    Args:
+        name: the recipe's.
+        origin: key -> file that set it, for errors.
 
     Raises:
-        RecipeError: where a dataclass refuses a combination of values.
+        RecipeError: for any other placeholder, or `{seed}` where there is no seed.
     """
-    from trl import TrlParser  # imports torch
+    places = [(values, key, key) for key in PLACEHOLDER_KEYS]
+    if isinstance(values.get(DATASETS), list):
+        values[DATASETS] = [dict(one) if isinstance(one, dict) else one for one in values[DATASETS]]
+        places += [(one, "path", DATASETS) for one in values[DATASETS] if isinstance(one, dict)]
+    judges = [(values, "reward_funcs", "reward_funcs")]
+    if isinstance(values.get("tasks"), list):
+        values["tasks"] = [dict(one) if isinstance(one, dict) else one for one in values["tasks"]]
+        judges += [(one, "reward_funcs", "tasks") for one in values["tasks"] if isinstance(one, dict)]
+    for place, part, key in judges:
+        if isinstance(place.get(part), list):
+            place[part] = [dict(one) if isinstance(one, dict) else one for one in place[part]]
+            places += [(one, "reward_model", key) for one in place[part] if isinstance(one, dict)]
+    for place, part, key in places:
+        if isinstance(place.get(part), str):
+            place[part] = _fill(key, place[part], name, values.get("seed"), origin[key])
 
-    class Parser(TrlParser):
-        def error(self, message: str):  # argparse would print its whole usage and exit
-            raise RecipeError(message, file=recipe.path)
 
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        file.write(_dump(recipe.values))
-        file.flush()
-        try:
-            return Parser(dataclass_types).parse_args_and_config(["--config", file.name])
-        except ValueError as error:
-            raise RecipeError(" ".join(str(error).split()), file=recipe.path) from error
+def _fill(key: str, text: str, name: str, seed: Any, source: str) -> str:
+    for placeholder in re.findall(r"\{\w*\}", text):
+        if placeholder not in ("{recipe}", "{seed}"):
+            raise RecipeError(f"unknown placeholder {placeholder}; use {{recipe}} or {{seed}}", key=key, file=source)
+        if placeholder == "{seed}" and seed is None:
+            raise RecipeError("{seed} needs the key seed, such as seed: 42", key=key, file=source)
+    return text.replace("{recipe}", name).replace("{seed}", str(seed))
+
+
+def flag_text(key: str, value: Any) -> str:
+    """The text after `--key` that a script reads as exactly this value; `RecipeError` where there is none.
+
+    Text goes as it stands where it is read as text, such as a path, and else in quotes: "no", "1e-5", "null".
+    """
+    candidates = [value] if isinstance(value, str) else []
+    with suppress(TypeError, ValueError):  # a date, a set
+        candidates.append(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, float) and math.isinf(value):
+        candidates.append(".inf" if value > 0 else "-.inf")
+    for text in candidates:
+        with suppress(RecipeError):  # text such as "[a" is no JSON
+            # repr: 1, 1.0 and true are equal to Python
+            if repr(parse_command_line(["--config", "x", f"--{key}", text])[1]) == repr({key: value}):
+                return text
+    raise RecipeError(
+        f"{value!r} cannot be set here: only null, true, false, numbers, text, and lists and maps of these, with "
+        "keys that are text; put dates and other keys in quotes",
+        key=key,
+    )
 
 
 def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:

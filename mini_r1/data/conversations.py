@@ -51,8 +51,8 @@ def check_sources(sources: object, key: str = KEY) -> list[dict]:
         if not written and not isinstance(one.get("path"), str):
             raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=key)
     shares = [one.get("share") for one in sources]
-    known = all(isinstance(share, int | float) and share > 0 for share in shares)
-    if shares.count(None) < len(shares) and not (known and abs(sum(shares) - 1) < 1e-6):
+    above_0 = all(isinstance(share, int | float) and share > 0 for share in shares)
+    if shares.count(None) < len(shares) and not (above_0 and abs(sum(shares) - 1) < 1e-6):
         raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=key)
     return sources
 
@@ -66,13 +66,13 @@ def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None =
     Raises:
         RecipeError: for an entry that cannot be read, or that has no rows.
     """
-    rng = random.Random(seed)
+    rng, sources = random.Random(seed), check_sources(args.sft_datasets)
     pools = []
-    for one in check_sources(args.sft_datasets):
+    for one in sources:
         rows = _write(one, parts or [], seed) if "task" in one else _read(one, args)
         pools.append(rng.sample(rows, len(rows)))
-    shares = [one.get("share") for one in args.sft_datasets]
-    if shares[0] is not None:
+    if "share" in sources[0]:
+        shares = [one["share"] for one in sources]
         total = min(len(rows) / share for rows, share in zip(pools, shares, strict=True))
         pools = [rows[: max(1, round(total * share))] for rows, share in zip(pools, shares, strict=True)]
     mixed = [row for rows in pools for row in rows]
@@ -190,10 +190,10 @@ def conversation_dataset(
     examples = []
     if prompts:
         learned = tokenizer(completions, add_special_tokens=False)["input_ids"]
-        for prompt, completion in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
-            completion = [*completion, tokenizer.eos_token_id]
-            if max_length is None or len(prompt) + len(completion) <= max_length:
-                examples.append(([*prompt, *completion], [*[IGNORED] * len(prompt), *completion]))
+        for prompt_tokens, tokens in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
+            tokens = [*tokens, tokenizer.eos_token_id]
+            if max_length is None or len(prompt_tokens) + len(tokens) <= max_length:
+                examples.append(([*prompt_tokens, *tokens], [*[IGNORED] * len(prompt_tokens), *tokens]))
     if not examples:
         raise RecipeError(f"none of the {len(rows)} rows can be used, or all are longer than max_length", key=KEY)
     order = like_lengths_together([len(ids) for ids, _ in examples], batch_size, random.Random(seed))

@@ -2,9 +2,12 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mini_r1.config.arguments import RecipeArguments
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
@@ -13,16 +16,18 @@ class LostTagsError(RecipeError):
     """A tokenizer with which no completion could ever be rewarded."""
 
 
-def offline_if_unreachable(values: dict) -> None:
-    """Where a recipe names something on the hub and the hub does not answer, use the local cache without waiting.
+def offline_if_unreachable(config: RunConfig, parts: Sequence[RecipeArguments]) -> None:
+    """Uses the local cache without waiting, where a run names something on the hub and the hub does not answer.
 
     Must be called before transformers or datasets are imported: they read HF_HUB_OFFLINE once. Without this, every file
     is asked for five times, for about a minute.
+
+    Args:
+        parts: the arguments of the run's tasks.
     """
-    names = [values.get("model_name_or_path"), values.get("teacher_model_name_or_path")]
-    names += [each.get("dataset_id_or_path") for each in _with_parts(values)]
-    names += reward_models(values)
-    wanted = [name for name in names if isinstance(name, str) and not looks_local(name)]
+    names = [getattr(config, key) for key in ("model_name_or_path", "teacher_model_name_or_path") if config.has(key)]
+    names += [each.dataset_id_or_path for each in parts] + reward_models(parts)
+    wanted = [name for name in names if name is not None and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if not wanted or behind_proxy or "HF_HUB_OFFLINE" in os.environ:
         return
@@ -35,21 +40,10 @@ def offline_if_unreachable(values: dict) -> None:
         print(f"note: {endpoint.hostname} cannot be reached from here; only what is in the local cache can be used")
 
 
-def reward_models(values: dict) -> list[str]:
-    """Hub ids and folders of the models that judge, as `reward_funcs` of a recipe and of its `tasks` name them."""
-    entries = (entry for each in _with_parts(values) for entry in _list(each.get("reward_funcs")))
-    named = (entry.get("reward_model") for entry in entries if isinstance(entry, dict))
-    return [name for name in named if isinstance(name, str)]
-
-
-def _with_parts(values: dict) -> list[dict]:
-    """The recipe, and the entries of its `tasks`."""
-    return [values, *(entry for entry in _list(values.get("tasks")) if isinstance(entry, dict))]
-
-
-def _list(value) -> list:
-    """The value, where it is a list: a recipe that has not been checked may have anything there."""
-    return value if isinstance(value, list) else []
+def reward_models(parts: Sequence[RecipeArguments]) -> list[str]:
+    """Hub ids and folders of the models that judge, as `reward_funcs` of the run's tasks name them."""
+    entries = [entry for each in parts for entry in each.reward_funcs if isinstance(entry, dict)]
+    return [entry["reward_model"] for entry in entries if isinstance(entry.get("reward_model"), str)]
 
 
 def looks_local(name: str) -> bool:

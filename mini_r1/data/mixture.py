@@ -12,14 +12,15 @@ here imports torch.
 import math
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 from mini_r1 import rewards as shipped
 from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.config.keys import check_values
+from mini_r1.config.schema import keys_of
 from mini_r1.data import prompts
 from mini_r1.data.prompts import PromptTemplate
 from mini_r1.data.reward_loader import Reward, check_available, load_rewards, read_entry
@@ -51,7 +52,7 @@ class Part:
     name: str
     task: ModuleType
     template: PromptTemplate
-    args: RecipeArguments
+    args: Any  # the dataclass of arguments.py for the kind of run
     weight: float = 1.0
     mixed: bool = False
     given: frozenset[str] = frozenset()
@@ -86,25 +87,21 @@ class Part:
         return RecipeError(problem, key="tasks", file=error.file)
 
 
-def read_parts(values: dict[str, Any], kind: type[RecipeArguments]) -> list[Part]:
-    """The tasks of a recipe: one for `task`, or those of `tasks`.
-
-    Args:
-        values: checked (`recipe.check`); of keys that are left out the defaults hold.
-        kind: the dataclass of the recipe's own keys, for this script.
+def read_parts(args: RecipeArguments) -> list[Part]:
+    """The tasks of a run: one for `task`, or those of `tasks`.
 
     Raises:
         RecipeError: for a task or template that does not exist, a key or value that an entry cannot have, a weight that
             is no positive number, a task named twice, or a key that `tasks` replaces.
     """
-    args = kind(**{each.name: values[each.name] for each in fields(kind) if each.name in values})
-    entries = getattr(args, "tasks", None)
+    entries = args.tasks
     if entries is None:
-        return [Part(args.task, tasks.get(args.task), prompts.get_template(args.prompt_template), args)]
+        task = tasks.get(args.task)  # refuses None
+        return [Part(str(args.task), task, prompts.get_template(args.prompt_template), args)]
     if args.task is not None:
         raise RecipeError("given together with tasks; leave one of the two out (task: null)", key="task")
-    defaults = kind()
-    own = [each.name for each in fields(kind)]
+    defaults = type(args)()
+    own = [each.name for each in fields(args)]
     for key in OF_ONE_TASK:
         if key in own and getattr(args, key) != getattr(defaults, key):
             raise RecipeError("is about one task; put it into an entry of tasks", key=key)
@@ -124,13 +121,14 @@ def read_parts(values: dict[str, Any], kind: type[RecipeArguments]) -> list[Part
 
 def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
     """One entry of `tasks`, filled up from the recipe's top level."""
-    hints = get_type_hints(type(args))
-    keys = [(key, hints[key]) for key in (*OF_ONE_TASK, *SHARED) if key in hints]
+    known = keys_of(type(args))
+    keys = {"task": {"type": "string"}, "weight": {"type": "number"}}
+    keys |= {key: known[key] for key in (*OF_ONE_TASK, *SHARED) if key in known}
     name = entry.get("task")
     if not isinstance(name, str):
         raise RecipeError(f"entry {number} names no task; an example: {EXAMPLE}", key="tasks")
     try:
-        own = check_values(entry, {}, (make_dataclass("Entry", [("task", str), ("weight", float), *keys]),))
+        own = check_values(entry, {}, keys)
         weight = own.pop("weight", 1.0)
         if not (math.isfinite(weight) and weight > 0):
             raise RecipeError(f"got {weight:g}, expected a number above 0", key="weight")

@@ -40,29 +40,26 @@ class Pairs:
         return f"{len(self.train)} pairs to train on, {len(self.test)} held out; left out: {out or 'none'}"
 
 
-def check_preferences(values: dict) -> None:
-    """Refuse a recipe that does not say where its pairs are from, or says it twice.
-
-    Args:
-        values: checked (`recipe.check`); keys may be left out.
+def check_preferences(args: RewardArguments) -> None:
+    """Refuses a recipe that does not say where its pairs are from, or says it twice.
 
     Raises:
         RecipeError: naming the key.
     """
-    if values.get("tasks") is not None:
+    if args.tasks is not None:
         raise RecipeError("a reward model learns from one task's pairs; use task, or preference_datasets", key="tasks")
-    if values.get("task") is None:
-        if idle := [key for key in WRITER if values.get(key) is not None]:
+    if args.task is None:
+        if idle := [key for key in WRITER if getattr(args, key) is not None]:
             raise RecipeError("is about a task that writes the pairs; name it (task: ...)", key=idle[0])
-        check_sources(values.get(KEY), KEY)
+        check_sources(args.preference_datasets, KEY)
         return
-    if values.get(KEY) is not None:
+    if args.preference_datasets is not None:
         raise RecipeError("given together with task, which writes the pairs itself; leave one of the two out", key=KEY)
-    if not hasattr(tasks.get(values["task"]), "trace"):
-        raise RecipeError(f"tasks/{values['task']}.py has no trace writer; use {KEY}", key="task")
-    if (values.get("chosen_trace_args") or {}) == (values.get("rejected_trace_args") or {}):
+    if not hasattr(tasks.get(args.task), "trace"):
+        raise RecipeError(f"tasks/{args.task}.py has no trace writer; use {KEY}", key="task")
+    if (args.chosen_trace_args or {}) == (args.rejected_trace_args or {}):
         raise RecipeError("is what chosen_trace_args is; say what is worse, such as {give_up: 1}", key=WRITER[2])
-    get_template(values.get("prompt_template", RewardArguments.prompt_template))
+    get_template(args.prompt_template)
 
 
 def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | None) -> Pairs:

@@ -17,17 +17,18 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import make_dataclass
 from types import ModuleType, UnionType
+from typing import Any
 
 from mini_r1 import rewards, tasks
 from mini_r1.config.keys import check_values, did_you_mean
+from mini_r1.config.schema import node_of
 from mini_r1.data.prompts import PromptTemplate
 from mini_r1.data.reward_model import reward_of
 from mini_r1.errors import RecipeError
 from mini_r1.rewards import Verdict
 
-Reward = Callable[..., list[float | None]]
+Reward = Callable[..., Any]  # list[float | None], or for TRL a coroutine of one
 
 EXAMPLE = "{name: soft_overlong, max_completion_len: 1024, soft_punish_cache: 128}"
 
@@ -78,7 +79,8 @@ def load_rewards(
     for name in public:
         if template and name in rewards.FORMAT_REWARDS and name != form:
             raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
-    loaded, arguments = {}, {}
+    loaded: dict[str, Any] = {}  # functions; those made of verifiers have attributes, see `reward_from`
+    arguments: dict[str, dict] = {}
     for name, given in entries:
         if "reward_model" in given:
             if name in known or name in TRL_SHAPING or not name.isidentifier():
@@ -109,7 +111,8 @@ def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> 
         RecipeError: with the remedy, where it cannot, such as `code_reward` without bubblewrap.
     """
     own = _rewards_in(rewards) | _rewards_in(task_module)
-    asked = [*(("reward_funcs", reward) for reward in reward_funcs), ("task", own.get(task_module.REWARD))]
+    asked: list[tuple[str, Any]] = [("reward_funcs", reward) for reward in reward_funcs]
+    asked.append(("task", own.get(task_module.REWARD)))
     for key, reward in asked:
         if hasattr(reward, "unavailable") and (why := reward.unavailable()):
             raise RecipeError(f"{reward.__name__}: {why}", key=key)
@@ -145,9 +148,8 @@ def check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
         if argument not in takes:
             hint = did_you_mean(str(argument), takes) or "; it takes " + (", ".join(takes) or "none")
             raise RecipeError(f"{name} takes no argument {argument!r}{hint}", key="reward_funcs")
-    settings = make_dataclass("Settings", [(argument, _hint(takes[argument]), None) for argument in arguments])
     try:
-        return check_values(arguments, {}, (settings,))
+        return check_values(arguments, {}, {argument: node_of(_hint(takes[argument])) for argument in arguments})
     except RecipeError as error:
         raise RecipeError(f"{name}: {error}", key="reward_funcs") from None
 

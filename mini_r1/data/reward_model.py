@@ -10,13 +10,14 @@ a function scores the part that it is asked about. Nothing here imports torch be
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mini_r1 import tasks
 from mini_r1.config.keys import check_values
+from mini_r1.config.schema import keys_of
 from mini_r1.data.hub import looks_local
 from mini_r1.errors import RecipeError
 from mini_r1.rewards.text import THINK_CLOSE, full_text
@@ -48,7 +49,7 @@ def shows(tokenizer, part: str) -> bool:
     return text in tokenizer.apply_chat_template(probe, tokenize=False)
 
 
-def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[..., list[float]]:
+def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Any:
     """The reward `name`: the first logit of a sequence-classification model with one label.
 
     The model reads a conversation of the task's bare question and the part that it scores, in its own chat template,
@@ -62,25 +63,27 @@ def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Callable[.
         RecipeError: for an unknown argument or a value of another type.
     """
     try:
-        settings = _Settings(**check_values(arguments, {}, (_Settings,)))
+        settings = _Settings(**check_values(arguments, {}, keys_of(_Settings)))
     except RecipeError as error:
         raise RecipeError(f"{name}: {error}", key="reward_funcs") from None
     if settings.batch_size < 1:
         raise RecipeError(f"{name}: batch_size: got {settings.batch_size}, expected 1 or more", key="reward_funcs")
     load = functools.cache(functools.partial(_load, name, settings.reward_model, settings.part))
 
-    def reward(completions, prefill=None, **columns) -> list[float]:
+    def score(completions, prefill=None, **columns) -> list[float]:
         starts = prefill or [None] * len(completions)
         conversations = []
         for i, (start, completion) in enumerate(zip(starts, completions, strict=True)):
             row = {column: values[i] for column, values in columns.items() if isinstance(values, list)}
-            asked = tasks.get(row["task"]) if row.get("task") else task
+            asked: Any = tasks.get(row["task"]) if row.get("task") else task
             text = judged(full_text(start, completion), settings.part)
             conversations.append(
                 [{"role": "user", "content": asked.question(row)}, {"role": "assistant", "content": text}]
             )
-        return scores(*load(), conversations, settings.batch_size)
+        model, tokenizer = load()
+        return scores(model, tokenizer, conversations, settings.batch_size)
 
+    reward: Any = score  # what TRL, the loader and the check read are attributes of the function
     reward.__name__ = reward.__qualname__ = name
     reward.judge = settings.reward_model
     reward.unavailable = functools.partial(_why_not, settings.reward_model)

@@ -3,6 +3,7 @@
 TRL compares the two sizes of vocabulary, once both models are loaded. Two tokenizers of one size would pass.
 """
 
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data.hub import load_tokenizer
 from mini_r1.errors import RecipeError
 
@@ -13,18 +14,17 @@ INSTEAD = (
 )
 
 
-def check_teacher(values: dict, tokenizer) -> None:
-    """Reads tokenizers and configurations only, no weights.
+def check_teacher(config: RunConfig, tokenizer) -> None:
+    """Compares the student's tokenizer with the teacher's. Reads tokenizers and configurations only, no weights.
 
     Args:
-        values: of the recipe.
         tokenizer: the student's.
 
     Raises:
         RecipeError: where there is no teacher; where the distributions of the two cannot be compared token by token; or
             where the student's completions would go on behind the token with which the teacher ends its own.
     """
-    name, revision = values.get(KEY), values.get("teacher_model_revision")
+    name, revision = config.teacher_model_name_or_path, config.teacher_model_revision
     if not name:
         raise RecipeError("is missing; name the model to learn from, a hub id or a local folder", key=KEY)
     try:
@@ -39,14 +39,14 @@ def check_teacher(values: dict, tokenizer) -> None:
             f"{_number(other, differing)} and {_number(ours, differing)}), so no token has the same meaning; {INSTEAD}",
             key=KEY,
         )
-    sizes = [_rows(name, revision), _rows(values["model_name_or_path"], values.get("model_revision"))]
+    sizes = [_rows(name, revision), _rows(config.model_name_or_path, config.model_revision)]
     if sizes[0] != sizes[1]:
         raise RecipeError(
             f"{name} shares the student's tokenizer, and its vocabulary is padded to {sizes[0]} rows, the student's to "
             f"{sizes[1]} (Qwen2.5 up to 3B has 151936, from 7B on 152064); {INSTEAD}",
             key=KEY,
         )
-    ends = _ends(values["model_name_or_path"], values.get("model_revision"), tokenizer)
+    ends = _ends(config.model_name_or_path, config.model_revision, tokenizer)
     if theirs.eos_token_id not in ends:
         raise RecipeError(
             f"{name} ends its answers with {theirs.eos_token!r}, where the student goes on; use a student that ends "
@@ -71,7 +71,7 @@ def _ends(name: str, revision: str | None, tokenizer) -> set[int | None]:
     from transformers import GenerationConfig
 
     try:
-        found = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
+        found = GenerationConfig.from_pretrained(name, revision=revision or "main").eos_token_id
     except OSError:  # a model need not have one
         found = None
     return {tokenizer.eos_token_id, *(found if isinstance(found, list) else [found])}

@@ -60,7 +60,7 @@ def mixed_trace_dataset(
         (part,), (own,) = parts, rows
         return trace_dataset(own, part.args, part.task, part.template, tokenizer, seed, batch_size, max_length)
     rng = random.Random(seed)
-    counts = shares(weights(parts), num_traces or sum(map(len, rows)), "traces")
+    counts = shares(weights(parts) or {}, num_traces or sum(map(len, rows)), "traces")
     written = []
     for part, own in zip(parts, rows, strict=True):
         how = (part.args, part.task, part.template, tokenizer, rng, counts[part.name])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 from mini_r1.run.model_loading import load_model
 
@@ -87,18 +88,16 @@ def greedy(sampling: Sampling) -> Sampling:
     return replace(sampling, samples=1, top_k=1)
 
 
-def server_address(args, config) -> str | None:
+def server_address(config: RunConfig) -> str | None:
     """The address of the server to ask: the recipe's own, or the one that launch.py started; None without a server."""
-    if args.server or not (config.use_vllm and config.vllm_mode == "server"):
-        return args.server
+    if config.server or not (config.use_vllm and config.vllm_mode == "server"):
+        return config.server
     base = config.vllm_server_base_url or f"http://{config.vllm_server_host}:{config.vllm_server_port}"
     return base.rstrip("/") + "/v1"
 
 
 def make_sampler(
-    args,
-    config,
-    model_args,
+    config: RunConfig,
     tokenizer,
     rows,
     longest: int,
@@ -108,7 +107,6 @@ def make_sampler(
     """Makes the backend of an evaluation, or of rejection sampling.
 
     Args:
-        args, config, model_args: `EvaluateArguments`, `GRPOConfig`, `ModelConfig`.
         rows: the problems, by number.
         longest: tokens of the longest prompt.
         samples: see `sampling_of`.
@@ -119,14 +117,14 @@ def make_sampler(
     """
     from accelerate import PartialState  # imports torch
 
-    sampling, process = sampling_of(config, samples), PartialState()
+    sampling, process = sampling_of(config.training, samples), PartialState()
     if sampling.greedy and sampling.samples > 1:
         raise RecipeError(
             f"{sampling.samples} greedy completions of a problem are all the same; use 1, or top_k: 0 and a "
             "temperature above 0 to sample",
             key="num_generations" if samples else "num_generations_eval",
         )
-    server = server_address(args, config)
+    server = server_address(config)
     if process.num_processes > 1 and (server or config.use_vllm):
         raise RecipeError(
             f"{process.num_processes} processes were started, and vLLM or a server is asked by one; use 1 (launch.py "
@@ -140,25 +138,25 @@ def make_sampler(
             server,
             sampling,
             tokenizer,
-            model=args.server_model,
-            concurrency=args.server_concurrency,
-            conversation=(lambda number: chat(rows[number])[:-1]) if args.server_chat else None,
+            model=config.server_model,
+            concurrency=config.server_concurrency,
+            conversation=(lambda number: chat(rows[number])[:-1]) if config.server_chat else None,
         )
     if config.use_vllm:
         from mini_r1.evaluation.vllm_sampler import VLLMSampler
 
         return VLLMSampler(
-            model_args.model_name_or_path,
+            config.model_name_or_path,
             sampling,
-            revision=model_args.model_revision,
-            dtype=model_args.dtype or "auto",
+            revision=config.model_revision,
+            dtype=config.model.dtype or "auto",
             max_model_length=config.vllm_max_model_length or longest + config.max_completion_length,
             gpu_memory_utilization=config.vllm_gpu_memory_utilization,
             tensor_parallel_size=config.vllm_tensor_parallel_size,
         )
     from mini_r1.evaluation.transformers_sampler import TransformersSampler  # imports torch
 
-    if config.deepspeed_plugin is not None or config.fsdp:
+    if config.training.deepspeed_plugin is not None or config.training.fsdp:
         raise RecipeError(
             "an evaluation splits no model; use configs/ddp.yaml, or for a model larger than a GPU use_vllm: true",
             key="--config_file",
@@ -166,7 +164,7 @@ def make_sampler(
         )
     batch = config.per_device_eval_batch_size
     return TransformersSampler(
-        load_model(config, model_args, process.device),
+        load_model(config.training, config.model, process.device),
         tokenizer,
         sampling,
         problems_at_once=max(1, batch // sampling.samples),

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import yaml
 
+from mini_r1.config.batch import BatchPlan
 from mini_r1.config.kinds import ONLY_SAMPLE, dataclass_types
 from mini_r1.config.recipe import Recipe, load_yaml, parse_command_line, resolve
 from mini_r1.data import hub
-from mini_r1.data.mixed_data import check_types
 from mini_r1.data.mixture import shares, weights
+from mini_r1.data.problems import check_types
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import (
     Prompts,
@@ -61,7 +62,6 @@ from mini_r1.launch.check_recipe import (
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.model_shapes import ModelShape
 from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
-from mini_r1.training.batch import BatchPlan
 
 # What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}

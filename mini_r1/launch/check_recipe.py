@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from mini_r1.config.algorithm import check_algorithm
+from mini_r1.config.batch import BatchPlan, plan_batch
 from mini_r1.config.recipe import Recipe, build, check, parse_command_line
 from mini_r1.data.conversations import check_sources
 from mini_r1.data.mixture import Part, check_parts, load_part_rewards, read_parts
@@ -16,8 +18,6 @@ from mini_r1.launch.check_findings import Findings
 from mini_r1.launch.check_model import maker_of
 from mini_r1.launch.hardware import Gpu, usable_gpus
 from mini_r1.launch.plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
-from mini_r1.training.algorithm import check_algorithm
-from mini_r1.training.batch import BatchPlan, plan_batch
 
 # After an error, what to go on with to find others: key at fault -> values that are right for themselves.
 _WHOLE_GROUPS = {

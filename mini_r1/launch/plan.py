@@ -7,12 +7,12 @@ asked for, more) of them gradients are accumulated over more (fewer) micro-batch
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mini_r1.config.batch import plan_batch
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import COMMAND_LINE, Recipe, load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.launch.hardware import Gpu
-from mini_r1.training.batch import plan_batch
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ON_CPU = {  # what --gpus 0 sets

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mini_r1.config.flags import flag_text
 from mini_r1.config.keys import check_values, did_you_mean
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, dataclass_types
-from mini_r1.config.recipe import COMMAND_LINE, Recipe, check, load_yaml, parse_command_line, resolve
+from mini_r1.config.recipe import COMMAND_LINE, Recipe, check, flag_text, load_yaml, parse_command_line, resolve
 from mini_r1.data.hub import reward_models
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.preferences import check_preferences

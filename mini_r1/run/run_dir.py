@@ -14,7 +14,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import Recipe, differences, resolve, write_resolved
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 from mini_r1.run.checkpoints import find_checkpoint, fingerprint
 
@@ -36,7 +38,7 @@ class Run:
     """
 
     folder: Path
-    recipe: Recipe
+    config: RunConfig
     main_process: bool
     checkpoint: str | None = None
     finished: bool = False
@@ -76,7 +78,7 @@ class Run:
         self.write("summary.json", summary)
 
 
-def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwrite: bool) -> Run:
+def start(config: RunConfig) -> Run:
     """Decide what this run is: new, resumed, or finished already. Called by every process, before anything is loaded.
 
     Raises:
@@ -84,10 +86,12 @@ def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwr
     """
     from accelerate import PartialState
 
-    process = PartialState()
-    run = Run(Path(output_dir), recipe, process.is_main_process)
+    process, recipe = PartialState(), config.recipe
+    trains = config.kind not in (*ONLY_SAMPLE, "build_model")
+    wanted_checkpoint = config.resume_from_checkpoint if trains else "false"
+    run = Run(Path(config.output_dir), config, process.is_main_process)
     with process.main_process_first():  # the others then find what the main process made of the directory
-        if run.main_process and overwrite and run.folder.exists():
+        if run.main_process and config.overwrite_output_dir and run.folder.exists():
             run.say(f"{run.folder} is moved to {set_aside(run.folder)}, as overwrite_output_dir says")
         if refuse_other_recipe(run.folder, recipe):
             (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
@@ -99,20 +103,20 @@ def start(recipe: Recipe, output_dir: str, wanted_checkpoint: str | None, overwr
         if run.main_process and not run.finished:
             write_resolved(recipe, run.folder)
             attempts = (run.read("manifest.json") or {}).get("attempts", [])
-            run.write("manifest.json", manifest(recipe, [*attempts, {"started": _now(), "from": run.checkpoint}]))
+            run.write("manifest.json", manifest(config, [*attempts, {"started": _now(), "from": run.checkpoint}]))
     return run
 
 
-def manifest(recipe: Recipe, attempts: list[dict]) -> dict:
+def manifest(config: RunConfig, attempts: list[dict]) -> dict:
     """What a run was made with: versions, git commit, seeds, hardware, command."""
     import torch
 
     cuda = torch.cuda.is_available()
     found = {name: find_distribution(name) for name in PACKAGES}
     return {
-        "recipe": recipe.path,
+        "recipe": config.recipe.path,
         "command": shlex.join(sys.argv),
-        "seed": recipe.values.get("seed"),
+        "seed": config.seed,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changed_files": (_git("status", "--porcelain") or "").splitlines(),
         "python": platform.python_version(),

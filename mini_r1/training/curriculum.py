@@ -8,8 +8,8 @@ one on another number of processes, meets the same rows in the same order.
 
 import torch
 
+from mini_r1.config.batch import BatchPlan
 from mini_r1.data.mixture import shares, take_turns
-from mini_r1.training.batch import BatchPlan
 
 
 def arrange(train_set, kind: str, plan: BatchPlan, training, weights: dict[str, float] | None = None):

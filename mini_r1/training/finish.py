@@ -13,7 +13,7 @@ def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: d
     trainer.save_model(str(run.folder))
     trainer.save_state()
     if run.main_process:
-        write_card(run.folder, run.recipe, kind, before, after)
+        write_card(run.folder, run.config, kind, before, after)
     if trainer.args.push_to_hub:
         keep_own_card(trainer)
         trainer.push_to_hub()
@@ -38,7 +38,7 @@ def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | Non
                 "grpo": round(seconds, 1),
                 "total": round(cold_start + run.preparation + run.seconds(), 1),
             },
-            "seed": run.recipe.values.get("seed"),
+            "seed": run.config.seed,
         }
     )
     if before and after:

@@ -9,10 +9,10 @@ import torch
 from accelerate.utils import gather_object, set_seed
 from trl import GRPOConfig
 
+from mini_r1.config.algorithm import TemperatureSchedule
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.advantages import compare
-from mini_r1.training.algorithm import TemperatureSchedule
 from mini_r1.training.callbacks import TokenBudget, add_callbacks
 from mini_r1.training.exact_resume import SameEpochs
 from mini_r1.training.rollout_log import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
-from mini_r1.config.recipe import Recipe
+from mini_r1.config.run_config import RunConfig
 from mini_r1.evaluation.judge import describe_judge
 
 METHODS = {
@@ -16,7 +16,7 @@ METHODS = {
 MEASURED = {"pass@1": "pass@1", "format": "right format", "mean_length": "mean length, tokens"}
 
 
-def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, after: dict | None) -> None:
+def write_card(folder: Path, config: RunConfig, kind: str, before: dict | None, after: dict | None) -> None:
     """Write the card: what it was trained on and from, what was measured, and how to do it again.
 
     Args:
@@ -24,26 +24,26 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
         before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for "reward":
             its accuracy.
     """
-    values, asked, scores = recipe.values, _asked(recipe.values), {}
-    base, source = values.get("model_name_or_path", ""), values.get("dataset_id_or_path")
-    how = f"by the recipe `{recipe.path}`, from `{base}`"
+    asked, scores = _asked(config), {}
+    base, source = config.model_name_or_path or "", config.dataset_id_or_path
+    how = f"by the recipe `{config.recipe.path}`, from `{base}`"
     columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
     if kind == "reward":
-        paths = ", ".join(f"`{one['path']}`" for one in values.get("preference_datasets") or [])
+        paths = ", ".join(f"`{one['path']}`" for one in config.preference_datasets or [])
         text = [
             f"A reward model, trained {how}, on the preference pairs of "
-            f"{paths or f'the task `{asked}`, which wrote them'}, seed {values.get('seed')}. Its one label scores a "
-            f"conversation whose last turn is the {values.get('part', 'response')} of an answer."
+            f"{paths or f'the task `{asked}`, which wrote them'}, seed {config.seed}. Its one label scores a "
+            f"conversation whose last turn is the {config.part} of an answer."
         ]
         if after["n"]:
             scores = {"accuracy": after["after"]}
             share = f"{after['before']:.3f} -> {after['after']:.3f}"
             text.append(f"Of {after['n']} held-out pairs this share is in the right order: {share}.")
     else:
-        teacher = f" from the teacher `{values['teacher_model_name_or_path']}`" if kind == "distill" else ""
+        teacher = f" from the teacher `{config.teacher_model_name_or_path}`" if kind == "distill" else ""
         text = [
             f"Trained with {METHODS[kind]}{teacher} {how}, on the task `{asked}` ({source or 'generated problems'}), "
-            f"seed {values.get('seed')}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
+            f"seed {config.seed}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
             "`manifest.json`."
         ]
         if columns:
@@ -53,7 +53,7 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
             text.append(_table(["held-out problems", *columns], rows))
             text.append(f"Measured on {last['n']} problems, {last['samples']} samples each.")
         text.append(
-            f"Prompts follow the template `{values.get('prompt_template')}`; the model answers as "
+            f"Prompts follow the template `{config.prompt_template}`; the model answers as "
             "`<think>...</think> <answer>...</answer>`."
         )
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -69,16 +69,16 @@ def write_card(folder: Path, recipe: Recipe, kind: str, before: dict | None, aft
     ModelCard(_markdown(ModelCardData(**front), folder.name, text)).save(folder / "README.md")
 
 
-def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict) -> None:
+def write_dataset_card(folder: Path, config: RunConfig, measured: dict, found: dict) -> None:
     """Write `dataset/README.md`: what was sampled from, what was kept, and how to do it again.
 
     Args:
         measured: the model, see `run_dir.refuse_other_model`.
         found: see `generated.write_generated`.
     """
-    values, filters, judge = recipe.values, found["filters"], found.get("judge")
+    filters, judge = found["filters"], found.get("judge")
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
-    drawn = ", ".join(f"{key} {values[key]}" for key in sampling if values.get(key) is not None)
+    drawn = ", ".join(f"{key} {getattr(config, key)}" for key in sampling if getattr(config, key) is not None)
     switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in filters.items())
     left_out = [(reason.replace("_", " "), count) for reason, count in found["left_out"].items()]
     levels = [
@@ -88,9 +88,9 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
     paragraphs = [
         f"{found['kept']} conversations for supervised fine-tuning, each with "
         f"{'an answer that a model judged right' if judge else 'a right answer'}: rejection sampling "
-        f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{recipe.path}`, from "
-        f"`{measured['served'] or measured['model']}`, on the training problems of `{_asked(values)}` "
-        f"({values.get('dataset_id_or_path') or 'generated problems'}), seed {values.get('seed')}.",
+        f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{config.recipe.path}`, from "
+        f"`{measured['served'] or measured['model']}`, on the training problems of `{_asked(config)}` "
+        f"({config.dataset_id_or_path or 'generated problems'}), seed {config.seed}.",
         f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "
         f"right; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
         *([f"What is right was judged by a model, which can be wrong: {describe_judge(judge)}."] if judge else []),
@@ -104,9 +104,9 @@ def write_dataset_card(folder: Path, recipe: Recipe, measured: dict, found: dict
     DatasetCard(_markdown(data, folder.name, paragraphs)).save(folder / "dataset" / "README.md")
 
 
-def _asked(values: dict) -> str:
+def _asked(config: RunConfig) -> str:
     """The task, or the tasks of a mixture."""
-    return values.get("task") or ", ".join(entry["task"] for entry in values.get("tasks") or [])
+    return config.task or ", ".join(entry["task"] for entry in config.tasks or [])
 
 
 def _hub_id(name: str | None) -> str | None:

@@ -1,8 +1,8 @@
 """A mixture for tests: two Countdown prompts for each GSM8K one, rewards that remember what they were asked."""
 
-from mini_r1.config.arguments import GRPOArguments
-from mini_r1.data.mixed_data import load_parts, to_datasets
+from configs import config_of
 from mini_r1.data.mixture import read_parts, weights
+from mini_r1.data.problems import load_parts, to_datasets
 from mini_r1.training.curriculum import mixed_order
 
 SETTINGS = {
@@ -42,7 +42,7 @@ def recipe(**changes) -> dict:
 
 
 def parts_of(values: dict | None = None) -> list:
-    return read_parts(values or recipe(), GRPOArguments)
+    return read_parts(config_of(values or recipe()).args)
 
 
 def sets_of(parts: list, tokenizer, prompts: int, kind: str = "none", seed: int = 0) -> tuple:

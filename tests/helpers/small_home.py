@@ -5,8 +5,8 @@ from pathlib import Path
 from repository import ROOT
 
 from mini_r1 import tasks
-from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import build, check, resolve
+from mini_r1.config.recipe import resolve
+from mini_r1.config.run_config import check
 from mini_r1.data.problems import load_rows
 
 RECIPE = """
@@ -36,7 +36,6 @@ def small_home(tmp_path_factory) -> Path:
 
 
 def training_rows(home) -> tuple[list[dict], list[dict]]:
-    recipe = check(resolve(home / "recipes/small.yaml"), dataclass_types("generate"))
-    args, *_ = build(recipe, dataclass_types("generate"))
-    rows = load_rows(args, tasks.get("countdown"))
+    config = check("generate", resolve(home / "recipes/small.yaml"))
+    rows = load_rows(config.args, tasks.get("countdown"))
     return rows.train, rows.test

@@ -10,14 +10,14 @@ from shipped_recipes import header_of, recipe_of
 from transformers import get_scheduler
 
 from mini_r1 import tasks
+from mini_r1.config.algorithm import read_temperature_schedule
 from mini_r1.config.arguments import GRPOArguments
+from mini_r1.config.batch import plan_batch
 from mini_r1.data.problems import load_rows
 from mini_r1.data.prompts import get_template
 from mini_r1.launch.memory import estimate_memory
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.pipeline.stages import read_pipeline
-from mini_r1.training.algorithm import read_temperature_schedule
-from mini_r1.training.batch import plan_batch
 
 LOGIC_RL = ("logic-rl-1", "logic-rl-2", "logic-rl-3")
 

@@ -10,6 +10,8 @@ from repository import ROOT
 from shipped_recipes import header_of, recipe_of
 from trl import GRPOConfig, ModelConfig
 
+from mini_r1.config.algorithm import check_algorithm
+from mini_r1.config.batch import plan_batch
 from mini_r1.config.keys import COSMETIC
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import build
@@ -18,8 +20,6 @@ from mini_r1.data.reward_loader import load_rewards
 from mini_r1.launch.memory import estimate_memory
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.pipeline.stages import read_pipeline
-from mini_r1.training.algorithm import check_algorithm
-from mini_r1.training.batch import plan_batch
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TINY = ("-tiny", "-sft", "-base", "-eval", "-generate", "-rm")

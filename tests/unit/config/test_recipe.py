@@ -1,25 +1,21 @@
-"""Recipes: resolving, checking, parsing through the real TrlParser, and what is written into a run directory."""
+"""Recipes: resolving, checking, building TRL's settings, and what is written into a run directory."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import yaml
 from repository import ROOT
-from trl import GRPOConfig, ModelConfig, SFTConfig
+from trl import SFTConfig
 
-from mini_r1.config.arguments import RecipeArguments
-from mini_r1.config.recipe import check, differences, parse, parse_command_line, resolve, write_resolved
+from mini_r1.config.recipe import differences, parse_command_line, resolve, write_resolved
+from mini_r1.config.run_config import RunConfig, build, check, read_run
 from mini_r1.errors import RecipeError
 
-GRPO = (RecipeArguments, GRPOConfig, ModelConfig)
-SFT = (RecipeArguments, SFTConfig, ModelConfig)
 RECIPES = [path for path in ROOT.glob("recipes/**/*.yaml") if path.parent.name != "pipelines"]
 
 
@@ -162,18 +158,11 @@ def test_bad_command_lines(argv, expected):
     assert "\n" not in str(error.value)
 
 
-@dataclass
-class Later:
-    """Field types that others may add to RecipeArguments, and that TrlParser must carry through."""
-
-    later_maps: list[dict] | None = None
-    later_lists: dict[str, list[float]] | None = None
-    later_choice: Literal["a", "b"] = "a"
-    later_numbers: list[float] = field(default_factory=list)
-    later_map: dict = field(default_factory=dict)
+def built(path: str, *flags: str, kind: str = "r1_grpo") -> RunConfig:
+    return build(read_run(kind, ["--config", path, *flags]))
 
 
-def test_parse_through_trl(write, monkeypatch):
+def test_building_what_trl_wants(write, monkeypatch):
     monkeypatch.setenv("MINI_R1_TEST", "off")  # put back afterwards
     path = write(
         x="""
@@ -191,15 +180,13 @@ task_args: {max_number: 9, nested: {a: [1]}}
 difficulty: [3, 4]
 reward_values: {format_reward: [0.5, 0.0, 0.0]}
 reward_funcs: [equation_reward]
-later_maps: [{task: gsm8k, weight: 0.5}]
-later_lists: {a: [1.0]}
-later_choice: b
-later_map: {x: 5e-1}
+tasks: [{task: gsm8k, weight: 0.5}]
+reward_weights: [1]
 env: {MINI_R1_TEST: "on"}
 """
     )
-    argv = ["--config", path, "--seed", "5", "--later_numbers", "[1e-3]", "--dry_run"]
-    recipe, (arguments, training, model, later) = parse(argv, (*GRPO, Later))
+    config = built(path, "--seed", "5", "--dry_run")
+    arguments, training, model = config.args, config.training, config.model
     assert (arguments.task_args, arguments.difficulty) == ({"max_number": 9, "nested": {"a": [1]}}, [3, 4])
     assert (arguments.reward_values, arguments.reward_funcs) == (
         {"format_reward": [0.5, 0.0, 0.0]},
@@ -210,20 +197,20 @@ env: {MINI_R1_TEST: "on"}
     assert (training.eval_strategy, training.scale_rewards) == ("no", "none")
     assert training.lr_scheduler_kwargs == {"num_cycles": 2}
     assert (model.model_name_or_path, model.lora_target_modules) == ("tiny", ["q_proj", "v_proj"])
-    assert (later.later_maps, later.later_lists) == ([{"task": "gsm8k", "weight": 0.5}], {"a": [1.0]})
-    assert (later.later_choice, later.later_numbers, later.later_map) == ("b", [0.001], {"x": 0.5})
+    assert (arguments.tasks, training.reward_weights) == ([{"task": "gsm8k", "weight": 0.5}], [1])
+    assert (config.learning_rate, config.lora_target_modules, config.curriculum) == (5e-7, ["q_proj", "v_proj"], "none")
     assert os.environ["MINI_R1_TEST"] == "on"
-    assert recipe.values["env"] == {"MINI_R1_TEST": "on"}
+    assert config.recipe.values["env"] == {"MINI_R1_TEST": "on"}
 
 
 def test_errors_name_the_origin(write):
     for argv, file in [([], "recipes/base.yaml"), (["--max_steps", "1.5"], "command line")]:
         with pytest.raises(RecipeError, match=f"^{file}: max_steps: got .*, expected a whole number$"):
-            parse(["--config", write(base="max_steps: true", x="extends: base.yaml"), *argv], GRPO)
+            read_run("r1_grpo", ["--config", write(base="max_steps: true", x="extends: base.yaml"), *argv])
 
 
 def test_parse_sft(write):
-    _, (_, training, _) = parse(["--config", write(x="use_cpu: true\nbf16: false\nmax_length: 64"), "--packing"], SFT)
+    training = built(write(x="use_cpu: true\nbf16: false\nmax_length: 64"), "--packing", kind="sft").training
     assert isinstance(training, SFTConfig)
     assert (training.max_length, training.packing) == (64, True)
 
@@ -243,7 +230,7 @@ CPU = "use_cpu: true\nbf16: false\n"
 )
 def test_what_trl_refuses_is_one_line(write, text, expected, capsys):
     with pytest.raises(RecipeError) as error:
-        parse(["--config", write(x=CPU + text)], GRPO)
+        built(write(x=CPU + text))
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
     assert "usage:" not in capsys.readouterr().err
@@ -254,7 +241,7 @@ def test_write_resolved_round_trip(write, tmp_path):
         base="beta: 5e-7\nhub_token: hf_secret\nenv: {HF_TOKEN: hf_secret, A: '1'}",
         x="extends: base.yaml\nrun_name: '1e-3'\nprompt_template: 'no'\ndifficulty: &d [3]\nlabel_names: ['é: #']",
     )
-    recipe = check(resolve(path, {"seed": 4}), GRPO)
+    recipe = check("r1_grpo", resolve(path, {"seed": 4})).recipe
     written = write_resolved(recipe, tmp_path / "runs" / "x")
     assert written == tmp_path / "runs" / "x" / "recipe.yaml"
     text = written.read_text(encoding="utf-8")
@@ -262,7 +249,7 @@ def test_write_resolved_round_trip(write, tmp_path):
     assert "# files: recipes/base.yaml, recipes/x.yaml" in text
     assert "--seed" in text
     assert "hf_secret" not in text
-    again = check(resolve(written), GRPO)
+    again = check("r1_grpo", resolve(written)).recipe
     expected = {key: value for key, value in recipe.values.items() if key != "hub_token"} | {"env": {"A": "1"}}
     assert again.values == yaml.safe_load(text) == expected
     assert differences(recipe.values, again.values) == []
@@ -279,10 +266,8 @@ def test_differences():
 def test_resolving_loads_nothing_heavy(write):
     path = write(x="max_prompt_tokns: 3")
     code = (
-        "import sys, mini_r1.training.batch\nfrom mini_r1.config.recipe import *\n"
-        "from mini_r1.config.arguments import RecipeArguments\n"
-        f"r = resolve({path!r}, {{}})\n"
-        "try: check(r, (RecipeArguments,))\n"
+        "import sys, mini_r1.config.batch\nfrom mini_r1.config.run_config import *\n"
+        f"try: read_run('r1_grpo', ['--config', {path!r}])\n"
         "except Exception as e: print(e)\n"
         "print([m for m in ('torch', 'trl', 'transformers') if m in sys.modules])"
     )

@@ -11,6 +11,7 @@ from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.config.arguments import EvaluateArguments, RecipeArguments
 from mini_r1.config.keys import COSMETIC, SUCCESSORS, check_values
+from mini_r1.config.schema import keys_of
 from mini_r1.errors import RecipeError
 
 
@@ -30,6 +31,7 @@ class Later:
 
 
 TYPES = (RecipeArguments, GRPOConfig, ModelConfig, Later)
+KEYS = keys_of(*TYPES)
 
 CHECKED = [  # key, value, what comes out
     ("learning_rate", 1, 1),
@@ -64,7 +66,7 @@ CHECKED = [  # key, value, what comes out
 
 @pytest.mark.parametrize(("key", "value", "expected"), CHECKED)
 def test_good_values(key, value, expected):
-    checked = check_values({key: value}, {}, TYPES)
+    checked = check_values({key: value}, {}, KEYS)
     assert checked == {key: expected}
     assert type(checked[key]) is type(expected)
 
@@ -109,7 +111,7 @@ REFUSED = [  # key, value, part of the message
 @pytest.mark.parametrize(("key", "value", "expected"), REFUSED)
 def test_refused_values(key, value, expected):
     with pytest.raises(RecipeError) as error:
-        check_values({"seed": 1, key: value}, {key: "recipes/x.yaml"}, TYPES)
+        check_values({"seed": 1, key: value}, {key: "recipes/x.yaml"}, KEYS)
     assert str(error.value).startswith(f"recipes/x.yaml: {key}: ")
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
@@ -122,7 +124,7 @@ def test_every_default_passes(config):
         if each.init:
             made = each.default_factory is not dataclasses.MISSING
             defaults[each.name] = each.default_factory() if made else each.default
-    assert check_values(defaults, {}, (config,)) == defaults
+    assert check_values(defaults, {}, keys_of(config)) == defaults
 
 
 def test_successors_are_gone_and_their_advice_exists():
@@ -137,6 +139,6 @@ def test_successors_are_gone_and_their_advice_exists():
 @pytest.mark.parametrize("key", ["loss_type", "importance_sampling_level", "vllm_importance_sampling_mode"])
 def test_choices_that_trl_checks_too_late(key):
     with pytest.raises(RecipeError, match="expected one of"):
-        check_values({key: "grop"}, {key: "r.yaml"}, (GRPOConfig,))
+        check_values({key: "grop"}, {key: "r.yaml"}, keys_of(GRPOConfig))
     default = getattr(GRPOConfig, key)
-    assert check_values({key: default}, {}, (GRPOConfig,)) == {key: default}
+    assert check_values({key: default}, {}, keys_of(GRPOConfig)) == {key: default}

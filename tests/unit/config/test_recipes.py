@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
+from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import KINDS, dataclass_types
 from mini_r1.config.recipe import Recipe, build, check, resolve
 from mini_r1.data.mixture import load_part_rewards, read_parts
@@ -14,7 +15,6 @@ from mini_r1.data.preferences import check_preferences
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.launch.plan import GROUPED
 from mini_r1.pipeline.stages import SAID_BY, read_pipeline
-from mini_r1.training.batch import plan_batch
 
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 PIPELINES = sorted(ROOT.glob("recipes/pipelines/*.yaml"))

@@ -5,10 +5,11 @@ import json
 import pytest
 from mixed import SETTINGS
 
+from configs import config_of
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.data.conversations import conversation_dataset
-from mini_r1.data.mixed_data import load_parts
 from mini_r1.data.mixture import read_parts
+from mini_r1.data.problems import load_parts
 from mini_r1.data.prompts import messages, prompt_ids, render
 from mini_r1.data.traces import IGNORED, mixed_trace_dataset, trace_dataset
 from mini_r1.errors import RecipeError
@@ -21,7 +22,7 @@ ENTRIES = [
 
 
 def parts_of(entries=ENTRIES) -> list:
-    return read_parts({"tasks": entries, "test_fraction": 0.2, "max_prompt_tokens": 512}, SFTArguments)
+    return read_parts(config_of({"tasks": entries, "test_fraction": 0.2, "max_prompt_tokens": 512}, "sft").args)
 
 
 def rows_of(parts) -> list[list[dict]]:
@@ -64,7 +65,7 @@ def test_phases_keep_their_places(mixed_tokenizer):
 
 def test_of_a_single_task_nothing_changes(mixed_tokenizer):
     values = {"task": "countdown", "task_args": SETTINGS["countdown"], "trace_phases": PHASES, "test_fraction": 0.2}
-    (part,) = parts = read_parts(values, SFTArguments)
+    (part,) = parts = read_parts(config_of(values, "sft").args)
     rows = rows_of(parts)
     made = mixed_trace_dataset(parts, rows, None, mixed_tokenizer, 1, 4)
     alone = trace_dataset(rows[0], part.args, part.task, part.template, mixed_tokenizer, 1, 4)
@@ -88,12 +89,12 @@ def test_what_is_wrong_names_the_task(mixed_tokenizer, change, total, said):
 
 def test_phases_are_a_matter_of_one_task():
     with pytest.raises(RecipeError, match=r"^trace_phases: is about one task; put it into an"):
-        read_parts({"tasks": ENTRIES, "trace_phases": PHASES}, SFTArguments)
+        read_parts(config_of({"tasks": ENTRIES, "trace_phases": PHASES}, "sft").args)
 
 
 def test_conversations_of_every_task_are_put_as_its_part_asks(tmp_path, mixed_tokenizer):
     """Sampled under another template, learned under the part's own; what a part holds out is not learned."""
-    sampled = read_parts({"tasks": [{**one, "prompt_template": "mini_r1"} for one in ENTRIES]}, SFTArguments)
+    sampled = read_parts(config_of({"tasks": [{**one, "prompt_template": "mini_r1"} for one in ENTRIES]}, "sft").args)
     parts = parts_of()
     loaded = load_parts(parts)
     path, held_out = tmp_path / "kept.jsonl", [rows.test for rows in loaded]

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from mixed import SETTINGS, parts_of, recipe, sets_of
 
-from mini_r1.config.arguments import GRPOArguments
-from mini_r1.data.mixed_data import check_types, describe_mix, load_parts, to_datasets
+from configs import config_of
 from mini_r1.data.mixture import chat_of, load_part_rewards, read_parts, shares
+from mini_r1.data.problems import check_types, describe_mix, load_parts, to_datasets
 from mini_r1.errors import RecipeError
 from mini_r1.tasks import countdown, gsm8k
 from mini_r1.training.curriculum import mixed_order
@@ -22,7 +22,7 @@ def test_an_entry_says_what_differs_from_the_top_level():
     values = recipe(test_fraction=0.25, reward_values={"format_reward": [1, -1, -1], "number_reward": [2, 0, 0]})
     values["tasks"][0] |= {"reward_funcs": ["format_reward"], "prompt_template": "r1_zero", "test_fraction": 0.5}
     values["tasks"][1] |= {"reward_funcs": ["format_reward", {"name": "number_reward"}]}
-    first, second = read_parts(values, GRPOArguments)
+    first, second = read_parts(config_of(values).args)
     assert [(part.name, part.weight, part.task) for part in (first, second)] == [
         ("countdown", 2.0, countdown),
         ("gsm8k", 1.0, gsm8k),
@@ -37,7 +37,7 @@ def test_an_entry_says_what_differs_from_the_top_level():
 
 def test_one_task_is_no_mixture(mixed_tokenizer):
     values = {"task": "countdown", "task_args": SETTINGS["countdown"]}
-    (part,) = parts = read_parts(values, GRPOArguments)
+    (part,) = parts = read_parts(config_of(values).args)
     assert (part.mixed, part.columns) == (False, {"prefill": "<think>"})
     (rows,) = load_parts(parts)
     dataset, _, _ = to_datasets(parts, [rows.train], mixed_tokenizer)
@@ -179,15 +179,8 @@ def test_rows_have_the_columns_of_all_tasks(mixed_tokenizer):
 def test_train_and_test_share_no_problem_of_any_task():
     parts = parts_of()
     for part, rows in zip(parts, load_parts(parts), strict=True):
-        (alone,) = read_parts(
-            {
-                "task": part.name,
-                "task_args": SETTINGS[part.name],
-                "max_eval_rows": part.args.max_eval_rows,
-                "test_fraction": 0.2,
-            },
-            GRPOArguments,
-        )
+        settings = {"task": part.name, "task_args": SETTINGS[part.name], "test_fraction": 0.2}
+        (alone,) = read_parts(config_of(settings | {"max_eval_rows": part.args.max_eval_rows}).args)
         (own,) = load_parts([alone])
         assert (own.train, own.test) == (rows.train, rows.test), "as in a run of its own"
         keys = KEYS[part.name]

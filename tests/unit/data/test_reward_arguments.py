@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from mini_r1.config.arguments import RecipeArguments
+from configs import config_of
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
@@ -116,7 +116,7 @@ def test_an_argument_that_is_a_column_of_the_task(task_module):
 def test_the_example_of_a_check_has_token_ids(tiny_tokenizer):
     row = {"nums": [1, 2], "target": 3, "difficulty": 2}
     names = ["format_reward", OVERLONG, "repetition_penalty"]
-    (part,) = read_parts({"task": "countdown", "reward_funcs": names}, RecipeArguments)
+    (part,) = read_parts(config_of({"task": "countdown", "reward_funcs": names}).args)
     said = example(row, part, tiny_tokenizer, load_rewards(names))
     assert "format_reward: gold 1.0, empty 0.0\nsoft_overlong: gold -1.0, empty 0.0\nrepetition_penalty: gold " in said
 

@@ -7,8 +7,8 @@ import yaml
 from attacked import attacks
 from repository import ROOT
 
+from configs import config_of
 from mini_r1 import tasks
-from mini_r1.config.arguments import GRPOArguments
 from mini_r1.config.keys import check_values
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.data.mixture import load_part_rewards, read_parts
@@ -57,7 +57,7 @@ def test_logic_rl():
 
 
 def test_several_tasks():
-    parts = read_parts(MIXED, GRPOArguments)
+    parts = read_parts(config_of(MIXED).args)
     assert [(part.name, part.weight, part.args.prompt_template) for part in parts] == [
         ("countdown", 2, "mini_r1"),
         ("gsm8k", 1, "r1_zero"),

@@ -9,9 +9,8 @@ import pytest
 from pipeline_file import BASE, EARLY, EVAL, FILE, LATE, RL, SFT, finish, read
 from repository import ROOT
 
-from mini_r1.config.flags import flag_text
 from mini_r1.config.kinds import KINDS
-from mini_r1.config.recipe import parse_command_line
+from mini_r1.config.recipe import flag_text, parse_command_line
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import STAGE_KEYS, read_pipeline
 from mini_r1.pipeline.state import choose, refusal, stages_table, write_summary

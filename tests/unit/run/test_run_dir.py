@@ -1,5 +1,6 @@
 """The run directory: what a second start of the same command does, and what is written down."""
 
+import dataclasses
 import json
 import platform
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mini_r1.config.recipe import Recipe, resolve
+from mini_r1.config.run_config import run_config
 from mini_r1.errors import RecipeError
 from mini_r1.run import run_dir
 from mini_r1.run.checkpoints import mark
@@ -30,7 +32,9 @@ def recipe_of(tmp_path, monkeypatch):
 
 
 def start(recipe: Recipe, wanted: str | None = None, overwrite: bool = False) -> run_dir.Run:
-    return run_dir.start(recipe, recipe.values["output_dir"], wanted, overwrite)
+    told = {"resume_from_checkpoint": wanted} if wanted else {}
+    told |= {"overwrite_output_dir": True} if overwrite else {}
+    return run_dir.start(run_config("r1_grpo", dataclasses.replace(recipe, values=recipe.values | told)))
 
 
 def save(run: run_dir.Run, step: int, seconds: float) -> str:
@@ -161,7 +165,7 @@ def test_overwrite_moves_the_old_run_aside(recipe_of, capsys):
 
 def test_another_process_writes_nothing(recipe_of, capsys):
     run = start(recipe_of())
-    other = run_dir.Run(run.folder, run.recipe, main_process=False)
+    other = run_dir.Run(run.folder, run.config, main_process=False)
     other.write("before.json", {"pass@1": 0.0})
     other.finish({})
     other.say("heard twice")

@@ -8,7 +8,7 @@ import pytest
 from repository import TASK_ARGS
 from tables import RIGHT, table, turn
 
-from mini_r1.data.mixed_data import check_types
+from mini_r1.data.problems import check_types
 from mini_r1.data.prompts import get_template, joined, render
 from mini_r1.rewards import (
     format_reward,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_trainer import GROUP, kinds_of_letters, logged
 
-from mini_r1.training.algorithm import read_temperature_schedule
+from mini_r1.config.algorithm import read_temperature_schedule
 
 SCHEDULE = {"steps": [[0, 1.2], [2, 1.0], [4, 0.6]]}
 TEMPERATURES = [1.2, 1.1, 1.0, 0.8, 0.6, 0.6]

@@ -5,7 +5,8 @@ from datasets import Dataset
 from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
-from mini_r1.training.batch import plan_batch
+from configs import config_of
+from mini_r1.config.batch import plan_batch
 from mini_r1.training.curriculum import arrange, order
 
 DIFFICULTIES = [2, 5, 3, 3, 2, 4, 5, 5, 3, 2, 4]
@@ -13,7 +14,7 @@ DIFFICULTIES = [2, 5, 3, 3, 2, 4, 5, 5, 3, 2, 4]
 
 def plan(processes=1, **values):
     batch = {"per_device_train_batch_size": 8 // processes, "num_generations": 2, "max_steps": 6, "save_steps": 6}
-    return plan_batch(batch | values, processes)
+    return plan_batch(config_of(batch | values), processes)
 
 
 def config(tmp_path, **values):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_trainer import small_model, trainer_of
 
-from mini_r1.config.arguments import GRPOArguments
+from configs import config_of
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.evaluation.grading import Grader, grader_of
 from mini_r1.evaluation.records import SCHEMA
@@ -195,7 +195,7 @@ def test_every_row_is_graded_by_its_own_task_whatever_it_is_rewarded_for():
 def test_the_language_of_the_reasoning_is_measured_in_the_tasks_own():
     zh = {"name": "language_consistency_reward", "language": "zh"}
     values = {"tasks": [{"task": "countdown"}, {"task": "gsm8k", "reward_funcs": ["number_reward", zh]}]}
-    grader = grader_of(read_parts(values, GRPOArguments))
+    grader = grader_of(read_parts(config_of(values).args))
     assert grader.language(ROWS, ["so 接着 it is</think>", "so 接着 it is</think>"]) == [3 / 5, 2 / 5]
 
 

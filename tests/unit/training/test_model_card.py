@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mini_r1.config.recipe import Recipe
+from mini_r1.config.run_config import run_config
 from mini_r1.training.model_card import write_card
 
 BEFORE = {"pass@1": 0.25, "format": 0.5, "mean_length": 40.0, "n": 8, "samples": 4}
@@ -24,7 +25,7 @@ def card(tmp_path):
         manifest = {"versions": {"trl": "1.2", "vllm": None}, "git_commit": "abc"}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         recipe = Recipe("recipes/x.yaml", VALUES | values, {})
-        write_card(tmp_path, recipe, kind, before, after)
+        write_card(tmp_path, run_config({"grpo": "r1_grpo"}.get(kind, kind), recipe), kind, before, after)
         found = ModelCard.load(tmp_path / "README.md")
         assert "Versions: trl 1.2; git commit abc." in found.text and found.text.startswith(f"\n# {tmp_path.name}\n")
         return found

@@ -8,7 +8,7 @@ from small_trainer import SIZES
 
 from mini_r1.config.arguments import RewardArguments
 from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.placeholders import fill_placeholders
+from mini_r1.config.recipe import fill_placeholders
 from mini_r1.data.preferences import load_pairs, to_pair
 from mini_r1.data.problems import load_rows
 from mini_r1.data.reward_loader import load_rewards

@@ -7,25 +7,9 @@ each used `num_iterations` times. Groups of `num_generations` completions share 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
-
-# What GRPOConfig assumes where a recipe says nothing; tests/unit/training/test_batch.py compares them with TRL.
-DEFAULTS = {
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "num_generations": 8,
-    "steps_per_generation": None,
-    "generation_batch_size": None,
-    "num_iterations": 1,
-    "per_device_eval_batch_size": 8,
-    "num_generations_eval": None,
-    "save_strategy": "steps",
-    "save_steps": 500,
-    "max_steps": -1,
-    "num_train_epochs": 3.0,
-}
 
 
 @dataclass(frozen=True)
@@ -113,33 +97,29 @@ class BatchPlan:
         return "\n".join(lines)
 
 
-def plan_batch(values: dict[str, Any], processes: int, file: str | None = None) -> BatchPlan:
-    """Work out the batch of a checked recipe on `processes` training processes; `file` is named in errors.
+def plan_batch(config: RunConfig, processes: int) -> BatchPlan:
+    """Works out the batch of a run on `processes` training processes.
 
     Raises:
         RecipeError: if a group would be split between optimizer steps, rollouts or evaluation batches, if TRL would
             refuse the settings, or if a checkpoint could fall inside a rollout, which cannot be resumed exactly.
     """
-    settings = DEFAULTS | {key: value for key, value in values.items() if key in DEFAULTS}
-    try:
-        per_device = _positive(settings, "per_device_train_batch_size")
-        plan = BatchPlan(
-            processes=processes,
-            per_device=per_device,
-            accumulation=_positive(settings, "gradient_accumulation_steps"),
-            num_generations=_positive(settings, "num_generations"),
-            steps_per_generation=_steps_per_generation(settings, processes * per_device),
-            num_iterations=_positive(settings, "num_iterations"),
-            max_steps=settings["max_steps"],
-            num_train_epochs=settings["num_train_epochs"],
-        )
-        _check_groups(plan)
-        if values.get("trained_completions") == "one":
-            _check_whole_groups(plan)
-        _check_evaluation(settings, plan)
-        _check_resume(settings, plan)
-    except RecipeError as error:
-        raise RecipeError(error.problem, key=error.key, file=file) from None
+    per_device = _positive(config, "per_device_train_batch_size")
+    plan = BatchPlan(
+        processes=processes,
+        per_device=per_device,
+        accumulation=_positive(config, "gradient_accumulation_steps"),
+        num_generations=_positive(config, "num_generations"),
+        steps_per_generation=_steps_per_generation(config, processes * per_device),
+        num_iterations=_positive(config, "num_iterations"),
+        max_steps=config.max_steps,
+        num_train_epochs=config.num_train_epochs,
+    )
+    _check_groups(plan)
+    if config.trained_completions == "one":
+        _check_whole_groups(plan)
+    _check_evaluation(config, plan)
+    _check_resume(config, plan)
     return plan
 
 
@@ -157,21 +137,22 @@ def plan_steps(training, processes: int) -> BatchPlan:
     )
 
 
-def _positive(settings: dict, key: str) -> int:
-    if not isinstance(settings[key], int) or settings[key] < 1:
-        raise RecipeError(f"got {settings[key]}, expected a whole number of at least 1", key=key)
-    return settings[key]
+def _positive(config: RunConfig, key: str) -> int:
+    number = getattr(config, key)
+    if not isinstance(number, int) or number < 1:
+        raise RecipeError(f"got {number}, expected a whole number of at least 1", key=key)
+    return number
 
 
-def _steps_per_generation(settings: dict, micro_batch: int) -> int:
-    batch = settings["generation_batch_size"]
+def _steps_per_generation(config: RunConfig, micro_batch: int) -> int:
+    batch = config.generation_batch_size
     if batch is None:
-        if settings["steps_per_generation"] is None:
-            return _positive(settings, "gradient_accumulation_steps")
-        return _positive(settings, "steps_per_generation")
-    if settings["steps_per_generation"] is not None:
+        if config.steps_per_generation is None:
+            return _positive(config, "gradient_accumulation_steps")
+        return _positive(config, "steps_per_generation")
+    if config.steps_per_generation is not None:
         raise RecipeError("given together with steps_per_generation; leave one out", key="generation_batch_size")
-    if _positive(settings, "generation_batch_size") % micro_batch:
+    if _positive(config, "generation_batch_size") % micro_batch:
         raise RecipeError(
             f"{batch} is not a multiple of processes x per_device_train_batch_size = {micro_batch}; "
             f"use {_either(_multiples_near(batch, micro_batch))}",
@@ -215,10 +196,10 @@ def _check_whole_groups(plan: BatchPlan) -> None:
         )
 
 
-def _check_evaluation(settings: dict, plan: BatchPlan) -> None:
+def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
     # Not only with an eval_strategy: held-out problems are measured before and after every run.
-    group = settings["num_generations_eval"] or plan.num_generations
-    per_device = _positive(settings, "per_device_eval_batch_size")
+    group = config.num_generations_eval or plan.num_generations
+    per_device = _positive(config, "per_device_eval_batch_size")
     if per_device * plan.processes % group:
         fitting = _multiples_near(per_device, group // math.gcd(group, plan.processes))
         raise RecipeError(
@@ -228,11 +209,11 @@ def _check_evaluation(settings: dict, plan: BatchPlan) -> None:
         )
 
 
-def _check_resume(settings: dict, plan: BatchPlan) -> None:
+def _check_resume(config: RunConfig, plan: BatchPlan) -> None:
     # TRL begins a new rollout when it resumes: a checkpoint inside a rollout would continue on other completions.
-    if settings["save_strategy"] != "steps":
+    if config.save_strategy != "steps":
         return
-    every = settings["save_steps"]
+    every = config.save_steps
     if every < 1:  # a share of max_steps; without max_steps it depends on the rows, and is left to the user
         if plan.max_steps < 1:
             return

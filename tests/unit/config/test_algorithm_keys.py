@@ -1,7 +1,7 @@
 import pytest
 
+from mini_r1.config.algorithm import read_temperature_schedule
 from mini_r1.errors import RecipeError
-from mini_r1.training.algorithm import read_temperature_schedule
 
 LOGIC_RL = {"fractions": [[0, 1.2], [1, 0.9]]}
 RAMP = {"steps": [[10, 1.0], [20, 1.2], [40, 0.8]]}

@@ -1,0 +1,132 @@
+"""One run, typed: what a recipe and a command line ask for, with the defaults of the schema filled in."""
+
+import dataclasses
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from mini_r1.config.keys import ENV, check_values, type_text
+from mini_r1.config.kinds import ARGUMENTS, KINDS, dataclass_types
+from mini_r1.config.recipe import Recipe, parse_command_line, resolve
+from mini_r1.config.schema import keys_of_kind
+from mini_r1.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What everything reads of a run. Each key of its kind is an attribute: `config.num_generations`, `config.task`.
+
+    Attributes:
+        kind: a key of `kinds.KINDS`.
+        recipe: path, the values that were given, and who gave them.
+        args: our own keys, as the dataclass of arguments.py for this kind.
+        training, model: TRL's `GRPOConfig` (or its like) and `ModelConfig`, once they are built (`build`).
+        parts: the run's tasks (`mixture.Part`), once they are read (`load_run`).
+        rewards: the functions for TRL, where the kind trains on rewards.
+    """
+
+    kind: str
+    recipe: Recipe
+    args: Any
+    training: Any = None
+    model: Any = None
+    parts: Sequence[Any] = ()
+    rewards: Sequence[Callable[..., list]] = ()
+
+    def __getattr__(self, key: str) -> Any:
+        """The value of a recipe's key: as given, or the schema's default. The kind must have it."""
+        if key.startswith("_"):
+            raise AttributeError(key)
+        if key in self.recipe.values:
+            return self.recipe.values[key]
+        keys = keys_of_kind(self.kind)
+        if key not in keys:
+            raise AttributeError(f"a recipe of kind {self.kind} has no key {key}")
+        return keys[key]["default"]
+
+    def has(self, key: str) -> bool:
+        """Whether this kind of run has such a key."""
+        return key in keys_of_kind(self.kind)
+
+    def blame(self) -> AbstractContextManager:
+        """See `Recipe.blame`."""
+        return self.recipe.blame()
+
+    def with_values(self, **changes: Any) -> "RunConfig":
+        """The same run with other values, which are not checked."""
+        return run_config(self.kind, dataclasses.replace(self.recipe, values=self.recipe.values | changes))
+
+
+def read_run(kind: str, argv: list[str]) -> RunConfig:
+    """Resolves and checks what `argv` (without the program's name) asks for. Imports neither TRL nor torch.
+
+    `--help` prints all keys of the kind and ends the program.
+
+    Raises:
+        RecipeError: for anything wrong with the flags, the files, a key or the type of a value.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(help_text(kind))
+        sys.exit(0)
+    return check(kind, resolve(*parse_command_line(argv)))
+
+
+def help_text(kind: str) -> str:
+    """All keys of a kind of run, ours first, with type, default and help."""
+    keys = keys_of_kind(kind)
+    own = [field.name for field in dataclasses.fields(ARGUMENTS[kind])]
+    lines = [f"usage: {KINDS[kind]} --config RECIPE [--key value ...]"]
+    for title, names in (("keys of this repository", own), ("keys of TRL", [key for key in keys if key not in own])):
+        lines += ["", f"{title}:"] if names else []
+        for key in names:
+            node = keys[key]
+            default = json.dumps(node["default"], ensure_ascii=False)
+            lines += textwrap.wrap(
+                f"--{key}: {type_text(node)} (default: {default})", 100, initial_indent="  ", subsequent_indent="      "
+            )
+            said = node.get("description", "")
+            lines += textwrap.wrap(said, 100, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def check(kind: str, recipe: Recipe) -> RunConfig:
+    """The recipe as a run of this kind; `RecipeError` for the first key that is unknown, or has another type."""
+    values = check_values(recipe.values, recipe.origin, keys_of_kind(kind))
+    return run_config(kind, dataclasses.replace(recipe, values=values))
+
+
+def run_config(kind: str, recipe: Recipe) -> RunConfig:
+    """The run of a recipe whose values are checked already."""
+    own = ARGUMENTS[kind]
+    names = {field.name for field in dataclasses.fields(own)}
+    return RunConfig(kind, recipe, own(**{key: value for key, value in recipe.values.items() if key in names}))
+
+
+def build(config: RunConfig, **instead: Any) -> RunConfig:
+    """The run with TRL's own settings built, and `env` exported. Imports TRL, and with it torch.
+
+    Args:
+        instead: values for TRL that hold in place of the recipe's on this machine.
+
+    Raises:
+        RecipeError: where TRL refuses a combination of values.
+    """
+    values = config.recipe.values | instead
+    os.environ.update(values.get(ENV) or {})
+    if values.get("use_cpu"):
+        # accelerate calls them cpu:0 and cpu:1, which `torch.load` does not know when a run resumes
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    built = []
+    for each in dataclass_types(config.kind)[1:]:
+        names = {field.name for field in dataclasses.fields(each) if field.init}
+        try:
+            built.append(each(**{key: value for key, value in values.items() if key in names}))
+        except ValueError as error:
+            raise RecipeError(" ".join(str(error).split()), file=config.recipe.path) from error
+    training, model = built
+    return dataclasses.replace(config, training=training, model=model)

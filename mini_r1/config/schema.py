@@ -1,0 +1,149 @@
+"""The JSON schema of recipes: which keys each kind of run has, with type, default, choices and help.
+
+It is made from the dataclasses of TRL and of arguments.py, and committed as recipes/schema.json, where editors and
+`check` read it without importing TRL. After an upgrade of TRL, or a new key: python -m mini_r1.config.schema
+"""
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mini_r1.config.keys import ALSO_BOOLEAN, Node
+from mini_r1.config.kinds import KINDS, dataclass_types
+
+SCHEMA_FILE = Path(__file__).parents[2] / "recipes" / "schema.json"
+
+# Texts that TRL compares only while it computes the loss, after minutes of loading. By the TRL dataclass that has them.
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "GRPOConfig": {
+        "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"),
+        "importance_sampling_level": ("token", "sequence"),
+        "scale_rewards": ("group", "batch", "none"),
+        "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+    },
+    "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
+}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null", dict: "object"}
+
+
+def node_of(hint: Any, choices: Iterable | None = None) -> Node:
+    """The JSON schema of the values that a type hint admits.
+
+    Args:
+        choices: the only texts that are admitted, beside null where the hint has it.
+    """
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union(members, choices)
+    if choices is not None or origin is typing.Literal:
+        return {"enum": list(choices if choices is not None else members)}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {"enum": [member.value for member in hint]}
+    if hint is Any:
+        return {}
+    plain = origin or hint
+    if plain is list:
+        return {"type": "array"} | ({"items": node_of(members[0])} if members else {})
+    if plain is dict and members:
+        return {"type": "object", "additionalProperties": node_of(members[1])}
+    if plain in _TYPES:
+        return {"type": _TYPES[plain]}
+    return {"not": {}, "title": getattr(hint, "__name__", str(hint))}  # an object of Python's, which no recipe can hold
+
+
+def _union(members: tuple, choices: Iterable | None) -> Node:
+    # `SchedulerType | str` means a text that names a member: TRL's own conversion would refuse any other.
+    has_enum = any(isinstance(member, type) and issubclass(member, Enum) for member in members)
+    nodes = [
+        node_of(each, None if each is type(None) else choices) for each in members if not (has_enum and each is str)
+    ]
+    if all(set(node) == {"type"} for node in nodes):
+        found = list(dict.fromkeys(node["type"] for node in nodes))
+        return {"type": found if len(found) > 1 else found[0]}
+    return {"anyOf": nodes} if len(nodes) > 1 else nodes[0]
+
+
+def keys_of(*dataclass_types: type) -> dict[str, Node]:
+    """key -> schema, with `default` and `description`, of dataclasses' fields; the first that has a key decides."""
+    keys: dict[str, Node] = {}
+    for each in dataclass_types:
+        hints, late = typing.get_type_hints(each), CHOICES.get(each.__name__, {})
+        for field in dataclasses.fields(each):
+            if not field.init or field.name in keys:
+                continue
+            node = node_of(hints[field.name], late.get(field.name) or field.metadata.get("choices"))
+            if field.name in ALSO_BOOLEAN:
+                node = {"anyOf": [node, {"type": "boolean"}]}
+            default = field.default if field.default is not dataclasses.MISSING else None
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            described = {"description": " ".join(field.metadata["help"].split())} if "help" in field.metadata else {}
+            keys[field.name] = node | {"default": default.value if isinstance(default, Enum) else default} | described
+    return keys
+
+
+@functools.cache
+def keys_of_kind(kind: str) -> dict[str, Node]:
+    """key -> schema, with `default` and `description`, of a kind of run, from recipes/schema.json."""
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    keys = schema["$defs"]["keys"]
+    found = schema["$defs"][kind]["properties"]
+    return {key: keys[one["$ref"].rpartition("/")[2]] | {"default": one["default"]} for key, one in found.items()}
+
+
+def make_schema() -> dict:
+    """The whole schema, from the installed TRL. Imports it."""
+    variants: dict[str, list[Node]] = {}  # key -> its schemas, which differ between kinds now and then
+    kinds: dict[str, dict] = {}
+    for kind in KINDS:
+        properties = {}
+        for key, node in keys_of(*dataclass_types(kind)).items():
+            default = node.pop("default")
+            known = variants.setdefault(key, [])
+            if node not in known:
+                known.append(node)
+            properties[key] = {"$ref": f"#/$defs/keys/{_variant(key, known.index(node))}", "default": default}
+        kinds[kind] = {"properties": dict(sorted(properties.items()))}
+    keys = {_variant(key, place): node for key, known in variants.items() for place, node in enumerate(known)}
+    anywhere = {
+        key: [{"$ref": f"#/$defs/keys/{_variant(key, i)}"} for i in range(len(variants[key]))] for key in variants
+    }
+    own = {
+        "extends": {"type": "string", "description": "Another recipe, whose values this one starts from."},
+        "run": {"enum": list(KINDS), "description": "The kind of run: which script runs the recipe."},
+        "env": {"type": "object", "description": "Environment variables to set."},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A recipe of Mini-R1",
+        "description": "Made by python -m mini_r1.config.schema. Keys, types, defaults and help are TRL's and ours.",
+        "type": "object",
+        "properties": own
+        | {key: refs[0] if len(refs) == 1 else {"anyOf": refs} for key, refs in sorted(anywhere.items())},
+        "additionalProperties": False,
+        "allOf": [
+            {"if": {"properties": {"run": {"const": kind}}, "required": ["run"]}, "then": {"$ref": f"#/$defs/{kind}"}}
+            for kind in KINDS
+        ],
+        "$defs": kinds | {"keys": dict(sorted(keys.items()))},
+    }
+
+
+def _variant(key: str, place: int) -> str:
+    return f"{key}.{place + 1}" if place else key
+
+
+def schema_text() -> str:
+    """What recipes/schema.json is to hold."""
+    return json.dumps(make_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
+    print(f"wrote {SCHEMA_FILE}")
