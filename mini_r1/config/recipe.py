@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from mini_r1.config.keys import COSMETIC, did_you_mean
+from mini_r1.config.yaml_file import Loader, dump_yaml, load_yaml, short_path
 from mini_r1.errors import RecipeError
 
 COMMAND_LINE = "command line"
@@ -164,7 +165,7 @@ def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target, partial = folder / "recipe.yaml", folder / f".recipe.yaml.{os.getpid()}"
-    partial.write_text(header + _dump(_without_secrets(recipe.values)), encoding="utf-8")
+    partial.write_text(header + dump_yaml(_without_secrets(recipe.values)), encoding="utf-8")
     os.replace(partial, target)
     return target
 
@@ -182,56 +183,27 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return lines
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with two traps removed: a key given twice is an error, and 1e-6 is a number, as in YAML 1.2."""
-
-    def compose_mapping_node(self, anchor):
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value} appears twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads back equal: text such as "1e-6" is quoted, and no value is an alias of another."""
-
-    def ignore_aliases(self, data):
-        return True
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-
-
 def _layers(path: Path) -> list[tuple[str, dict]]:
     """The recipe and what it extends, nearest first, as (file, values)."""
     layers: list[tuple[str, dict]] = []
     seen: list[Path] = []
     while True:
         values = load_yaml(path)
-        layers.append((_short(path), values))
+        layers.append((short_path(path), values))
         seen.append(path.resolve())
         if "extends" not in values:
             return layers
         base = values.pop("extends")
-        here = {"key": "extends", "file": _short(path)}
+        here = {"key": "extends", "file": short_path(path)}
         if not isinstance(base, str):
             raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
         root = _extends_root(path)
         path = root / base
         if not path.is_file():
             options = (str(file.relative_to(root)) for file in root.rglob("*.yaml"))
-            raise RecipeError(f"no file {base} in {_short(root)}{did_you_mean(base, options)}", **here)
+            raise RecipeError(f"no file {base} in {short_path(root)}{did_you_mean(base, options)}", **here)
         if path.resolve() in seen:
-            chain = " -> ".join([source for source, _ in layers] + [_short(path)])
+            chain = " -> ".join([source for source, _ in layers] + [short_path(path)])
             raise RecipeError(f"goes in a circle: {chain}", **here)
 
 
@@ -239,34 +211,6 @@ def _extends_root(path: Path) -> Path:
     """The nearest folder above the recipe that is named recipes, or else the recipe's own."""
     folders = path.absolute().parents
     return next((folder for folder in folders if folder.name == "recipes"), folders[0])
-
-
-def _short(path: Path) -> str:
-    """The path as it reads best in a message: relative to the working directory if it lies below it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def load_yaml(path: Path) -> dict:
-    """A YAML map from a file; `RecipeError` with line and column where it is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = yaml.load(file, Loader=_Loader)
-    except FileNotFoundError:
-        options = (file.name for file in path.parent.glob("*.yaml"))
-        raise RecipeError(f"no such recipe{did_you_mean(path.name, options)}", file=_short(path)) from None
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", file=_short(path)) from error
-    except yaml.MarkedYAMLError as error:
-        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
-        raise RecipeError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}", file=_short(path)) from error
-    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, or a date such as 2025-02-31
-        raise RecipeError("not YAML: " + " ".join(str(error).split()), file=_short(path)) from error
-    if not isinstance(values, dict):
-        raise RecipeError("expected a map of keys to values at the top level", file=_short(path))
-    for key in values:
-        if not isinstance(key, str):
-            raise RecipeError(f"the key {key!r} is not text; put it in quotes", file=_short(path))
-    return values
 
 
 def _merge(base: dict, over: dict) -> dict:
@@ -285,7 +229,7 @@ def _flag_value(key: str, text: str) -> Any:
         except json.JSONDecodeError as error:
             problem = f"not JSON at column {error.colno}: {error.msg}; write maps and lists as '{{\"a\": 1}}', '[1, 2]'"
             raise RecipeError(problem, key=key, file=COMMAND_LINE) from None
-    loader = _Loader("")  # only the rules for one scalar: no comments, no `a: b` maps
+    loader = Loader("")  # only the rules for one scalar: no comments, no `a: b` maps
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
@@ -298,10 +242,6 @@ def _without_secrets(values: dict) -> dict:
     if isinstance(kept.get("env"), dict):
         kept["env"] = {name: text for name, text in kept["env"].items() if not _SECRET_NAME.search(name)}
     return kept
-
-
-def _dump(values: dict) -> str:
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _one_line(values: dict, key: str) -> str:

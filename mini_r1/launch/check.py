@@ -13,7 +13,8 @@ import yaml
 
 from mini_r1.config.batch import BatchPlan
 from mini_r1.config.kinds import ONLY_SAMPLE, dataclass_types
-from mini_r1.config.recipe import Recipe, load_yaml, parse_command_line, resolve
+from mini_r1.config.recipe import Recipe, parse_command_line, resolve
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.data import hub
 from mini_r1.data.mixture import shares, weights
 from mini_r1.data.problems import check_types

@@ -10,7 +10,8 @@ from pathlib import Path
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.kinds import ONLY_SAMPLE
-from mini_r1.config.recipe import COMMAND_LINE, Recipe, load_yaml
+from mini_r1.config.recipe import COMMAND_LINE, Recipe
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.launch.hardware import Gpu
 

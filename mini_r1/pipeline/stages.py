@@ -21,7 +21,8 @@ from typing import Any
 
 from mini_r1.config.keys import check_values, did_you_mean
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, dataclass_types
-from mini_r1.config.recipe import COMMAND_LINE, Recipe, check, flag_text, load_yaml, parse_command_line, resolve
+from mini_r1.config.recipe import COMMAND_LINE, Recipe, flag_text, parse_command_line, resolve
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.data.hub import reward_models
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.preferences import check_preferences

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mini_r1.config.recipe import load_yaml
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.report.figures import colour, dash
 from mini_r1.run.run_dir import short_name

@@ -10,7 +10,7 @@ import pytest
 from repository import ROOT
 
 from mini_r1.config.kinds import KINDS, dataclass_types
-from mini_r1.config.recipe import load_yaml
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.config.schema import SCHEMA_FILE, keys_of_kind, schema_text
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
