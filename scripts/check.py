@@ -3,29 +3,18 @@
 python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--any_key value]
 
 --gpus N        check for N GPUs, also where they are not here; 0 is a CPU. Left out: those that are here
---run KIND      r1_grpo, sft, reward, distill, evaluate, generate or build_model. Left out: by the recipe's name
+--run KIND      r1_grpo, sft, reward, distill, evaluate, generate or build_model. Left out: as the recipe says (run:)
 The exit status is 2 where there is an error.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 from mini_r1.config.kinds import KINDS
-from mini_r1.config.recipe import COMMAND_LINE, parse_command_line
+from mini_r1.config.recipe import COMMAND_LINE, kind_of
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.launch.check_imports import leave_torch_out
 from mini_r1.launch.launcher import Options, cpu_flags
-
-BY_NAME = {
-    "-rm": "reward",
-    "-sft": "sft",
-    "-sft-control": "sft",
-    "-distill": "distill",
-    "-eval": "evaluate",
-    "-generate": "generate",
-    "-base": "build_model",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,9 +27,8 @@ def main() -> None:
     parser.add_argument("--run", choices=KINDS)
     parser.add_argument("--gpus", type=int)
     own, words = parser.parse_known_args(sys.argv[1:])
-    stem = Path(parse_command_line(words)[0]).stem
-    kind = own.run or next((run for tail, run in BY_NAME.items() if stem.endswith(tail)), "r1_grpo")
-    leave_torch_out(words)
+    kind = own.run or kind_of(words)
+    leave_torch_out(words, kind)
 
     from mini_r1.launch.check import preflight, report
 

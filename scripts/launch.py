@@ -4,7 +4,7 @@ python scripts/launch.py --config recipes/NAME.yaml [--gpus N] [--dry_run] [--an
 
 --gpus N        use N GPUs; 0 is a CPU (generation by transformers). Left out: as many as the recipe was written for
 --dry_run       check, print the plan and the exact commands, start nothing; GPUs that are not here are assumed
---run KIND      r1_grpo (default), sft, reward, distill, evaluate, generate or build_model: the recipe's script
+--run KIND      r1_grpo, sft, reward, distill, evaluate, generate or build_model. Left out: as the recipe says (run:)
 Over several machines (configs/slurm-nodes.sh):
 --part PART     trainer or server: the other one is on other machines
 --num_machines, --machine_rank, --main_process_ip, --main_process_port: as accelerate's
@@ -14,6 +14,7 @@ import argparse
 import sys
 
 from mini_r1.config.kinds import KINDS
+from mini_r1.config.recipe import kind_of
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.launch.check_imports import leave_torch_out
 from mini_r1.launch.launcher import Options, launch
@@ -28,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 def parse(words: list[str]) -> tuple[Options, list[str]]:
     """The launcher's own flags, and all other words, which are the recipe's."""
     parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--run", choices=KINDS, default="r1_grpo")
+    parser.add_argument("--run", choices=KINDS)
     parser.add_argument("--gpus", type=int)
     parser.add_argument("--dry_run", action="store_true")
     parser.add_argument("--part", choices=("all", "trainer", "server"), default="all")
@@ -38,12 +39,12 @@ def parse(words: list[str]) -> tuple[Options, list[str]]:
     parser.add_argument("--main_process_port", type=int)
     own, rest = parser.parse_known_args(words)
     machines = Machines(own.part, own.num_machines, own.machine_rank, own.main_process_ip, own.main_process_port)
-    return Options(own.run, own.gpus, own.dry_run, machines), rest
+    return Options(own.run or kind_of(rest), own.gpus, own.dry_run, machines), rest
 
 
 def main() -> None:
     options, words = parse(sys.argv[1:])
-    leave_torch_out(words)  # what trains is started in processes of its own
+    leave_torch_out(words, options.kind)  # what trains is started in processes of its own
     sys.exit(launch(words, options))
 
 

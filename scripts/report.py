@@ -53,12 +53,13 @@ def main() -> None:
 def _controls(config: str | None) -> list[str]:
     """The recipes that are controls of this one and have runs."""
     stem = Path(config).stem if config else ""
-    found = [Path(config).with_name(f"{stem}-{control}.yaml") for control in CONTROLS] if config else []
-    return [str(path) for path in found if path.exists() and seed_folders(path.stem)]
+    names = [f"{stem}-{control}" for control in CONTROLS] if config else []
+    return [name for name in names if seed_folders(name)]
 
 
 def _folders(name: str) -> list[Path]:
-    return seeds_of(name) if name.endswith((".yaml", ".yml")) else [Path(name)]
+    is_recipe = name.endswith((".yaml", ".yml")) or ("/" not in name and not Path(name).exists())
+    return seeds_of(name) if is_recipe else [Path(name)]
 
 
 if __name__ == "__main__":

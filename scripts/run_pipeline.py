@@ -1,6 +1,6 @@
 """Run the stages of a pipeline, one after the other; a finished stage is skipped, an interrupted one goes on.
 
-python scripts/run_pipeline.py --config recipes/pipelines/NAME.yaml [--seed N] [--gpus N]
+python scripts/run_pipeline.py --config NAME [--seed N] [--gpus N] [--STAGE.key value]
 
 --from STAGE    begin with this stage; those before it are not looked at
 --only STAGE    run this stage alone
@@ -29,10 +29,10 @@ def say(message: str) -> None:
 def read_flags(flags: dict) -> None:
     """Refuse a flag that is none of a pipeline's, or has no value where it needs one."""
     for key, value in flags.items():
-        if key not in FLAGS:
+        if key not in FLAGS and "." not in key:
             raise RecipeError(
-                f"no flag of a pipeline; it knows --{', --'.join(FLAGS)}, and a stage's keys are set in its recipe, "
-                f"or under set: in the pipeline{did_you_mean(key, FLAGS)}",
+                f"no flag of a pipeline; it knows --{', --'.join(FLAGS)}, and a stage's keys are set in its recipe, or "
+                f"with --STAGE.{key}{did_you_mean(key, FLAGS)}",
                 key=key,
                 file="command line",
             )
@@ -90,8 +90,11 @@ def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
     read_flags(flags)
-    leave_torch_out(words_for_imports(path))  # what trains is started in processes of its own
-    pipeline = read_pipeline(path, flags.get("seed"))  # every stage's recipe is checked before the first one starts
+    told = {key: value for key, value in flags.items() if "." in key}
+    leave_torch_out(words_for_imports(path, told))  # what trains is started in processes of its own
+    pipeline = read_pipeline(
+        path, flags.get("seed"), told
+    )  # every stage's recipe is checked before the first one starts
     anew = flags.get("overwrite_output_dir", False)
     choice = choose(pipeline, name(flags.get("from")), name(flags.get("only")), anew)
     sys.exit(dry_run(pipeline, choice) if flags.get("dry_run") else run(pipeline, choice, flags.get("gpus")))

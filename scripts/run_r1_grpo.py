@@ -18,7 +18,7 @@ from mini_r1.errors import exit_on_recipe_error
 
 
 def main() -> None:
-    if resolve(*parse_command_line(sys.argv[1:])).values.get("dry_run"):
+    if resolve(*parse_command_line(sys.argv[1:]), "r1_grpo").values.get("dry_run"):
         sys.exit(dry_run())
     config = load_run("r1_grpo", sys.argv[1:])
     with config.blame():

@@ -80,6 +80,7 @@ Node = dict[str, Any]  # the JSON schema of one value
 ALSO_BOOLEAN = ("scale_rewards",)
 
 ENV = "env"  # not a field of any dataclass: a map that is exported to the environment
+RUN = "run"  # not a field: which script the recipe is for, see kinds.py; it changes no result
 
 _EXPONENT_FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 _NAMES = {
@@ -116,6 +117,8 @@ def check_values(values: dict, origin: dict[str, str], keys: dict[str, Node]) ->
     for key, value in values.items():
         if key == ENV:
             checked[key], problem = _environment(value)
+        elif key == RUN:
+            checked[key], problem = value, None
         elif key in keys:
             checked[key], problem = _check_value(key, value, keys[key])
         else:
@@ -135,7 +138,7 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
     underscored = key.replace("-", "_")
     if underscored in SUCCESSORS:
         return f"no longer a key; {SUCCESSORS[underscored]}"
-    return "unknown key" + did_you_mean(underscored, [*known, ENV, "extends"])
+    return "unknown key" + did_you_mean(underscored, [*known, ENV, RUN, "extends"])
 
 
 def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:

@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from mini_r1.config.keys import COSMETIC, did_you_mean
-from mini_r1.config.yaml_file import Loader, dump_yaml, load_yaml, short_path
+from mini_r1.config.keys import COSMETIC, RUN
+from mini_r1.config.kinds import KINDS, ONLY_SAMPLE
+from mini_r1.config.recipe_file import COMMAND_LINE, RecipeFile, find_recipe, merge
+from mini_r1.config.yaml_file import Loader, dump_yaml, short_path
 from mini_r1.errors import RecipeError
 
-COMMAND_LINE = "command line"
 USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
 PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
 DATASETS = "sft_datasets"  # a list of maps, whose `path` takes them, too
@@ -77,19 +78,54 @@ def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
     return config, overrides
 
 
-def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe, what it extends, and the overrides; fill in `{recipe}` and `{seed}`. Types are not checked yet.
+def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, kind: str | None = None) -> Recipe:
+    """Read a run of a recipe, what it extends, and the overrides; fill in `{recipe}` and `{seed}`; check no types.
+
+    Args:
+        path: a file, or a name (`find_recipe`).
+        overrides: keys, `STAGE.key` for one stage of an experiment, and `stage`, which of them is wanted.
+        kind: what it is run as. An experiment's stage of that kind is chosen, where none is named; None: its own.
 
     Raises:
-        RecipeError: for a file that is missing or not a YAML map, a circle of `extends`, or an unknown placeholder.
+        RecipeError: for a file that is missing or not a YAML map, a circle of `extends`, an unknown placeholder, or a
+            stage that is not there or not clear.
     """
-    layers = _layers(Path(path))
-    values, origin = {}, {}
-    for source, layer in [*reversed(layers), (COMMAND_LINE, overrides or {})]:
-        values = _merge(values, layer)
-        origin |= dict.fromkeys(layer, source)
-    fill_placeholders(values, Path(path).stem, origin)
-    return Recipe(str(path), values, origin)
+    overrides = dict(overrides or {})
+    stage = overrides.pop("stage", None)
+    found, named = find_recipe(str(path))
+    for_stages = {key: value for key, value in overrides.items() if "." in key}
+    file = RecipeFile(found, for_stages | {key: overrides[key] for key in ("seed",) if key in overrides})
+    if file.stages:
+        overrides = {key: value for key, value in overrides.items() if key not in for_stages}
+        stage = named if stage is None else file.stage(str(stage), "--stage", COMMAND_LINE)
+        stage = stage or file.pick(kind)
+        source = file.source(stage)
+        if source:
+            file, stage = (
+                RecipeFile(source[0], {key: value for key, value in file.told.items() if key == "seed"}),
+                source[1],
+            )
+        values, origin = file.run(stage) if stage else file.alone(kind)
+        seed = for_stages.get(f"{stage}.seed")
+        overrides |= {} if seed is None else {"seed": seed}
+    else:
+        if stage is not None:
+            file.stage(str(stage), "--stage", COMMAND_LINE)
+        values, origin = file.alone(kind)
+    values = merge(values, overrides)
+    origin |= dict.fromkeys(overrides, COMMAND_LINE)
+    fill_placeholders(values, file.name, origin)
+    if kind is not None and RUN in values:
+        if values[RUN] != kind and kind not in ONLY_SAMPLE:  # those take any recipe
+            script = f"scripts/{KINDS[values[RUN]]}" if values[RUN] in KINDS else f"one of {', '.join(KINDS)}"
+            raise RecipeError(f"{values[RUN]} is not run as {kind}; use {script}", key=RUN, file=origin[RUN])
+        values[RUN] = kind
+    return Recipe(str(path) if file.path == Path(path) else short_path(file.path), values, origin)
+
+
+def kind_of(argv: list[str]) -> str:
+    """What the recipe of a command line says it is run as (`run`); r1_grpo where it does not say."""
+    return resolve(*parse_command_line(argv)).values.get(RUN, "r1_grpo")
 
 
 def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str]) -> None:
@@ -175,7 +211,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     old, new = _without_secrets(old), _without_secrets(new)
     lines = []
     for key in dict.fromkeys([*old, *new]):
-        if key in COSMETIC:
+        if key in COSMETIC or key == RUN:
             continue
         before, after = (_one_line(values, key) for values in (old, new))
         if old.get(key) != new.get(key) or (key in old) != (key in new):
@@ -183,47 +219,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _layers(path: Path) -> list[tuple[str, dict]]:
-    """The recipe and what it extends, nearest first, as (file, values)."""
-    layers: list[tuple[str, dict]] = []
-    seen: list[Path] = []
-    while True:
-        values = load_yaml(path)
-        layers.append((short_path(path), values))
-        seen.append(path.resolve())
-        if "extends" not in values:
-            return layers
-        base = values.pop("extends")
-        here = {"key": "extends", "file": short_path(path)}
-        if not isinstance(base, str):
-            raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
-        root = _extends_root(path)
-        path = root / base
-        if not path.is_file():
-            options = (str(file.relative_to(root)) for file in root.rglob("*.yaml"))
-            raise RecipeError(f"no file {base} in {short_path(root)}{did_you_mean(base, options)}", **here)
-        if path.resolve() in seen:
-            chain = " -> ".join([source for source, _ in layers] + [short_path(path)])
-            raise RecipeError(f"goes in a circle: {chain}", **here)
-
-
-def _extends_root(path: Path) -> Path:
-    """The nearest folder above the recipe that is named recipes, or else the recipe's own."""
-    folders = path.absolute().parents
-    return next((folder for folder in folders if folder.name == "recipes"), folders[0])
-
-
-def _merge(base: dict, over: dict) -> dict:
-    merged = dict(base)
-    for key, value in over.items():
-        both_maps = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_maps else value
-    return merged
-
-
 def _flag_value(key: str, text: str) -> Any:
     # "{recipe}-b" is not JSON: the keys that take placeholders are always text.
-    if text[:1] in ("[", "{", '"') and not (key in PLACEHOLDER_KEYS and text[0] == "{"):
+    if text[:1] in ("[", "{", '"') and not (key.rpartition(".")[2] in PLACEHOLDER_KEYS and text[0] == "{"):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:

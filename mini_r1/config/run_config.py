@@ -73,7 +73,7 @@ def read_run(kind: str, argv: list[str]) -> RunConfig:
     if {"-h", "--help"} & set(argv):
         print(help_text(kind))
         sys.exit(0)
-    return check(kind, resolve(*parse_command_line(argv)))
+    return check(kind, resolve(*parse_command_line(argv), kind))
 
 
 def help_text(kind: str) -> str:

@@ -114,7 +114,7 @@ def preflight(
         processes: the run is started by hand on so many training processes; nothing is to be planned.
     """
     try:
-        recipe = resolve(*parse_command_line(words))
+        recipe = resolve(*parse_command_line(words), kind)
     except RecipeError as error:
         return Preflight([Finding("error", str(error))])
     hub.offline_if_unreachable(recipe.values)

@@ -15,7 +15,7 @@ HEAVY = ("torch", "accelerate", "peft")  # the last two import the first
 _QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 
 
-def leave_torch_out(words: list[str]) -> None:
+def leave_torch_out(words: list[str], kind: str | None = None) -> None:
     """Import TRL and transformers as if torch were not installed, unless something has imported them already.
 
     Not where the recipe has rewards of the user's own (dotted names), as it is not known what they import, nor where
@@ -23,11 +23,12 @@ def leave_torch_out(words: list[str]) -> None:
 
     Args:
         words: `--config FILE --key value ...`.
+        kind: what the recipe is run as.
 
     Raises:
         RecipeError: as `resolve`.
     """
-    values = resolve(*parse_command_line(words)).values
+    values = resolve(*parse_command_line(words), kind).values
     hub.offline_if_unreachable(values)  # transformers reads once whether it may ask the hub
     parts = values.get("tasks") if isinstance(values.get("tasks"), list) else []
     lists = [given.get("reward_funcs") for given in (values, *parts) if isinstance(given, dict)]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import Recipe, resolve
+from mini_r1.config.recipe_file import find_recipe
 from mini_r1.data.hub import LostTagsError, load_tokenizer
 from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import RecipeError
@@ -40,8 +41,7 @@ def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings
         if name and out_of_reach(name):
             say(f"{name} is not reachable from here, and its tokenizer is not in the local cache", error.key)
         elif maker and not Path(name).exists() and look_only:
-            stages = maker.stem.removesuffix("-base").removesuffix("-sft")
-            findings.warning(f"{name} is not there yet; {maker} makes it (make train-{stages})", error.key)
+            findings.warning(f"{name} is not there yet; {maker[0]} makes it (make train-{maker[0].stem})", error.key)
         else:
             findings.error(error.problem, error.key)
         return None, maker
@@ -71,11 +71,15 @@ def find_teacher(recipe: Recipe, values: dict, tokenizer, look_only: bool, findi
         (findings.warning if look_only and later else findings.error)(error.problem, KEY)
 
 
-def maker_of(recipe: Recipe, name: str | None) -> Path | None:
-    """The recipe beside this one whose run directory the model's name is."""
+def maker_of(recipe: Recipe, name: str | None) -> tuple[Path, str | None] | None:
+    """The recipe, and its stage, whose run directory the model's name is."""
     stem = Path(name or "").name.rpartition("-s")[0]
-    maker = Path(recipe.path).with_name(f"{stem}.yaml")
-    return maker if stem and str(name).startswith("runs/") and maker.is_file() else None
+    if not stem or not str(name).startswith("runs/"):
+        return None
+    try:
+        return find_recipe(str(Path(recipe.path).with_name(f"{stem}.yaml")))
+    except RecipeError:
+        return None
 
 
 def first_model(recipe: Recipe, values: dict) -> str | None:
@@ -84,11 +88,12 @@ def first_model(recipe: Recipe, values: dict) -> str | None:
     The recipe's own where it names any other model; None where the first recipe of the chain makes one from nothing.
     """
     name = values.get("model_name_or_path")
-    seen: set[Path] = set()
+    seen: set[tuple[Path, str | None]] = set()
     while (maker := maker_of(recipe, name)) and maker not in seen and not Path(name).exists():
         seen.add(maker)
         try:
-            name = resolve(maker).values.get("model_name_or_path")
+            path, stage = maker
+            name = resolve(path, {"stage": stage} if stage else {}).values.get("model_name_or_path")
         except RecipeError:
             return None  # a check of that recipe says why
     return name

@@ -223,7 +223,7 @@ def _there_by_now(rewards: list, look_only: bool, findings: Findings) -> list:
         maker = maker_of(findings.recipe, name) if look_only else None
         if maker and not Path(name).exists():
             key = "tasks" if findings.recipe.values.get("tasks") else "reward_funcs"
-            findings.warning(f"{reward.__name__}: {name} is not there yet; {maker} makes it", key)
+            findings.warning(f"{reward.__name__}: {name} is not there yet; {maker[0]} makes it", key)
         else:
             found.append(reward)
     return found

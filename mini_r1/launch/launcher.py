@@ -49,7 +49,7 @@ def launch(words: list[str], options: Options) -> int:
     words = [*words, *cpu_flags(options)]
     if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
         command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *words]
-        values = resolve(*parse_command_line(words)).values
+        values = resolve(*parse_command_line(words), options.kind).values
         folder = Path(values.get("output_dir", "runs"))
         if values.get("overwrite_output_dir") and not options.dry_run:
             command += _moved_aside(folder)

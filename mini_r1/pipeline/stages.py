@@ -1,7 +1,7 @@
-"""Pipelines: a YAML list of stages, each a recipe that also runs alone.
+"""Pipelines: the stages of an experiment (mini_r1/config/recipe_file.py), or a list of stages, each a recipe:
 
 stages:
-  - {name: cold-start, run: sft,     recipe: ../countdown-tiny-sft.yaml}
+  - {name: cold-start, run: sft,     recipe: countdown-tiny-sft}
   - {name: rl,         run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start}
   - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
   - {name: samples,    run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl}
@@ -15,14 +15,17 @@ import json
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mini_r1.config.keys import check_values, did_you_mean
-from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, dataclass_types
-from mini_r1.config.recipe import COMMAND_LINE, Recipe, flag_text, parse_command_line, resolve
-from mini_r1.config.yaml_file import load_yaml
+from mini_r1.config.kinds import KINDS, ONLY_SAMPLE
+from mini_r1.config.recipe import COMMAND_LINE, Recipe, flag_text, resolve
+from mini_r1.config.recipe_file import RecipeFile, find_recipe, with_path
+from mini_r1.config.run_config import RunConfig, read_run
+from mini_r1.config.schema import keys_of_kind
+from mini_r1.config.yaml_file import load_yaml, short_path
 from mini_r1.data.hub import reward_models
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.preferences import check_preferences
@@ -101,48 +104,84 @@ class Pipeline:
         )
 
 
-def read_pipeline(path: str, seed: int | None) -> Pipeline:
+def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = None) -> Pipeline:
     """Read a pipeline and check every stage's recipe.
+
+    Args:
+        path: a file, or its name.
+        told: `STAGE.key` of the command line, for an experiment's stages.
 
     Raises:
         RecipeError: for anything wrong in the pipeline's file or in a recipe it names.
     """
-    chosen = {} if seed is None else {"seed": seed}
-    entries, alone = _read_entries(path, chosen)
-    pipeline = Pipeline(path, Path("runs") / f"{Path(path).stem}-s{alone[-1].values.get('seed', 42)}", [])
-    for entry, recipe in zip(entries, alone, strict=True):
-        stage = _stage(entry, recipe, chosen, pipeline)
+    path = short_path(find_recipe(path)[0]) if not Path(path).exists() else path
+    chosen, told = {} if seed is None else {"seed": seed}, told or {}
+    if isinstance(load_yaml(Path(path)).get("stages"), list):
+        if told:
+            raise RecipeError(
+                "is for an experiment, whose stages are a map; here, give the stage set: {...}",
+                key=f"--{next(iter(told))}",
+                file=COMMAND_LINE,
+            )
+        entries, alone = _read_entries(path, chosen)
+        pipeline = Pipeline(path, _folder(path, alone[-1]), [])
+        stages = (_listed_stage(entry, recipe, chosen, pipeline) for entry, recipe in zip(entries, alone, strict=True))
+    else:
+        file = RecipeFile(Path(path), chosen | told)
+        file.told = {f"{name}.seed": own["seed"] for name, own in file.stages.items() if "seed" in own} | file.told
+        if not file.stages:
+            raise RecipeError("a pipeline needs stages: {NAME: {run: ..., ...}, ...}", key="stages", file=path)
+        pipeline = Pipeline(path, _folder(path, resolve(path, file.told | {"stage": list(file.stages)[-1]})), [])
+        stages = (_stage(name, file, pipeline) for name in file.stages)
+    for stage in stages:
         for earlier in pipeline.stages:
             _keep_apart(stage, earlier, path)
         pipeline.stages.append(stage)
     return pipeline
 
 
-def words_for_imports(path: str) -> list[str]:
+def _folder(path: str, last: Recipe) -> Path:
+    """Of the pipeline's own summary."""
+    return Path("runs") / f"{Path(path).stem}-s{last.values.get('seed', 42)}"
+
+
+def words_for_imports(path: str, told: dict[str, Any]) -> list[str]:
     """What `leave_torch_out` is to look at: the words of one recipe with the rewards of all stages.
 
     Raises:
         RecipeError: as `read_pipeline`, but for keys and values of recipes, which need the imports to be checked.
     """
     rewards, asks_peft = [], False
-    entries, alone = _read_entries(path, {})
-    for entry, recipe in zip(entries, alone, strict=True):
-        values = recipe.values | (entry.get("set") or {})
+    path = short_path(find_recipe(path)[0])
+    if isinstance(load_yaml(Path(path)).get("stages"), list):
+        entries, alone = _read_entries(path, {})
+        changes, last = [entry.get("set") or {} for entry in entries], ["--config", alone[-1].path]
+    else:
+        alone = [resolve(path, told | {"stage": name}) for name in RecipeFile(Path(path), told).stages]
+        changes, last = [{}] * len(alone), ["--config", path, "--stage", list(RecipeFile(Path(path)).stages)[-1]]
+    for changed, recipe in zip(changes, alone, strict=True):
+        values = recipe.values | changed
         named = values.get("reward_funcs")
         rewards += named if isinstance(named, list) else []
         asks_peft |= bool(values.get("use_peft") and not values.get("lora_target_modules"))
     told = ["--reward_funcs", json.dumps(rewards, default=str), "--use_peft", str(asks_peft).lower()]
-    return ["--config", alone[-1].path, *told, "--lora_target_modules", "null"]
+    return [*last, *told, "--lora_target_modules", "null"]
 
 
 def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
-    """The stages as the file has them, and their recipes as they run alone, with the pipeline's seed."""
+    """The stages of a list, and their recipes as they run alone, with the pipeline's seed."""
     entries = load_yaml(Path(path)).get("stages")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RecipeError("a pipeline needs a list of stages: [{name, run, recipe}, ...]", key="stages", file=path)
     for number, entry in enumerate(entries, 1):
         _check_entry(entry, number, path)
-    return entries, [resolve(os.path.relpath(Path(path).parent / entry["recipe"]), chosen) for entry in entries]
+    return entries, [resolve(_recipe_of(entry, path), chosen, entry["run"]) for entry in entries]
+
+
+def _recipe_of(entry: dict, path: str) -> str:
+    """The recipe that a stage of a list names: a path as seen from the pipeline's file, or a name."""
+    beside = os.path.relpath(Path(path).parent / entry["recipe"])
+    return entry["recipe"] if "/" not in entry["recipe"] and not Path(beside).exists() else beside
 
 
 def _check_entry(entry: dict, number: int, path: str) -> None:
@@ -165,27 +204,22 @@ def _check_entry(entry: dict, number: int, path: str) -> None:
         raise RecipeError(problem, key="run", file=path)
 
 
-def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stage:
-    """An entry as a stage, its recipe checked with all that the pipeline changes of it.
+def _listed_stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stage:
+    """An entry of a list as a stage, its recipe checked with all that the pipeline changes of it.
 
     Args:
         alone: the recipe as it runs alone, with the pipeline's seed.
     """
     name, kind, changes = entry["name"], entry["run"], entry.get("set") or {}
-    where, types = f"{pipeline.path}: stage {name}", dataclass_types(kind)
+    where, file = f"{pipeline.path}: stage {name}", _recipe_of(entry, pipeline.path)
     parent = _parent(entry, pipeline)
-    data = _earlier(entry, "data_from", pipeline)
+    data = _sampled(entry, pipeline)
     teacher = _teacher(entry, pipeline)
     given = dict(chosen)
     if parent:
         given["model_name_or_path"] = str(parent.folder)
     if data:
-        if data.kind != "generate" or kind != "sft":
-            problem = (
-                f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
-            )
-            raise RecipeError(problem, key="data_from", file=pipeline.path)
-        given["sft_datasets"] = _sampled(alone.values.get("sft_datasets"), str(data.folder / "dataset"))
+        given["sft_datasets"] = with_path(alone.values.get("sft_datasets"), str(data.folder / "dataset"))
     if teacher:
         given[TEACHER] = str(teacher.folder)
     if changes or any(given[key] != alone.values.get(key) for key in SAID_BY if key in given):
@@ -198,30 +232,83 @@ def _stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stag
                 name_of, what = SAID_BY[key]
                 problem = f"{name_of}: {entry[name_of]} says {what}; leave one of the two out"
                 raise RecipeError(problem, key=key, file=where)
-        check_values(changes, dict.fromkeys(changes, where), types)
+        check_values(changes, dict.fromkeys(changes, where), keys_of_kind(kind))
         flags = []
         for key, value in (given | changes).items():
             flags += [f"--{key}", flag_text(key, value)]
-        recipe = check(resolve(*parse_command_line(["--config", alone.path, *flags])), types)
-        with recipe.blame():
-            if kind == "reward":
-                check_preferences(recipe.values)
-            else:
-                read_parts(recipe.values, types[0])
-            if not recipe.values.get("output_dir"):
-                raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
-    folder = Path(recipe.values["output_dir"])
+        config = _checked(["--config", file, *flags], kind)
+    folder = Path(config.output_dir)
     init_from, earlier = parent.folder if parent else None, (entry.get(said_by) for said_by, _ in SAID_BY.values())
-    judges = _judges(recipe, pipeline)
-    return Stage(name, kind, alone.path, folder, tuple(flags), recipe, init_from, *earlier, judges, changes)
+    judges = _judges(config, pipeline)
+    return Stage(name, kind, file, folder, tuple(flags), config.recipe, init_from, *earlier, judges, changes)
 
 
-def _sampled(sources: list[dict] | None, path: str) -> list[dict]:
-    """`sft_datasets` with this path in place of the first one there; other entries are data that is mixed in."""
-    first = next((number for number, one in enumerate(sources or []) if "path" in one), None)
-    if first is None:
-        return [{"path": path}]
-    return [one | {"path": path} if number == first else one for number, one in enumerate(sources)]
+def _stage(name: str, file: RecipeFile, pipeline: Pipeline) -> Stage:
+    """A stage of an experiment. What it starts from is found by run directory, also where another file says it."""
+    path, where, kind = pipeline.path, f"{pipeline.path}: stage {name}", file.kind(name)
+    named, source = file.references(name), file.source(name)
+    if not NAME.fullmatch(name):
+        problem = f"got {name!r}, expected letters, digits, - and _, as it names a folder"
+        raise RecipeError(problem, key="stages", file=path)
+    _check_references({"name": name, "run": kind, **named}, pipeline)
+    stage, given = name, file.told
+    if source:
+        path, stage = short_path(source[0]), source[1]
+        given = {key: value for key, value in given.items() if key == "seed"}
+    flags = [] if stage is None else ["--stage", stage]
+    for key, value in given.items():
+        flags += [f"--{key}", flag_text(key, value)]
+    config = _checked(["--config", path, *flags], kind)
+    recipe = config.recipe
+    for key in REFUSED.keys() & recipe.values.keys() - {"extends"}:
+        raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
+    values, folders = recipe.values, {str(stage.folder): stage for stage in pipeline.stages}
+    parent = folders.get(values.get("model_name_or_path"))
+    data = [folders.get(str(one.get("path")).removesuffix("/dataset")) for one in values.get("sft_datasets") or []]
+    teacher = folders.get(values.get(TEACHER))
+    names = [each and each.name for each in (parent, next(filter(None, data), None), teacher)]
+    changes = {key.rpartition(".")[2]: value for key, value in given.items() if key.rpartition(".")[0] == name}
+    return Stage(
+        name,
+        kind,
+        path,
+        Path(values["output_dir"]),
+        tuple(flags),
+        recipe,
+        parent and parent.folder,
+        *names,
+        _judges(config, pipeline),
+        changes,
+    )
+
+
+def _check_references(entry: dict, pipeline: Pipeline) -> None:
+    """Can a stage start from those that it names?"""
+    _parent(entry, pipeline)
+    _teacher(entry, pipeline)
+    _sampled(entry, pipeline)
+
+
+def _checked(argv: list[str], kind: str) -> RunConfig:
+    """The stage's run, with its tasks, every key and value checked."""
+    config = read_run(kind, argv)
+    with config.blame():
+        if kind == "reward":
+            check_preferences(config.args)
+        else:
+            config = replace(config, parts=read_parts(config.args))
+        if not config.output_dir:
+            raise RecipeError("is missing; a stage needs one, such as runs/{recipe}-s{seed}", key="output_dir")
+    return config
+
+
+def _sampled(entry: dict, pipeline: Pipeline) -> Stage | None:
+    """The earlier stage that `data_from` names."""
+    data, name, kind = _earlier(entry, "data_from", pipeline), entry["name"], entry["run"]
+    if data and (data.kind != "generate" or kind != "sft"):
+        problem = f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
+        raise RecipeError(problem, key="data_from", file=pipeline.path)
+    return data
 
 
 def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
@@ -247,9 +334,9 @@ def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
     return teacher
 
 
-def _judges(recipe: Recipe, pipeline: Pipeline) -> tuple[str, ...]:
+def _judges(config: RunConfig, pipeline: Pipeline) -> tuple[str, ...]:
     """The earlier stages in whose folders the recipe's reward models are."""
-    named = {os.path.abspath(model) for model in reward_models(recipe.values)}
+    named = {os.path.abspath(model) for model in reward_models([part.args for part in config.parts])}
     return tuple(stage.name for stage in pipeline.stages if os.path.abspath(stage.folder) in named)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from mini_r1.config.recipe_file import find_recipe
 from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.report.figures import colour, dash
@@ -92,8 +93,8 @@ def seeds_of(recipe: str) -> list[Path]:
     Raises:
         RecipeError: where the recipe cannot be read, or has no run.
     """
-    load_yaml(Path(recipe))
-    stem = Path(recipe).stem
+    load_yaml(find_recipe(recipe)[0])
+    stem = Path(recipe).name.removesuffix(".yaml")
     folders = seed_folders(stem)
     if not folders:
         raise RecipeError(f"no run of it in runs/; first run: make train-{stem}", file=recipe)

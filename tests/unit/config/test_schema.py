@@ -10,8 +10,8 @@ import pytest
 from repository import ROOT
 
 from mini_r1.config.kinds import KINDS, dataclass_types
-from mini_r1.config.yaml_file import load_yaml
 from mini_r1.config.schema import SCHEMA_FILE, keys_of_kind, schema_text
+from mini_r1.config.yaml_file import load_yaml
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
