@@ -6,8 +6,11 @@ BIN := .venv/bin
 READY := .venv/.installed
 SEED_AND_FRESH = $(if $(SEED),--seed $(SEED)) $(if $(FRESH),--overwrite_output_dir true)
 FLAGS = $(SEED_AND_FRESH) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
-# recipes/NAME-eval.yaml where there is one, else the recipe's own model and problems
-FLAGS_OF_EVAL = $(if $(wildcard recipes/$*-eval.yaml),--config recipes/$*-eval.yaml,--config recipes/$*.yaml \
+# the file of that name, where it has stages
+EXPERIMENT = $(shell grep -lsE '^stages:' recipes/$*.yaml recipes/*/$*.yaml)
+# the stage that runs in runs/NAME-eval-s<seed> where there is one, else the recipe's own model and problems
+FLAGS_OF_EVAL = $(if $(shell grep -sh 'runs/{recipe}-eval-s' $(EXPERIMENT) /dev/null; grep -rh 'runs/$*-eval-s' recipes),\
+	--config $*-eval,--config $* \
 	--model_name_or_path runs/$*-s$(or $(SEED),42) --output_dir runs/$*-s$(or $(SEED),42)-eval)
 GPU := $(shell command -v nvidia-smi)
 
@@ -17,7 +20,8 @@ GPU := $(shell command -v nvidia-smi)
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
 	@echo "recipes: $(notdir $(basename $(wildcard recipes/*.yaml)))"
-	@echo "pipelines: $(notdir $(basename $(wildcard recipes/pipelines/*.yaml)))"
+	@echo "on a CPU: $(notdir $(basename $(wildcard recipes/tiny/*.yaml)))"
+	@echo "pipelines and studies: $(notdir $(basename $(wildcard recipes/pipelines/*.yaml)))"
 
 install: $(READY) ## make .venv with the pinned dependencies, and those for GPUs where there is an NVIDIA GPU
 
@@ -29,37 +33,35 @@ $(READY): requirements.txt requirements-gpu.txt pyproject.toml
 		$(if $(GPU),-r requirements-gpu.txt)
 	@touch $@
 
-train-%: $(READY) ## train a recipe on what is here: CPU, one GPU, a node; where a pipeline has its name, all its stages
-	@if [ -f recipes/pipelines/$*.yaml ]; then \
-		$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(FLAGS); \
-	else $(BIN)/python scripts/launch.py --config recipes/$*.yaml $(FLAGS); fi
+train-%: $(READY) ## train a recipe on what is here: CPU, one GPU, a node; of an experiment all stages
+	@$(BIN)/python scripts/$(if $(EXPERIMENT),run_pipeline.py,launch.py) --config $* $(FLAGS)
 
-pipeline-%: $(READY) ## run a pipeline's stages; what is finished is skipped. ARGS="--from rl", "--only rl", "--dry_run"
-	@$(BIN)/python scripts/run_pipeline.py --config recipes/pipelines/$*.yaml $(FLAGS)
+pipeline-%: $(READY) ## run an experiment's stages; what is finished is skipped. ARGS="--from rl", "--only rl", "--rl.beta 0.1"
+	@$(BIN)/python scripts/run_pipeline.py --config $* $(FLAGS)
 
 check-%: $(READY) ## would this recipe run here? batch, prompt, rewards, memory, versions; GPUS=8 assumes 8 GPUs
-	@$(BIN)/python scripts/check.py --config recipes/$*.yaml $(FLAGS)
+	@$(BIN)/python scripts/check.py --config $* $(FLAGS)
 
 dry-run-%: $(READY) ## what train-... would start, as exact commands; starts nothing
-	@$(BIN)/python scripts/launch.py --config recipes/$*.yaml --dry_run $(FLAGS)
+	@$(BIN)/python scripts/launch.py --config $* --dry_run $(FLAGS)
 
 try-%: $(READY) ## ask the trained model a held-out question and watch it think
-	@$(BIN)/python scripts/try_model.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
+	@$(BIN)/python scripts/try_model.py --config $* $(SEED_AND_FRESH) $(ARGS)
 
 eval-%: $(READY) ## measure a recipe's trained model on held-out problems; ARGS="--server URL", "--top_k 0 --num_generations_eval 64"
 	@$(BIN)/python scripts/launch.py --run evaluate $(FLAGS_OF_EVAL) $(FLAGS)
 
-generate-%: $(READY) ## rejection sampling from a recipe's trained model: recipes/NAME-generate.yaml; a data set for SFT
-	@$(BIN)/python scripts/launch.py --run generate --config recipes/$*-generate.yaml $(FLAGS)
+generate-%: $(READY) ## rejection sampling from a recipe's trained model: the stage NAME-generate; a data set for SFT
+	@$(BIN)/python scripts/launch.py --run generate --config $*-generate $(FLAGS)
 
-report-%: $(READY) ## report.html: did it learn? all seeds in runs/, and controls; ARGS="--beside recipes/OTHER.yaml"
-	@$(BIN)/python scripts/report.py --config recipes/$*.yaml $(ARGS)
+report-%: $(READY) ## report.html: did it learn? all seeds in runs/, and controls; ARGS="--beside OTHER"
+	@$(BIN)/python scripts/report.py --config $* $(ARGS)
 
 compare-%: $(READY) ## the stages of a pipeline side by side, over the seeds in runs/; ARGS="--against STAGE"
-	@$(BIN)/python scripts/compare.py --config recipes/pipelines/$*.yaml $(ARGS)
+	@$(BIN)/python scripts/compare.py --config $* $(ARGS)
 
 download-%: $(READY) ## fetch a recipe's model and data ahead, for nodes without internet
-	@$(BIN)/python scripts/download.py --config recipes/$*.yaml $(SEED_AND_FRESH) $(ARGS)
+	@$(BIN)/python scripts/download.py --config $* $(SEED_AND_FRESH) $(ARGS)
 
 test: $(READY) ## all tests but the next five, offline
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal

@@ -319,7 +319,9 @@ class RecipeFile:
         if not isinstance(base, str):
             raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
         root = extends_root(path)
-        found = (root / base, None) if (root / base).is_file() else _by_name(_name(base), root, chain)
+        place = root / base
+        around = extends_root(place) if Path(base).is_absolute() else root
+        found = (place, None) if place.is_file() else _by_name(_name(base), around, chain)
         if not found:
             files = list(root.rglob("*.yaml"))
             options = [*(str(file.relative_to(root)) for file in files), *(file.name for file in files)]

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 from repository import ROOT
+from shipped import RUNS
 from trl import SFTConfig
 
 from mini_r1.config.recipe import differences, parse_command_line, resolve, write_resolved
 from mini_r1.config.run_config import RunConfig, build, check, read_run
 from mini_r1.errors import RecipeError
-
-RECIPES = [path for path in ROOT.glob("recipes/**/*.yaml") if path.parent.name != "pipelines"]
 
 
 @pytest.fixture
@@ -278,8 +277,8 @@ def test_resolving_loads_nothing_heavy(write):
     assert json.loads(heavy) == []
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_recipe_resolves(path):
-    recipe = resolve(path, {"seed": 1})
+@pytest.mark.parametrize(("path", "stage"), RUNS.values(), ids=RUNS)
+def test_every_recipe_resolves(path, stage):
+    recipe = resolve(path, {"seed": 1, **stage})
     assert recipe.values
     assert set(recipe.values) == set(recipe.origin)

@@ -57,7 +57,7 @@ BEFORE_THE_MODEL = {
     "unknown reward": ("reward_funcs: [equaton_reward]", MINE + "reward_funcs: ", "did you mean equation_reward?"),
     "reward of another task": (
         "task: gsm8k\ntask_args: null",
-        "recipes/countdown-tiny.yaml: reward_funcs: equation_reward needs the columns nums, target, which tasks.gsm8k",
+        "recipes/tiny/countdown-tiny.yaml: stage rl: reward_funcs: equation_reward needs the columns nums, target,",
         "its own reward is number_reward",
     ),
     "argument of a reward": (

@@ -80,7 +80,7 @@ def test_no_chat_template(place, tmp_path):
     folder = shutil.copytree(place.model, tmp_path / "base")
     (folder / "chat_template.jinja").unlink()
     (error,) = place.errors(CPU.replace("{model}", str(folder)))
-    assert error.startswith("recipes/countdown-tiny.yaml: prompt_template: this tokenizer has no chat template")
+    assert error.startswith("recipes/tiny/countdown-tiny.yaml: prompt_template: this tokenizer has no chat template")
     assert "choose r1_zero" in error
 
 

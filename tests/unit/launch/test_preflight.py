@@ -10,6 +10,7 @@ from broken import CPU, GPU, LARGE, LORA, MINE, Place
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from repository import ROOT
+from shipped import RUNS
 
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import check, resolve, write_resolved
@@ -17,8 +18,6 @@ from mini_r1.launch.check import preflight
 from mini_r1.launch.check_machine import SUPPORTED
 from mini_r1.launch.plan import Machines
 from mini_r1.run import checkpoints
-
-RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 
 
 @pytest.fixture
@@ -35,25 +34,27 @@ def found_in(place: Place, text: str, **how):
     return preflight(["--config", place.write(text)], **how)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_shipped_recipes_pass_with_eight_gpus_assumed(path, monkeypatch, capsys, run_script, tmp_path):
+@pytest.mark.parametrize("name", [name for name in RUNS if "/" not in name])
+def test_shipped_recipes_pass_with_eight_gpus_assumed(name, monkeypatch, capsys, run_script, tmp_path):
     """But for those of all weights on one GPU, which name what to change for several."""
     monkeypatch.chdir(ROOT)
-    gpus = 1 if path.stem.startswith("gsm8k-reinforce-lite") else 8
-    one_task = "tiny" in path.stem and "tasks" not in resolve(path).values
+    path, stage = RUNS[name]
+    chosen = ["--stage", stage["stage"]] if stage else []
+    gpus = 1 if name.startswith("gsm8k-reinforce-lite") else 8
+    one_task = "tiny" in name and "tasks" not in resolve(path, stage).values
     fewer = ["--task_args", '{"n": 300}'] if one_task else []
     elsewhere = ["--output_dir", tmp_path / "run"]  # where the recipe says, there may be a run of it
     with pytest.raises(SystemExit) as stopped:
-        run_script("check.py", "--config", path.relative_to(ROOT), "--gpus", gpus, *fewer, *elsewhere)
+        run_script("check.py", "--config", path.relative_to(ROOT), *chosen, "--gpus", gpus, *fewer, *elsewhere)
     said = capsys.readouterr()
     assert (stopped.value.code, said.err) == (0, "")
     assert f"--- {path.relative_to(ROOT)}, resolved\n" in said.out
-    if path.stem.endswith("-base"):
+    if name.endswith("-base"):
         return
     assert "ok: packages: torch 2." in said.out
-    if "tiny" not in path.stem:  # what is on the hub cannot be reached from here, and is no reason to fail
+    if "tiny" not in name:  # what is on the hub cannot be reached from here, and is no reason to fail
         assert f"note: {gpus} GPUs of " in said.out
-        assert "ok: memory: " in said.out or path.stem.endswith("-rm")
+        assert "ok: memory: " in said.out or name.endswith("-rm")
         assert "warning: " in said.out and " is not reachable from here" in said.out
 
 
@@ -173,8 +174,8 @@ LESS = {
     "model of an earlier stage": (
         "extends: countdown-tiny.yaml",
         "",
-        "warning: recipes/countdown-tiny.yaml: model_name_or_path: runs/countdown-tiny-sft-s42 is not there yet",
-        "recipes/countdown-tiny-sft.yaml makes it (make train-countdown-tiny)",
+        "warning: recipes/tiny/countdown-tiny.yaml: stage rl: model_name_or_path: runs/countdown-tiny-sft-s42 is not",
+        "recipes/tiny/countdown-tiny.yaml makes it (make train-countdown-tiny)",
     ),
     "size of what an earlier stage will make": (
         "extends: countdown.yaml\nmodel_name_or_path: runs/knights-knaves-s42\nuse_vllm: false",

@@ -30,7 +30,8 @@ def place(tmp_path, monkeypatch):
     """Two seeds of a pipeline; one stage of the second is not finished."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes/pipelines").mkdir(parents=True)
-    for file in ("_base", "countdown-tiny.yaml", "countdown-tiny-sft.yaml"):
+    (tmp_path / "recipes/tiny").mkdir()
+    for file in ("_base", "tiny/countdown-tiny.yaml"):
         (tmp_path / "recipes" / file).symlink_to(ROOT / "recipes" / file)
     (tmp_path / "recipes/pipelines/two.yaml").write_text(PIPELINE)
 

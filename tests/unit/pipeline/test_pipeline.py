@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from pipeline_file import BASE, EARLY, EVAL, FILE, LATE, RL, SFT, finish, read
 from repository import ROOT
 
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import flag_text, parse_command_line
+from mini_r1.config.recipe_file import REFERENCES, RecipeFile
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import STAGE_KEYS, read_pipeline
 from mini_r1.pipeline.state import choose, refusal, stages_table, write_summary
@@ -75,7 +77,10 @@ def test_what_a_stage_cannot_say(home, more, start, remedy):
 def test_stages_that_do_not_fit_together(home):
     measured = "  - {name: more, run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: greedy}\n"
     for stages, problem in (
-        ([BASE, SFT, RL % "", EVAL, measured.replace("tiny.yaml", "tiny-sft.yaml")], "evaluate leaves no model"),
+        (
+            [BASE, SFT, RL % "", EVAL, measured.replace("tiny.yaml", "tiny-random-reward.yaml")],
+            "evaluate leaves no model",
+        ),
         ([BASE, SFT.replace("name: cold-start", "name: a/b")], "as it names a folder"),
         ([BASE, BASE.replace("name: base", "name: two").replace("}", ", init_from: base}")], "leave init_from out"),
     ):
@@ -83,9 +88,9 @@ def test_stages_that_do_not_fit_together(home):
             read(*stages)
         assert problem in str(error.value) and error.value.file == FILE
     # the last stage's folder would be the pipeline's, and moved aside it would take the earlier one along
-    first = "  - {name: rl, run: r1_grpo, recipe: ../countdown-tiny-eval.yaml, init_from: cold-start}\n"
+    first = "  - {name: rl, run: r1_grpo, recipe: ../tiny/countdown-tiny.yaml, init_from: base}\n"
     Path("recipes/pipelines/countdown-tiny.yaml").write_text("stages:\n" + BASE + SFT + first + (
-        "  - {name: whole, run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start}\n"))  # fmt: skip
+        "  - {name: whole, run: r1_grpo, recipe: ../tiny/countdown-tiny.yaml, init_from: cold-start}\n"))  # fmt: skip
     with pytest.raises(RecipeError, match="inside the folder of the later stage whole"):
         read_pipeline("recipes/pipelines/countdown-tiny.yaml", None)
 
@@ -264,11 +269,122 @@ def test_summary_and_table(home):
     assert (clock(59.6), clock(3599.4)) == ("1:00", "59:59")
 
 
+EXPERIMENT = """
+extends: _base/grpo.yaml
+task: countdown
+use_cpu: true
+bf16: false
+stages:
+  base: {from: countdown-tiny}
+  cold-start: {from: countdown-tiny}
+  rl: {extends: countdown-tiny, max_steps: 3%s}
+  again: {extends: rl, init_from: rl, seed: 5}
+  greedy: {extends: countdown-tiny, init_from: again, output_dir: "runs/{recipe}-eval-s{seed}"}
+"""
+
+
+def experiment(more="", seed=None, told=None):
+    Path(FILE).write_text(EXPERIMENT % more)
+    return read_pipeline(FILE, seed, told)
+
+
+def test_an_experiment(home):
+    pipeline = experiment(seed=7)
+    assert pipeline.folder == Path("runs/mine-s7")
+    _, sft, rl, again, greedy = pipeline.stages
+    assert [stage.kind for stage in pipeline.stages] == ["build_model", "sft", "r1_grpo", "r1_grpo", "evaluate"]
+    folders = ["countdown-tiny-base-s7", "countdown-tiny-sft-s7", "mine-s7/rl", "mine-s7/again", "mine-eval-s7"]
+    assert [str(stage.folder) for stage in pipeline.stages] == [f"runs/{folder}" for folder in folders]
+    assert [stage.parent for stage in pipeline.stages] == [None, "base", "cold-start", "rl", "again"]
+    assert (rl.init_from, again.resolved.values["seed"]) == (sft.folder, 5)
+    assert greedy.resolved.values["model_name_or_path"] == "runs/mine-s7/again"
+    assert sft.words == ["--config", "recipes/tiny/countdown-tiny.yaml", "--stage", "cold-start", "--seed", "7"]
+    assert rl.words == ["--config", FILE, "--stage", "rl", "--again.seed", "5", "--seed", "7"]
+    assert [stage.name for stage in read_pipeline("mine", 7).stages] == [stage.name for stage in pipeline.stages]
+
+
+def test_flags_of_a_stage(home, run_script, capsys):
+    pipeline = experiment(told={"rl.beta": 0.5, "rl.output_dir": "runs/x-s{seed}"})
+    rl, again = pipeline.stages[2:4]
+    assert (rl.resolved.values["beta"], str(rl.folder), rl.changes) == (
+        0.5,
+        "runs/x-s42",
+        {"beta": 0.5, "output_dir": "runs/x-s{seed}"},
+    )
+    assert (again.resolved.values["beta"], again.parent) == (0.0, "rl")
+    assert "--rl.beta 0.5 --rl.output_dir runs/x-s{seed}" in " ".join(again.words)
+    assert "in runs/x-s42" in said(run_script, capsys, "--dry_run", "--rl.output_dir", "runs/x-s{seed}")[1]
+    for words, problem in (
+        (("--rll.beta", "1"), "command line: --rll.beta: recipes/pipelines/mine.yaml has no stage 'rll'"),
+        (
+            ("--cold-start.seed", "1"),
+            "command line: --cold-start.seed: cold-start is a run of countdown-tiny: change it",
+        ),
+        (("--rl.bta", "1"), "command line: bta: unknown key; did you mean beta?"),
+    ):
+        status, _, error = said(run_script, capsys, *words)
+        assert status == 2 and error.startswith(f"error: {problem}")
+    read(BASE)
+    assert "the stage set: {...}" in said(run_script, capsys, "--rl.beta", "1")[2]
+
+
+def test_an_experiment_goes_on_where_it_was(home, run_script, capsys):
+    """Also where a list of recipes, with the same stages, was begun."""
+    for stage in read(BASE, SFT, RL % "").stages:
+        finish(stage)
+    pipeline = experiment()
+    rl, choice = pipeline.stages[2], choose(pipeline, None, None, False)
+    assert [refusal(stage, pipeline, choice) for stage in pipeline.stages] == [None] * 5
+    finish(rl)
+    assert said(run_script, capsys, "--dry_run")[1].count("skipped") == 3
+    (rl.folder / "recipe.yaml").write_text((rl.folder / "recipe.yaml").read_text().replace("run: r1_grpo\n", ""))
+    assert refusal(rl, pipeline, choice) is None, "a run of before said no kind"
+    changed = experiment(", beta: 0.5")
+    assert "beta: 0.0 -> 0.5" in str(refusal(changed.stages[2], changed, choose(changed, None, None, False)))
+    finish(pipeline.stages[1], finished=LATE)
+    assert "an older cold-start" in str(refusal(rl, pipeline, choice))
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (", lr: 1", f"{FILE}: stage rl: lr: unknown key"),
+        (", dry_run: true", f"{FILE}: stage rl: dry_run: cannot be set by a stage"),
+        (", init_from: greedy", f"{FILE}: init_from: no earlier stage 'greedy'; there is base, cold-start"),
+        (", data_from: base", f"{FILE}: data_from: stage rl: a stage with run: sft learns from one with run: generate"),
+        (
+            ", teacher_from: base",
+            f"{FILE}: teacher_from: stage rl: a stage with run: distill learns from one that leaves",
+        ),
+        (", output_dir: 'runs/countdown-tiny-sft-s{seed}'", f"{FILE}: stages: rl and cold-start share their name"),
+    ],
+)
+def test_what_a_stage_of_an_experiment_cannot_say(home, more, problem):
+    with pytest.raises(RecipeError) as error:
+        experiment(more)
+    assert str(error.value).startswith(problem)
+
+
+def test_a_key_that_no_stage_takes(home):
+    Path(FILE).write_text("learning_rte: 1" + EXPERIMENT % "")
+    with pytest.raises(RecipeError, match=f"^{FILE}: learning_rte: unknown key; did you mean learning_rate"):
+        read_pipeline(FILE, None)
+
+
 def test_the_page(home):
     page = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
-    shipped, swapped = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    assert shipped.strip() in Path("recipes/pipelines/countdown-tiny.yaml").read_text()
+    shipped, swapped, listed = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    file = RecipeFile(Path("recipes/tiny/countdown-tiny.yaml"))
+    for name, entry in yaml.safe_load(shipped)["stages"].items():
+        assert entry.items() <= file.stages[name].items()
+    assert list(file.stages) == list(yaml.safe_load(shipped)["stages"])
     Path(FILE).write_text(swapped)
     own = [stage.name for stage in read_pipeline(FILE, None).stages if stage.folder.parent.name == "mine-s42"]
     assert ", ".join(f"`{name}`" for name in own[:-1]) + f" and `{own[-1]}`" in page
-    assert all(f"| `{key}` |" in page for key in STAGE_KEYS) and all(f"`{kind}`" in page for kind in KINDS)
+    Path(FILE).write_text(listed)
+    assert [str(stage.folder) for stage in read_pipeline(FILE, None).stages][1:] == [
+        "runs/countdown-tiny-sft-s42",
+        "runs/mine-s42/hot",
+    ]
+    assert all(f"`{key}`" in page for key in (*STAGE_KEYS, *REFERENCES, "extends", "from", "stage"))
+    assert all(f"`{kind}`" in page for kind in KINDS)

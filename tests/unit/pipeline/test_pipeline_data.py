@@ -1,17 +1,29 @@
 """Stages that need more of another than its model: its samples, its teaching, its judgement."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import yaml
 from pipeline_file import BASE, LATE, RL, SFT, finish, read
+from repository import ROOT
 
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import read_pipeline
 from mini_r1.pipeline.state import choose, refusal
 
 SAMPLES = "  - {name: samples, run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl%s}\n"
-AGAIN = (
-    "  - {name: again, run: sft, recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples%s}\n"
-)
+AGAIN = "  - {name: again, run: sft, recipe: ../again.yaml, init_from: base, data_from: samples%s}\n"
+LEARNS = "extends: countdown-tiny-samples-sft.yaml\nmodel_name_or_path: runs/countdown-tiny-base-s{seed}\n" \
+    "sft_datasets: [{path: 'runs/countdown-tiny-generate-s{seed}/dataset'}]\n"  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    (tmp_path / "recipes/again.yaml").write_text(LEARNS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def test_a_stage_learns_from_what_another_has_sampled(home):
@@ -21,7 +33,7 @@ def test_a_stage_learns_from_what_another_has_sampled(home):
     assert samples.resolved.values["model_name_or_path"] == "runs/countdown-tiny-s3"
     assert again.resolved.values["sft_datasets"] == [{"path": "runs/countdown-tiny-generate-s3/dataset"}]
     assert again.resolved.values["model_name_or_path"] == "runs/countdown-tiny-base-s3"
-    assert str(again.folder) == "runs/countdown-tiny-samples-sft-s3", "as it runs alone"
+    assert str(again.folder) == "runs/again-s3", "as it runs alone"
     other = read(BASE, SFT, RL % "", SAMPLES % ", set: {keep_per_problem: 1}", AGAIN % "", seed=3).stages[-1]
     assert other.resolved.values["sft_datasets"] == [{"path": "runs/mine-s3/samples/dataset"}]
     assert str(other.folder) == "runs/mine-s3/again"
@@ -29,9 +41,9 @@ def test_a_stage_learns_from_what_another_has_sampled(home):
 
 def test_other_data_of_the_recipe_stays_in_the_mixture(home):
     sources = [{"task": "countdown", "share": 0.25}, {"path": "data/x", "split": "train", "share": 0.75}]
-    (home / "recipes/mixture.yaml").write_text(yaml.safe_dump({"extends": "countdown-tiny-samples-sft.yaml",
+    (home / "recipes/mixture.yaml").write_text(yaml.safe_dump({"extends": "again.yaml",
                                                                "sft_datasets": sources}))  # fmt: skip
-    again = AGAIN.replace("countdown-tiny-samples-sft", "mixture") % ""
+    again = AGAIN.replace("../again", "../mixture") % ""
     last = read(BASE, SFT, RL % "", SAMPLES % "", again, seed=3).stages[-1]
     path = {"path": "runs/countdown-tiny-generate-s3/dataset"}
     assert last.resolved.values["sft_datasets"] == [sources[0], sources[1] | path]
