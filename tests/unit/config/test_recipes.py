@@ -9,9 +9,10 @@ from repository import ROOT
 from shipped import EXPERIMENTS, FILES, RUNS
 
 from mini_r1.config.batch import plan_batch
-from mini_r1.config.kinds import KINDS, dataclass_types
-from mini_r1.config.recipe import Recipe, build, check, kind_of, resolve
+from mini_r1.config.kinds import KINDS
+from mini_r1.config.recipe import kind_of, resolve
 from mini_r1.config.recipe_file import RecipeFile
+from mini_r1.config.run_config import RunConfig, build, check
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.data.preferences import check_preferences
 from mini_r1.data.reward_loader import load_rewards
@@ -26,10 +27,10 @@ def values_of(name: str, **told) -> dict:
     return resolve(path, {**stage, **told}).values
 
 
-def checked(name: str) -> Recipe:
+def checked(name: str) -> RunConfig:
     path, stage = RUNS[name]
     kind = values_of(name)["run"]
-    return check(resolve(path, stage | ({} if kind == "build_model" else ON_CPU)), dataclass_types(kind))
+    return check(kind, resolve(path, stage | ({} if kind == "build_model" else ON_CPU)))
 
 
 def test_there_are_recipes_of_every_kind():
@@ -40,22 +41,20 @@ def test_there_are_recipes_of_every_kind():
 @pytest.mark.parametrize("name", RUNS)
 def test_recipe_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    recipe = checked(name)
-    kind = recipe.values["run"]
-    with recipe.blame():
-        args, *configs = build(recipe, dataclass_types(kind))
+    config = checked(name)
+    kind = config.kind
+    with config.blame():
+        output_dir = config.output_dir if kind == "build_model" else build(config).training.output_dir
         if kind == "reward":
-            check_preferences(recipe.values)
-        asks = kind != "reward" or recipe.values.get("task")
-        parts = read_parts(recipe.values, dataclass_types(kind)[0]) if asks else []
+            check_preferences(config.args)
+        parts = read_parts(config.args) if kind != "reward" or config.task else []
         for part in parts:
             assert load_rewards([part.task.REWARD], None, None, part.task)  # what its answers are measured with
-        output_dir = (args if kind == "build_model" else configs[0]).output_dir
         experiment, _, stage = name.partition("/")
-        assert output_dir == f"runs/{experiment}-s{recipe.values['seed']}" + (f"/{stage}" if stage else "")
+        assert output_dir == f"runs/{experiment}-s{config.seed}" + (f"/{stage}" if stage else "")
         if kind in GROUPED:
             assert load_part_rewards(parts)
-            plan_batch(recipe.values, args.num_processes or 1)
+            plan_batch(config, config.num_processes or 1)
 
 
 @pytest.mark.parametrize("name", RUNS)
