@@ -29,6 +29,14 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
 }
+# What only a stage has; the values of the first three name an earlier stage.
+REFERENCES = ("init_from", "data_from", "teacher_from")
+FOR_STAGES: dict[str, Node] = {
+    "init_from": {"type": "string", "description": "The earlier stage whose model this one starts from."},
+    "data_from": {"type": "string", "description": "The earlier stage (run: generate) whose data set it learns from."},
+    "teacher_from": {"type": "string", "description": "The earlier stage whose model teaches it (run: distill)."},
+    "from": {"type": "string", "description": "The recipe that has this very stage; its run directory is shared."},
+}
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null", dict: "object"}
 
 
@@ -111,27 +119,37 @@ def make_schema() -> dict:
             properties[key] = {"$ref": f"#/$defs/keys/{_variant(key, known.index(node))}", "default": default}
         kinds[kind] = {"properties": dict(sorted(properties.items()))}
     keys = {_variant(key, place): node for key, known in variants.items() for place, node in enumerate(known)}
-    anywhere = {
-        key: [{"$ref": f"#/$defs/keys/{_variant(key, i)}"} for i in range(len(variants[key]))] for key in variants
-    }
-    own = {
-        "extends": {"type": "string", "description": "Another recipe, whose values this one starts from."},
+    own: dict[str, Node] = {
+        "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
+        "stage": {"type": "string", "description": "Which stage of the other recipe is meant, where it has several."},
         "run": {"enum": list(KINDS), "description": "The kind of run: which script runs the recipe."},
         "env": {"type": "object", "description": "Environment variables to set."},
+    }
+    for key, known in sorted(variants.items()):
+        refs = [{"$ref": f"#/$defs/keys/{_variant(key, place)}"} for place in range(len(known))]
+        own[key] = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    by_kind = [
+        {"if": {"properties": {"run": {"const": kind}}, "required": ["run"]}, "then": {"$ref": f"#/$defs/{kind}"}}
+        for kind in KINDS
+    ]
+    stage = {"type": "object", "properties": own | FOR_STAGES, "additionalProperties": False, "allOf": by_kind}
+    listed = {key: {"type": "string"} for key in ("name", "run", "recipe", *REFERENCES)} | {"set": {"type": "object"}}
+    stages = {
+        "description": "The stages of an experiment, in order: a map from name to stage, or a list of recipes.",
+        "anyOf": [
+            {"type": "object", "additionalProperties": {"$ref": "#/$defs/stage"}},
+            {"type": "array", "items": {"type": "object", "properties": listed, "additionalProperties": False}},
+        ],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A recipe of Mini-R1",
         "description": "Made by python -m mini_r1.config.schema. Keys, types, defaults and help are TRL's and ours.",
         "type": "object",
-        "properties": own
-        | {key: refs[0] if len(refs) == 1 else {"anyOf": refs} for key, refs in sorted(anywhere.items())},
+        "properties": own | {"stages": stages},
         "additionalProperties": False,
-        "allOf": [
-            {"if": {"properties": {"run": {"const": kind}}, "required": ["run"]}, "then": {"$ref": f"#/$defs/{kind}"}}
-            for kind in KINDS
-        ],
-        "$defs": kinds | {"keys": dict(sorted(keys.items()))},
+        "allOf": by_kind,
+        "$defs": kinds | {"stage": stage, "keys": dict(sorted(keys.items()))},
     }
 
 

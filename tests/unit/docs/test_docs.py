@@ -10,7 +10,7 @@ from repository import ROOT
 from configs import config_of
 from mini_r1 import tasks
 from mini_r1.config.keys import check_values
-from mini_r1.config.kinds import dataclass_types
+from mini_r1.config.schema import keys_of_kind
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.data.prompts import TEMPLATES
 from mini_r1.data.reward_loader import load_rewards
@@ -34,7 +34,7 @@ def scores(recipe: dict, task: str, texts: list[str], **gold) -> list[list[float
 
 def test_every_key_is_one():
     for block in (FIRST, REINFORCE_LITE, LOGIC_RL, SHAPING, MIXED, JUDGED, CODE, READABLE):
-        check_values(block, {}, dataclass_types("r1_grpo"))
+        check_values(block, {}, keys_of_kind("r1_grpo"))
 
 
 def test_reinforce_lite():
@@ -132,7 +132,7 @@ def test_running_programs():
 def test_the_launch_page():
     page = (ROOT / "docs" / "launch.md").read_text(encoding="utf-8")
     for block in re.findall(r"```yaml\n(.*?)```", page, re.S):
-        check_values(yaml.safe_load(block), {}, dataclass_types("r1_grpo"))
+        check_values(yaml.safe_load(block), {}, keys_of_kind("r1_grpo"))
     table = page[page.index("| `accelerate_config`") : page.index("## The batch stays")]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)} - {"accelerate_config"}
