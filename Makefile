@@ -75,7 +75,7 @@ test-vllm: .venv-vllm/.installed ## a real vLLM server (CPU build, in .venv-vllm
 test-browser: .venv/.browser ## the report in a real Chromium (apt install chromium, or CHROMIUM=...)
 	@$(BIN)/python -m pytest -m browser
 
-test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELINE=recipes/pipelines/... KILLS=20 KILL_SEED=0
+test-kills: $(READY) ## a pipeline killed with kill -9 at random moments; PIPELINE=NAME KILLS=20 KILL_SEED=0
 	@$(BIN)/python -m pytest -m kills -s
 
 test-sandbox: $(READY) ## all attacks on the sandbox of code_reward, as two users; fails where bubblewrap is missing

@@ -60,7 +60,7 @@ def measure(setting: str) -> dict:
     from mini_r1.data.prompts import get_template
     from mini_r1.run.tiny_model import build_model, build_tokenizer
 
-    recipe = resolve(ROOT / "recipes" / "countdown-tiny-base.yaml").values
+    recipe = resolve("countdown-tiny-base").values
     task = tasks.get("countdown")
     rows = task.generate(**recipe["task_args"])[: GROUPS * STEPS]
     template = get_template("mini_r1")

@@ -80,7 +80,7 @@ def random_model(recipe: Recipe) -> Path:
     print(f"making a random {name} in {folder}", flush=True)
     task = tasks.get(values["task"])
     template = get_template(values["prompt_template"])
-    tiny = resolve(ROOT / "recipes" / f"{values['task'].replace('_', '-')}-tiny-base.yaml").values
+    tiny = resolve(f"{values['task'].replace('_', '-')}-tiny-base").values
     rows = load_rows(RecipeArguments(task=values["task"], task_args=tiny["task_args"]), task).train
     tokenizer = build_tokenizer(task, template, rows, tiny.get("trace_args") or {}, seed=0)
     config, _ = model_config(name, values.get("model_revision"))

@@ -1,6 +1,6 @@
 """Compares the stages of a pipeline over all seeds in runs/: means, spread, tokens, seconds, memory, as Markdown.
 
-python scripts/compare.py --config recipes/pipelines/NAME.yaml [--seeds "[1, 2, 3]"] [--against STAGE]
+python scripts/compare.py --config NAME [--seeds "[1, 2, 3]"] [--against STAGE]
     [--by_difficulty] [--plot FILE.png]
 """
 

@@ -56,8 +56,8 @@ def mixed_tokenizer():
 def tiny_model_dir(tmp_path_factory) -> Path:
     """What `scripts/build_model.py` makes of the shipped tiny recipe."""
     folder = tmp_path_factory.mktemp("model") / "countdown-tiny-base-s42"
-    recipe = ROOT / "recipes" / "countdown-tiny-base.yaml"
-    run_in_process("build_model.py", "--config", recipe, "--output_dir", folder)
+    recipe = ROOT / "recipes" / "tiny" / "countdown-tiny.yaml"
+    run_in_process("build_model.py", "--config", recipe, "--stage", "base", "--output_dir", folder)
     return folder
 
 

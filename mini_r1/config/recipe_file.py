@@ -228,6 +228,10 @@ class RecipeFile:
         """What makes a stage, furthest first: (keys, their origin, whether they hold for all stages of the file)."""
         if name in self._known:
             return self._known[name]
+        source = self.source(name)
+        if source:
+            values, origin = self._other(*source)
+            return [({key: value for key, value in values.items() if key != "output_dir"}, origin, False)]
         entry = self.stages[name]
         base, where = entry.get("extends"), self._where(name)
         layers: list[tuple[dict, dict[str, str], bool]] = []
@@ -321,7 +325,12 @@ class RecipeFile:
         root = extends_root(path)
         place = root / base
         around = extends_root(place) if Path(base).is_absolute() else root
-        found = (place, None) if place.is_file() else _by_name(_name(base), around, chain)
+        roots = [around] if around.name == "recipes" else [around, Path.cwd() / "recipes"]
+        found = (
+            (place, None)
+            if place.is_file()
+            else next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
+        )
         if not found:
             files = list(root.rglob("*.yaml"))
             options = [*(str(file.relative_to(root)) for file in files), *(file.name for file in files)]
@@ -398,13 +407,14 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
 
 
 def with_path(sources: list[dict] | None, path: str) -> list[dict]:
-    """`sft_datasets` with this path in its first entry that names no task; the others are data that is mixed in."""
-    first = next((number for number, one in enumerate(sources or []) if "path" in one), None)
-    if first is None:
-        first = next((number for number, one in enumerate(sources or []) if "task" not in one), None)
-    if first is None:
-        return [{"path": path}, *(sources or [])]
-    return [one | {"path": path} if number == first else one for number, one in enumerate(sources or [])]
+    """`sft_datasets` with this path in its first entry that names neither path nor task, or else as its first path."""
+    sources = sources or []
+    open_ones = [number for number, one in enumerate(sources) if not one.keys() & {"path", "task"}]
+    named = [number for number, one in enumerate(sources) if "path" in one]
+    if not open_ones + named:
+        return [{"path": path}]
+    first = (open_ones + named)[0]
+    return [one | {"path": path} if number == first else one for number, one in enumerate(sources)]
 
 
 def _named(value: Any, name: str) -> Any:

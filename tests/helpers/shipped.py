@@ -5,10 +5,8 @@ from pathlib import Path
 from repository import ROOT
 
 from mini_r1.config.recipe_file import RecipeFile
-from mini_r1.config.yaml_file import load_yaml
 
 FILES = sorted(path for path in ROOT.glob("recipes/**/*.yaml") if path.parent.name != "_base")
-FILES = [path for path in FILES if not isinstance(load_yaml(path).get("stages"), list)]
 EXPERIMENTS = [path for path in FILES if RecipeFile(path).stages]
 
 

@@ -1,6 +1,6 @@
 """A whole pipeline, killed with kill -9 at many random moments, ends as one that was left alone: `make test-kills`.
 
-PIPELINE=recipes/pipelines/NAME.yaml chooses the pipeline, KILLS how often it is killed (20), KILL_SEED the moments,
+PIPELINE=NAME chooses the pipeline, KILLS how often it is killed (20), KILL_SEED the moments,
 SEED the runs' own. DONE="runs/a runs/b" are stages that have been run here before, and are not to be run again: with
 those of r1-tiny, tests/integration/kills/r1-tiny-short.yaml has all its other stages, in minutes:
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kills
 
 
 def test_a_killed_pipeline_ends_like_one_left_alone(tmp_path):
-    pipeline = os.environ.get("PIPELINE", "recipes/pipelines/logic-rl-tiny.yaml")
+    pipeline = os.environ.get("PIPELINE", "logic-rl-tiny")
     kills, seed = int(os.environ.get("KILLS", "20")), int(os.environ.get("KILL_SEED", "0"))
     own_seed = os.environ.get("SEED")
     straight, killed = (Home(tmp_path / name, pipeline, own_seed and int(own_seed)) for name in ("straight", "killed"))

@@ -85,7 +85,7 @@ def tokenizer(trained):
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
     """Problems such as those of the cold start."""
-    task = {**yaml.safe_load((ROOT / "recipes" / "countdown-tiny-sft.yaml").read_text())["task_args"], "n": PROBLEMS}
+    task = {**yaml.safe_load((ROOT / "recipes/tiny/countdown-tiny.yaml").read_text())["task_args"], "n": PROBLEMS}
     made = tasks.get("countdown").generate(**task | {"seed": 1})
     return [tasks.get("countdown").parse_row(row) for row in made]
 
@@ -241,7 +241,7 @@ def test_a_server_of_another_model(backends, trained, prompts):
 
 def test_all_that_is_kept_of_a_real_server_is_right_and_readable(backends, trained, tmp_path):
     """scripts/generate.py by HTTP, and every kept conversation looked at once more, apart from the script."""
-    small = yaml.safe_load((ROOT / "recipes" / "countdown-tiny-sft.yaml").read_text())["task_args"] | {"n": PROBLEMS}
+    small = yaml.safe_load((ROOT / "recipes/tiny/countdown-tiny.yaml").read_text())["task_args"] | {"n": PROBLEMS}
     recipe = {"extends": str(ROOT / "recipes" / "countdown-tiny-generate.yaml"), "model_name_or_path": str(trained)}
     recipe |= {"task_args": small, "max_completion_length": LENGTH, "output_dir": str(tmp_path / "run")}
     recipe |= {"num_generations": 32}  # after so short a cold start few are right

@@ -1,7 +1,6 @@
 """Reinforce-Lite's and Logic-RL's recipes say what was published: numbers as data, beside the resolved recipes."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -137,17 +136,26 @@ def test_logic_rl_pipeline(monkeypatch):
     """Each stage begins with the one before, and is followed by the same measurement; GSM8K at both ends."""
     monkeypatch.chdir(ROOT)
     stages = read_pipeline("recipes/pipelines/logic-rl.yaml", 7).stages
-    assert [(stage.kind, Path(stage.recipe).stem, stage.parent) for stage in stages] == [
-        ("evaluate", "logic-rl-eval", None),
-        ("evaluate", "logic-rl-gsm8k-eval", None),
+    like = {"format": "logic-rl-1", "explore": "logic-rl-2", "anneal": "logic-rl-3"}
+    assert [(stage.kind, like.get(stage.name, stage.name), stage.parent) for stage in stages] == [
+        ("evaluate", "before", None),
+        ("evaluate", "gsm8k-before", None),
         ("r1_grpo", "logic-rl-1", None),
-        ("evaluate", "logic-rl-eval", "format"),
+        ("evaluate", "after-format", "format"),
         ("r1_grpo", "logic-rl-2", "format"),
-        ("evaluate", "logic-rl-eval", "explore"),
+        ("evaluate", "after-explore", "explore"),
         ("r1_grpo", "logic-rl-3", "explore"),
-        ("evaluate", "logic-rl-eval", "anneal"),
-        ("evaluate", "logic-rl-gsm8k-eval", "anneal"),
+        ("evaluate", "after-anneal", "anneal"),
+        ("evaluate", "gsm8k-after", "anneal"),
     ]
+    for stage in stages:
+        gsm8k = "gsm8k" if "gsm8k" in stage.name else ""
+        other = like.get(stage.name, f"logic-rl-{gsm8k + '-' if gsm8k else ''}eval")
+        alone = recipe_of(other, stage.kind).values | {"seed": 7}
+        assert {key for key in alone if alone[key] != stage.resolved.values[key]} <= {
+            "model_name_or_path",
+            "output_dir",
+        }
     for stage in stages:
         if stage.parent is None:
             assert stage.resolved.values["model_name_or_path"] == recipe_of("logic-rl-1").values["model_name_or_path"]

@@ -11,8 +11,9 @@ from shipped import EXPERIMENTS, FILES, RUNS
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import kind_of, resolve
-from mini_r1.config.recipe_file import RecipeFile
+from mini_r1.config.recipe_file import RecipeFile, find_recipe
 from mini_r1.config.run_config import RunConfig, build, check
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.data.mixture import load_part_rewards, read_parts
 from mini_r1.data.preferences import check_preferences
 from mini_r1.data.reward_loader import load_rewards
@@ -79,6 +80,15 @@ def test_each_run_is_found_by_name(name, monkeypatch):
     for text in (name, f"recipes/{name}.yaml"):
         assert resolve(text).values == resolve(path, stage).values
     assert kind_of(["--config", name]) == values_of(name)["run"]
+
+
+def test_a_published_run_reads_in_two_files():
+    for path in ROOT.glob("recipes/*.yaml"):
+        own, base = load_yaml(path), []
+        while "extends" in own:
+            base.append(find_recipe(str(ROOT / "recipes" / own["extends"]))[0])
+            own = load_yaml(base[-1])
+        assert sum(file.parent.name != "_base" for file in base) <= 1, path
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -187,7 +187,7 @@ LESS = {
         CPU + "reward_funcs: [{name: kind, reward_model: runs/r1-helpful-rm-s42}]",
         "",
         f"warning: {MINE}reward_funcs: kind: runs/r1-helpful-rm-s42 is not there yet",
-        "recipes/r1-helpful-rm.yaml makes it",
+        "recipes/pipelines/r1.yaml makes it",
     ),
 }
 
