@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mini_r1.launch.memory_terms import Run
+from mini_r1.launch.memory import Run
 from mini_r1.launch.model_shapes import TABLE, ModelShape, shape_of
 
 # hidden, intermediate, layers, heads, key-value heads, vocabulary; Qwen2, but for the last

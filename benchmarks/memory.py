@@ -22,8 +22,7 @@ import torch
 
 from benchmarks._memory import PROMPT, SIZES, run_of, shape
 from benchmarks._timing import table
-from mini_r1.launch.memory import estimate_memory
-from mini_r1.launch.memory_terms import GIB
+from mini_r1.launch.memory import GIB, estimate_memory
 
 MIB = 2**20
 LIMIT = 0.15

@@ -28,16 +28,15 @@ from mini_r1.launch.check_data import (
     stand_in_tokenizer,
     together,
 )
-from mini_r1.launch.check_findings import Finding, Findings
 from mini_r1.launch.check_machine import (
     check_accounts,
     check_compiler_locks,
+    check_disk,
     check_gpus,
     check_packages,
     check_ports,
     check_run_folder,
 )
-from mini_r1.launch.check_memory import check_disk, check_memory
 from mini_r1.launch.check_model import (
     check_context,
     check_precision,
@@ -60,7 +59,9 @@ from mini_r1.launch.check_recipe import (
     plan_run,
     with_defaults,
 )
+from mini_r1.launch.findings import Finding, Findings
 from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.memory import check_memory
 from mini_r1.launch.model_shapes import ModelShape
 from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
 

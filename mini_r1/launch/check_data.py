@@ -13,7 +13,7 @@ from mini_r1.data.mixture import Part
 from mini_r1.data.problems import SUFFIXES, Rows, load_rows
 from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
-from mini_r1.launch.check_findings import Findings
+from mini_r1.launch.findings import Findings
 
 BUNDLED_TEMPLATES = {  # part of a model's name -> the chat template that TRL ships for its family
     "qwen2.5": "qwen2_5",

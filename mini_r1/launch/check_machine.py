@@ -1,6 +1,7 @@
 """The part of a check that looks at this machine: packages, ports, room on the disk, and the run directory."""
 
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
@@ -11,8 +12,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from mini_r1.config.recipe import Recipe
-from mini_r1.launch.check_findings import Findings
+from mini_r1.launch.check_model import Sharing
+from mini_r1.launch.findings import Findings
 from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.memory import BYTES, GIB
+from mini_r1.launch.model_shapes import ModelShape, lora_parameters
 from mini_r1.launch.plan import LaunchPlan
 from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
 from mini_r1.run import run_dir
@@ -176,3 +180,68 @@ def check_run_folder(recipe: Recipe, plan: LaunchPlan, findings: Findings) -> No
         findings.ok(
             f"run directory: {folder}, without a whole checkpoint" if begun else f"run directory: {folder}, new"
         )
+
+
+def check_disk(
+    values: dict, shape: ModelShape, sharing: Sharing, steps: int | None, here: bool, findings: Findings
+) -> None:
+    """Is there room for the checkpoints that are kept, the one that is being written, and the final model?
+
+    Args:
+        steps: optimizer steps of the run, None where they are not known.
+        here: it is this machine that would train; another one's disk may be larger.
+
+    Raises:
+        RecipeError: for LoRA targets that are none.
+    """
+    folder = Path(values["output_dir"])
+    weights, optimizer = _checkpoint_bytes(values, shape, sharing)
+    checkpoint = weights + (0 if values.get("save_only_model") else optimizer)
+    count = _checkpoints_at_once(values, steps)
+    there = sum(file.stat().st_size for file in folder.glob(f"{PREFIX}-*/**/*") if file.is_file())
+    needed = max(count * checkpoint - there, 0) + weights
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        findings.error(f"{nearest} is no folder in which this user may write; choose another", "output_dir")
+        return
+    free = shutil.disk_usage(nearest).free
+    sizes = f"{count} checkpoints of {_size(checkpoint)} and the model of {_size(weights)}"
+    if needed <= free:
+        findings.ok(f"disk: {sizes}, {_size(free)} are free for {folder}")
+        return
+    many = count > 3  # more than any run needs, on whatever disk
+    (findings.error if here or many else findings.warning)(
+        f"{sizes} need {_size(needed)}, and {_size(free)} are free for {folder}; "
+        + ("set save_total_limit: 2, or " if many else "make room, or ")
+        + "choose an output_dir on a larger disk",
+        "save_total_limit" if many else "output_dir",
+    )
+
+
+def _checkpoint_bytes(values: dict, shape: ModelShape, sharing: Sharing) -> tuple[int, int]:
+    """Bytes of the model, and of the optimizer's state, in one checkpoint."""
+    dtype = shape.dtype if values.get("dtype") in ("auto", None) else values["dtype"]
+    lora = values.get("use_peft")
+    trained = lora_parameters(shape, values["lora_r"], values["lora_target_modules"]) if lora else shape.parameters
+    stored = 4 if lora or sharing.fsdp else BYTES[dtype]
+    if sharing.stage:
+        return trained * 2, trained * 12  # DeepSpeed's 32-bit copy, and two averages
+    return trained * stored, trained * 2 * (1 if "8bit" in values["optim"] else stored)
+
+
+def _checkpoints_at_once(values: dict, steps: int | None) -> int:
+    """How many checkpoints lie on the disk while one is written, in a run of so many steps (None: not known)."""
+    strategy, every, limit = values.get("save_strategy"), values.get("save_steps") or 0, values.get("save_total_limit")
+    if strategy == "no":
+        return 0
+    if strategy == "steps" and 0 < every < 1:
+        saves = round(1 / every)
+    elif strategy == "steps" and every >= 1 and steps:
+        saves = math.ceil(steps / every)
+    else:
+        saves = 1 if limit is None else limit + 1
+    return saves if limit is None else min(saves, limit + 1)
+
+
+def _size(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"

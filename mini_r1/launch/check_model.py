@@ -12,9 +12,8 @@ from mini_r1.data.hub import LostTagsError, load_tokenizer
 from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import out_of_reach
-from mini_r1.launch.check_findings import Findings
-from mini_r1.launch.check_shapes import find_shape
-from mini_r1.launch.model_shapes import ModelShape
+from mini_r1.launch.findings import Findings
+from mini_r1.launch.model_shapes import ModelShape, find_shape
 from mini_r1.launch.plan import SAMPLING, LaunchPlan
 from mini_r1.launch.vllm_server import LOOPBACK, server_words
 

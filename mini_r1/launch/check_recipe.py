@@ -14,8 +14,8 @@ from mini_r1.data.preferences import check_preferences
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import read_judge
 from mini_r1.evaluation.rejection_sampling import read_filters
-from mini_r1.launch.check_findings import Findings
 from mini_r1.launch.check_model import maker_of
+from mini_r1.launch.findings import Findings
 from mini_r1.launch.hardware import Gpu, usable_gpus
 from mini_r1.launch.plan import GROUPED, LaunchPlan, Machines, plan_launch, server_size
 

@@ -14,8 +14,17 @@ import sys
 import time
 from pathlib import Path
 
-from mini_r1.launch.process_output import STDERR, Output, Screen
-from mini_r1.launch.supervisor import MOMENT, Process, end_all, left_behind, make_subreaper, shell_status
+from mini_r1.launch.supervisor import (
+    MOMENT,
+    STDERR,
+    Output,
+    Process,
+    Screen,
+    end_all,
+    left_behind,
+    make_subreaper,
+    shell_status,
+)
 
 NEWS_SECONDS = 15.0  # between two lines that say what is waited for
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, SCRIPTS, dataclass_types
 from mini_r1.config.recipe import Recipe, parse_command_line, resolve
-from mini_r1.launch.memory_terms import COMPLETION
+from mini_r1.launch.memory import COMPLETION
 from mini_r1.launch.plan import ON_CPU, ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.launch.supervisor import Process, supervise
 from mini_r1.launch.vllm_server import (

@@ -10,12 +10,53 @@ DeepSpeed and FSDP, are models; the overhead is an allowance.
 
 from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 from typing import Any
 
-from mini_r1.config.kinds import ONLY_SAMPLE
-from mini_r1.launch.memory_terms import GIB, Run, micro_batches, with_defaults
-from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, quantized_bytes
+import yaml
 
+from mini_r1.config.kinds import ONLY_SAMPLE
+from mini_r1.errors import RecipeError
+from mini_r1.launch.findings import Findings
+from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, layer_bytes, lora_layers, quantized_bytes
+from mini_r1.launch.plan import LaunchPlan
+
+GIB = 2**30
+CONFIGS = Path(__file__).parents[2] / "configs"
+# What TRL assumes where a recipe says nothing; tests/unit/launch/test_memory.py compares them with the installed TRL.
+DEFAULTS: dict[str, Any] = {
+    "dtype": "float32",
+    "fp16": False,
+    "optim": "adamw_torch_fused",
+    "beta": 0.0,
+    "gradient_checkpointing": True,
+    "use_peft": False,
+    "load_in_4bit": False,
+    "use_bnb_nested_quant": False,
+    "lora_r": 16,
+    "lora_dropout": 0.05,
+    "lora_target_modules": None,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "vllm_gpu_memory_utilization": 0.3,
+    "vllm_enable_sleep_mode": False,
+    "vllm_tensor_parallel_size": 1,
+}
+COMPLETION = dict.fromkeys(("r1_grpo", "evaluate", "generate", "distill"), 512) | {"sft": 1024}  # max_completion_length
+SFT_LENGTH = 1024  # max_length
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+# TRL's LM head makes logits one tile at a time; its torch version, for CPUs, adds so many bytes for each element.
+TILE_TOKENS, TILE_VOCAB, CPU_FOLD = 4096, 32768, 29
+# DeepSpeedZeroConfig's defaults, in elements: reduce_bucket_size, and max_live_parameters + prefetch_bucket_size.
+BUCKET, LIVE = 5 * 10**8, 10**9 + 5 * 10**7
+
+# Allowances, not measured. GiB: CUDA context and libraries; NCCL; what sleeping vLLM keeps. A share: what is lost to
+# fragmentation, of the terms that come and go.
+CONTEXT, NCCL, ASLEEP, FRAGMENTED = 1.0, 0.5, 1.5, 0.1
+CHANGING = ("activations", "logits", "kv_cache", "sharding")
 VLLM_UTILIZATION = 0.9  # of a server, as vllm_server.py starts it
 VLLM_WORK = 1.0  # GiB, an allowance: what vLLM needs at the least beside weights and cache
 
@@ -27,6 +68,66 @@ REMEDIES: list[dict[str, Any]] = [
     {"accelerate_config": "zero3_offload"},
     {"use_peft": True, "lora_target_modules": ["all-linear"]},
 ]
+TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
+
+
+def check_memory(
+    values: dict, plan: LaunchPlan, shape: ModelShape, prompt_tokens: int, gpus: list[Gpu], findings: Findings
+) -> None:
+    """Does a training GPU hold what the run needs at its peak, and has vLLM room? Nothing is said of a CPU.
+
+    Args:
+        values: with the plan's own accelerate file, None for one plain process.
+        gpus: those that were planned for.
+
+    Raises:
+        RecipeError: as `estimate_memory`.
+    """
+    if values.get("use_cpu") or (plan.kind in ONLY_SAMPLE and plan.backend == "external"):
+        return
+    run = {
+        "processes": plan.processes,
+        "backend": plan.backend,
+        "prompt_tokens": prompt_tokens,
+        "gpu_gib": plan.gpu_gib,
+        "kind": plan.kind,
+    }
+    estimate = estimate_memory(values, shape, **run)
+    for line in estimate.describe().splitlines():
+        findings.ok(f"memory, {line}")
+    if plan.gpu_gib is None:
+        findings.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
+        return
+    if plan.kind in ONLY_SAMPLE and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
+        wanted = f"{sum(estimate.server.values()):.1f} GiB for weights and one sequence"
+        findings.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
+        return
+    needs = f"{estimate.total:.1f} GiB of {plan.gpu_gib:g} on a training GPU ({estimate.peak})"
+    changes = what_fits(values, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
+    remedy = "use " + "; or ".join(changes[:3]) if changes else "use more or larger GPUs, or a smaller model"
+    key = changes[0].partition(":")[0] if changes else "model_name_or_path"
+    if not estimate.server_fits:
+        key = "vllm_serve_args" if plan.backend == "server" else "vllm_gpu_memory_utilization"
+        findings.error(
+            f"vLLM needs {sum(estimate.server.values()):.1f} GiB for its weights and one sequence, and may take "
+            f"{estimate.server_gib:.1f} of {plan.gpu_gib:g}; raise its share"
+            + (", or tensor_parallel_size" if plan.backend == "server" else ""),
+            key,
+        )
+    elif not estimate.fits:
+        findings.error(f"memory: it takes {needs}; {remedy}", key)
+    elif estimate.total > TIGHT * plan.gpu_gib:
+        findings.warning(f"memory is tight: it takes {needs}; to be safe, {remedy}", key)
+    else:
+        findings.ok(f"memory: {needs}")
+    for gpu in gpus:
+        if gpu.index in plan.trainer_gpus and gpu.free_gib is not None and gpu.free_gib < estimate.total < plan.gpu_gib:
+            findings.error(
+                f"GPU {gpu.index} ({gpu.name}) has {gpu.free_gib:.1f} GiB free, as other processes use it, and "
+                f"{estimate.total:.1f} are needed; end those, or choose other GPUs",
+                "CUDA_VISIBLE_DEVICES",
+                "environment",
+            )
 
 
 @dataclass(frozen=True)
@@ -173,6 +274,264 @@ def _applies(change: dict[str, Any], s: dict[str, Any], processes: int) -> bool:
     return any(s.get(key) != value for key, value in change.items())
 
 
+def _listed(terms: dict[str, float]) -> str:
+    largest_first = sorted(terms.items(), key=lambda term: -term[1])
+    return f"{sum(terms.values()):.1f} GiB = " + " + ".join(f"{name} {size:.1f}" for name, size in largest_first)
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How processes share a model: DeepSpeed's ZeRO stage (0: none), or FSDP; and what lies in the CPU's memory."""
+
+    stage: int = 0
+    fsdp: bool = False
+    optimizer_on_cpu: bool = False
+    weights_on_cpu: bool = False
+
+
+def read_sharding(name: str | None) -> Sharding:
+    """What the file of `accelerate_config` says; `RecipeError` where there is none."""
+    if name is None:
+        return Sharding()
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"there is no file {path}", key="accelerate_config")
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if settings.get("distributed_type") == "FSDP":
+        on_cpu = settings["fsdp_config"].get("fsdp_offload_params", False)
+        return Sharding(0, True, on_cpu, on_cpu)
+    if settings.get("distributed_type") == "DEEPSPEED":
+        zero = settings["deepspeed_config"]
+        devices = [zero.get(f"offload_{part}_device", "none") for part in ("optimizer", "param")]
+        return Sharding(zero.get("zero_stage", 2), False, *(device != "none" for device in devices))
+    return Sharding()
+
+
+def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's values; where there is none, or null, TRL's."""
+    return DEFAULTS | {key: value for key, value in values.items() if value is not None}
+
+
+def micro_batches(s: dict[str, Any], processes: int) -> tuple[int, int, int]:
+    """Completions of a micro-batch, micro-batches of an optimizer step, and of a rollout, on each process."""
+    batch, accumulation = s["per_device_train_batch_size"], s["gradient_accumulation_steps"]
+    if s.get("generation_batch_size"):
+        return batch, accumulation, s["generation_batch_size"] // (batch * processes)
+    return batch, accumulation, s.get("steps_per_generation") or accumulation
+
+
+class Run:
+    """One recipe on some number of processes; arguments as in `estimate_memory`."""
+
+    def __init__(
+        self, values: dict[str, Any], shape: ModelShape, processes: int, backend: str, prompt_tokens: int,
+        gpu_gib: float | None, kind: str,
+    ):  # fmt: skip
+        s = self.s = with_defaults(values)
+        self.shape, self.processes, self.backend, self.gpu_gib, self.kind = shape, processes, backend, gpu_gib, kind
+        self.cpu = bool(s.get("use_cpu"))
+        self.share = read_sharding(s.get("accelerate_config"))
+        self.split = processes if self.share.stage == 3 or self.share.fsdp else 1  # of the weights
+        self._count_bytes()
+        self.batch, self.accumulation, rollout = micro_batches(s, processes)
+        self.mid_step = self.accumulation > rollout  # a rollout begins while gradients are being summed
+        self.evaluates = kind in ONLY_SAMPLE or s.get("test_fraction", 0.1) > 0 or "dataset_test_split" in s
+        completion = s.get("max_completion_length", COMPLETION[kind])
+        self.prompt, self.length = prompt_tokens, prompt_tokens + completion
+        self.trained_length = (kind == "sft" and values.get("max_length", SFT_LENGTH)) or self.length
+        only_one = s.get("trained_completions") == "one"  # of each group: the others are sampled, and no more
+        self.tokens = self.batch // (s.get("num_generations", 8) if only_one else 1) * self.trained_length
+        # The share of tokens that get logits: on a GPU those of the completion only.
+        self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
+        rollout *= self.batch if kind in ("r1_grpo", "distill") else 0
+        self.generated = max(rollout, s["per_device_eval_batch_size"] if self.evaluates else 0)
+
+    def _count_bytes(self) -> None:
+        """Bytes of a frozen and of a trained weight, of the residual stream, and of what autocast computes in."""
+        s, share, shape = self.s, self.share, self.shape
+        dtype = shape.dtype if s["dtype"] == "auto" else s["dtype"]
+        if dtype not in BYTES:
+            raise RecipeError(f"got {dtype}, expected one of {', '.join(BYTES)} or auto", key="dtype")
+        autocast = s["fp16"] or s.get("bf16", True)
+        self.compute = 2 if autocast else BYTES[dtype]
+        self.frozen = self.compute if share.stage else BYTES[dtype]  # DeepSpeed casts the whole model
+        self.stream = self.compute if share.stage or share.fsdp else self.frozen
+        if s["use_peft"]:
+            self.lora = lora_layers(shape, s["lora_target_modules"])
+            self.trained = sum(s["lora_r"] * (layer.inputs + layer.outputs) for layer in self.lora)
+            # peft makes adapters fp32; TRL keeps them in 16 bits beside 4-bit weights and in ZeRO-3
+            self.each = 2 if s["load_in_4bit"] else self.frozen if share.stage == 3 else 4
+        else:
+            self.lora, self.trained = None, shape.parameters
+            self.each = 4 if share.fsdp and autocast else self.frozen  # accelerate makes them fp32 for FSDP
+
+    # ---- what is held all the time
+
+    def held(self, gradients: bool, awake: bool) -> dict[str, float]:
+        """Weights, optimizer, vLLM; `gradients`: inside of a step; `awake`: vLLM is at work, or has no sleep mode."""
+        s = self.s
+        terms = {"weights": self.weights()}
+        if self.kind not in ONLY_SAMPLE:
+            terms |= {"gradients": self.gradients(gradients), "optimizer": self.optimizer()}
+        if self.kind == "r1_grpo" and s["beta"] and self.lora is None and not self.share.weights_on_cpu:
+            terms["reference"] = self.shape.parameters * self.frozen / self.split
+        if self.backend == "colocate":
+            awake = awake or not s["vllm_enable_sleep_mode"]
+            terms["vllm"] = (s["vllm_gpu_memory_utilization"] * (self.gpu_gib or 0) if awake else ASLEEP) * GIB
+        return terms
+
+    def weights(self) -> float:
+        if self.share.weights_on_cpu:
+            return 0
+        if self.lora is None:
+            return self.shape.parameters * self.each / self.split
+        adapters = self.trained * self.each / self.split
+        if self.s["load_in_4bit"]:  # bytes that hold two weights cannot be shared out
+            return quantized_bytes(self.shape, self.s["use_bnb_nested_quant"], self.frozen) + adapters
+        return self.shape.parameters * self.frozen / self.split + adapters
+
+    def gradients(self, within_step: bool) -> float:
+        size, stage = self.trained * self.each, self.share.stage
+        there = within_step or self.mid_step
+        if stage == 3 or (stage == 2 and self.share.optimizer_on_cpu):  # stage 3 has one buffer, made once
+            return 0 if self.share.optimizer_on_cpu else size / self.split
+        if stage == 2:  # those of this micro-batch, and the sum of the earlier ones
+            return size / self.processes * (min(self.accumulation, 2) if within_step else there)
+        if self.share.fsdp:  # split at the last micro-batch only; whole until then
+            return max(size / self.split, self.trained * self.compute * (self.accumulation > 1)) * there
+        return size * (there + (stage == 0 and self.processes > 1))  # DDP's buckets are as large again, and stay
+
+    def optimizer(self) -> float:
+        optim, zero = self.s["optim"], self.share.stage > 0
+        if self.share.optimizer_on_cpu:
+            return 0
+        each = 4 if zero or "32bit" in optim else self.each  # ZeRO steps an fp32 copy of its part
+        copy = 4 if zero and not (self.share.stage == 3 and self.each == 4) else 0
+        split = self.processes if zero or self.share.fsdp else 1
+        if "8bit" not in optim:
+            return self.trained * ((0 if optim in ("sgd", "adafactor") else 2) * each + copy) / split
+        # two states of a byte, with an fp32 scale for 256 of each; transformers leaves embeddings in fp32
+        whole = self.shape.vocab * self.shape.hidden if self.lora is None else 0
+        return ((self.trained - whole) * (2 + 8 / 256) + whole * 8 + self.trained * copy) / split
+
+    # ---- phases
+
+    def generation(self) -> dict[str, float]:
+        shape, terms = self.shape, self.held(gradients=False, awake=True)
+        if self.backend == "hf":
+            cache = self.generated * self.length * kv_cache_bytes(shape, self.stream)
+            prefill = self.generated * self.prompt * (kv_cache_bytes(shape, self.stream) + self.forward_bytes())
+            # one layer's keys copied as they grow, and its keys and values repeated for every query head
+            layer = self.generated * self.length * self.stream * shape.head_dim * (shape.kv_heads + 2 * shape.heads)
+            sampling = self.generated * shape.vocab * (self.stream + 12)  # logits, and three times in fp32
+            terms["kv_cache"] = max(cache + max(layer, sampling), prefill)
+        if self.split > 1:
+            whole = self.backend == "hf" or self.lora is not None  # else weights go to vLLM one by one
+            terms["sharding"] = self.gathered(sends=False) if self.share.fsdp else self.bucket() + self.compute * (
+                shape.parameters if whole else shape.vocab * shape.hidden
+            )  # fmt: skip
+        return terms
+
+    def evaluation(self) -> dict[str, float]:
+        tokens = self.s["per_device_eval_batch_size"] * self.length
+        scored = tokens * self.scored
+        return self.held(gradients=False, awake=False) | {
+            "activations": tokens * self.forward_bytes(),
+            "logits": self.tile(scored) + scored * self.shape.hidden * self.stream,
+            "sharding": self.gathered(sends=False),
+        }
+
+    def loss(self) -> dict[str, float]:
+        hidden, scored = self.shape.hidden, self.tokens * self.scored
+        final_norm = self.tokens * hidden * (4 + (self.stream if self.lora is None else 0))
+        gradient = 4 + (self.stream if self.stream < 4 and not self.cpu else 0)  # summed up in fp32, then cast
+        head = self.shape.vocab * hidden * gradient if self.lora is None else 0
+        if self.s["gradient_checkpointing"]:
+            head = max(head, self.casts())  # a moment before, at the end of the forward pass
+        return self.held(gradients=True, awake=False) | {
+            "activations": self.kept() + final_norm,
+            "logits": self.tile(scored) + scored * hidden * (self.stream + gradient) + head,
+            "sharding": self.gathered(),
+        }
+
+    def backward(self) -> dict[str, float]:
+        s, compute, stream = self.s, self.compute, self.tokens * self.shape.hidden
+        inner, matrix = self.tokens * self.shape.intermediate, self.shape.intermediate * self.shape.hidden
+        # gradients of gate and up; or, a moment before, of their product, and of the weight that it met
+        matrix = matrix * compute if self.lora is None or s["load_in_4bit"] else 0
+        work = max(2 * inner * compute, inner * compute + matrix)
+        if self.lora is not None:  # an adapter's input, cast, and again after dropout
+            copies = (self.each if self.each != compute else 0) + self.each * (s["lora_dropout"] > 0)
+            work = max(work, inner * (compute + copies) + 2 * stream * compute + matrix)
+        if s["gradient_checkpointing"]:  # one layer is computed again; in fp32 its input is kept already
+            work += self.tokens * self.layer_bytes() - (4 * stream if self.stream == 4 else 0)
+            work += self.casts() / self.shape.layers
+        return self.held(gradients=True, awake=False) | {
+            "activations": self.kept() + work + stream * self.stream,
+            "sharding": self.gathered(),
+        }
+
+    def step(self) -> dict[str, float]:
+        terms = self.held(gradients=True, awake=False)
+        if self.share.stage:  # gradients in fp32, root of the second moment
+            terms["optimizer"] += 0 if self.share.optimizer_on_cpu else 8 * self.trained / self.processes
+        elif self.s["optim"] == "adamw_torch" and not self.cpu:  # all weights in one call: the root again
+            terms["optimizer"] += self.trained * self.each / self.split
+        return terms | {"sharding": self.bucket() if self.share.stage == 3 else 0}
+
+    # ---- parts of phases
+
+    def kept(self) -> float:
+        """What the forward pass leaves behind for the layers' backward pass."""
+        if self.s["gradient_checkpointing"]:
+            return self.tokens * self.shape.layers * self.shape.hidden * self.stream
+        return self.tokens * self.shape.layers * self.layer_bytes() + self.casts()
+
+    def casts(self) -> float:
+        """What autocast makes of the weights, for as long as a forward pass lasts, or what that keeps."""
+        adapters = self.trained if self.lora is not None and self.each != self.compute else 0
+        layers = self.shape.parameters - self.shape.embeddings if self.stream != self.compute else 0
+        return self.compute * (adapters + layers)
+
+    def layer_bytes(self) -> float:
+        s = self.s
+        mask = (4 if self.cpu else 1) * (s["lora_dropout"] > 0)
+        flash = s.get("attn_implementation") == "flash_attention_2"
+        sizes = self.trained_length, self.stream, self.compute
+        return layer_bytes(self.shape, *sizes, lora=self.lora, rank=s["lora_r"], mask=mask, flash=flash)
+
+    def forward_bytes(self) -> float:
+        """Bytes per token at work where nothing is kept: gate, up, product; embeddings, layer's input, residuals."""
+        inner, hidden = (3, 4) if self.lora is None else (4, 7)  # an adapter's output is added to a copy
+        return inner * self.shape.intermediate * self.compute + hidden * self.shape.hidden * self.stream
+
+    def tile(self, scored: float) -> float:
+        fold = CPU_FOLD * min(self.shape.vocab, TILE_VOCAB) if self.cpu else 0
+        return min(scored, TILE_TOKENS) * (TILE_VOCAB * self.compute + fold)
+
+    def bucket(self) -> float:
+        return (min(self.trained, BUCKET) if self.cpu else BUCKET) * self.compute
+
+    def gathered(self, sends: bool = True) -> float:
+        """What a pass through the model gathers, and, where it `sends` gradients, their buffers."""
+        shape, compute = self.shape, self.compute
+        if self.share.stage == 3:  # the bucket, which is always there, and its parts in the order in which they go
+            live = min(shape.parameters, LIVE) + min(self.trained, BUCKET) * sends
+            return self.bucket() + live * compute
+        if self.share.fsdp:  # the layer at work, the next one, and a copy; embedding and output layer throughout
+            layer = (shape.parameters - shape.embeddings) / shape.layers
+            return compute * (3 * layer + 2 * shape.embeddings)
+        return self.bucket() if self.share.stage and sends else 0
+
+    def in_gib(self, terms: dict[str, float]) -> dict[str, float]:
+        """The terms in GiB, with the overhead of a GPU; what is zero is left out."""
+        sizes = {name: size / GIB for name, size in terms.items() if size}
+        if self.cpu:
+            return sizes
+        changing = sum(sizes.get(name, 0) for name in CHANGING)
+        return sizes | {"overhead": CONTEXT + NCCL * (self.processes > 1) + FRAGMENTED * changing}
+
+
 def _vllm(run: Run) -> tuple[dict[str, float], float | None]:
     """GiB that vLLM needs at the least on one GPU, and what it may take there."""
     if run.backend not in ("colocate", "server"):
@@ -187,8 +546,3 @@ def _vllm(run: Run) -> tuple[dict[str, float], float | None]:
     cache = kv_cache_bytes(run.shape, 2) * run.length
     needs = {"weights": weights / parts / GIB, "kv_cache": cache / parts / GIB, "overhead": VLLM_WORK}
     return needs, None if run.gpu_gib is None else share * run.gpu_gib
-
-
-def _listed(terms: dict[str, float]) -> str:
-    largest_first = sorted(terms.items(), key=lambda term: -term[1])
-    return f"{sum(terms.values()):.1f} GiB = " + " + ".join(f"{name} {size:.1f}" for name, size in largest_first)

@@ -12,8 +12,8 @@ from repository import ROOT
 
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import check, resolve, write_resolved
-from mini_r1.launch import check_machine, check_memory
-from mini_r1.launch.check_findings import Findings
+from mini_r1.launch import check_machine
+from mini_r1.launch.findings import Findings
 from mini_r1.run import checkpoints
 
 NVIDIA_SMI = """#!/bin/sh
@@ -56,7 +56,7 @@ def test_one_port_for_two(place):
 
 def test_disk_full(place, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(check_memory.shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 2**20, 2**20))
+    monkeypatch.setattr(check_machine.shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 2**20, 2**20))
     (error,) = place.errors(CPU)
     assert error.startswith(
         MINE + "output_dir: 3 checkpoints of 1.7 MiB and the model of 0.6 MiB need 5.8 MiB, and 1.0"

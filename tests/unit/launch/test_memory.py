@@ -15,8 +15,7 @@ from repository import ROOT
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.errors import RecipeError
-from mini_r1.launch.memory import MemoryEstimate, estimate_memory
-from mini_r1.launch.memory_terms import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, Run
+from mini_r1.launch.memory import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, MemoryEstimate, Run, estimate_memory
 from mini_r1.launch.model_shapes import lora_parameters, quantized_bytes
 
 _SPEC = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "_memory.py")

@@ -4,8 +4,7 @@ import pytest
 import transformers
 from transformers import AutoConfig
 
-from mini_r1.launch.check_shapes import by_formula, find_shape
-from mini_r1.launch.model_shapes import TABLE, model_shape
+from mini_r1.launch.model_shapes import TABLE, by_formula, find_shape, model_shape
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from supervised import PATIENCE, Run
 
-from mini_r1.launch.process_output import Output, Screen, last_state
+from mini_r1.launch.supervisor import Output, Screen, last_state
 
 
 @pytest.fixture
