@@ -13,8 +13,7 @@ import sys
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import COMMAND_LINE, kind_of
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch.check_imports import leave_torch_out
-from mini_r1.launch.launcher import Options, cpu_flags
+from mini_r1.launch.check import preflight, report
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,11 +27,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int)
     own, words = parser.parse_known_args(sys.argv[1:])
     kind = own.run or kind_of(words)
-    leave_torch_out(words, kind)
-
-    from mini_r1.launch.check import preflight, report
-
-    found = preflight([*words, *cpu_flags(Options(kind, own.gpus))], kind, gpus=own.gpus, assume_gpus=True)
+    found = preflight(words, kind, gpus=own.gpus, assume_gpus=True)
     report(found, "all")
     sys.exit(2 if found.failed else 0)
 

@@ -16,7 +16,6 @@ import sys
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import kind_of
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch.check_imports import leave_torch_out
 from mini_r1.launch.launcher import Options, launch
 from mini_r1.launch.plan import Machines
 
@@ -44,7 +43,6 @@ def parse(words: list[str]) -> tuple[Options, list[str]]:
 
 def main() -> None:
     options, words = parse(sys.argv[1:])
-    leave_torch_out(words, options.kind)  # what trains is started in processes of its own
     sys.exit(launch(words, options))
 
 

@@ -14,9 +14,8 @@ import sys
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.recipe import parse_command_line
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch.check_imports import leave_torch_out
 from mini_r1.launch.launcher import Options, launch
-from mini_r1.pipeline.stages import Pipeline, read_pipeline, words_for_imports
+from mini_r1.pipeline.stages import Pipeline, read_pipeline
 from mini_r1.pipeline.state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
 
 FLAGS = ("seed", "gpus", "from", "only", "dry_run", "overwrite_output_dir")
@@ -91,10 +90,7 @@ def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
     read_flags(flags)
     told = {key: value for key, value in flags.items() if "." in key}
-    leave_torch_out(words_for_imports(path, told))  # what trains is started in processes of its own
-    pipeline = read_pipeline(
-        path, flags.get("seed"), told
-    )  # every stage's recipe is checked before the first one starts
+    pipeline = read_pipeline(path, flags.get("seed"), told)  # checks every stage's recipe before the first one starts
     anew = flags.get("overwrite_output_dir", False)
     choice = choose(pipeline, name(flags.get("from")), name(flags.get("only")), anew)
     sys.exit(dry_run(pipeline, choice) if flags.get("dry_run") else run(pipeline, choice, flags.get("gpus")))

@@ -39,19 +39,17 @@ class RunConfig:
     rewards: Sequence[Callable[..., list]] = ()
 
     def __getattr__(self, key: str) -> Any:
-        """The value of a recipe's key: as given, or the schema's default. The kind must have it."""
-        if key.startswith("_"):
-            raise AttributeError(key)
-        if key in self.recipe.values:
-            return self.recipe.values[key]
+        """The value of a recipe's key: as given, or the schema's default; None for a key that only other kinds have."""
         keys = keys_of_kind(self.kind)
-        if key not in keys:
-            raise AttributeError(f"a recipe of kind {self.kind} has no key {key}")
-        return keys[key]["default"]
+        if key in keys:
+            return self.recipe.values.get(key, keys[key]["default"])
+        if not any(key in keys_of_kind(kind) for kind in KINDS):
+            raise AttributeError(f"a recipe has no key {key}")
+        return None
 
-    def has(self, key: str) -> bool:
-        """Whether this kind of run has such a key."""
-        return key in keys_of_kind(self.kind)
+    def given(self, key: str) -> Any:
+        """The value that the recipe or a flag gives; None where TRL's default would hold, and is not what we want."""
+        return self.recipe.values.get(key)
 
     def blame(self) -> AbstractContextManager:
         """See `Recipe.blame`."""
@@ -121,12 +119,14 @@ def build(config: RunConfig, **instead: Any) -> RunConfig:
     if values.get("use_cpu"):
         # accelerate calls them cpu:0 and cpu:1, which `torch.load` does not know when a run resumes
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    built = []
-    for each in dataclass_types(config.kind)[1:]:
-        names = {field.name for field in dataclasses.fields(each) if field.init}
-        try:
-            built.append(each(**{key: value for key, value in values.items() if key in names}))
-        except ValueError as error:
-            raise RecipeError(" ".join(str(error).split()), file=config.recipe.path) from error
-    training, model = built
+    training, model = (construct(each, values, config) for each in dataclass_types(config.kind)[1:])
     return dataclasses.replace(config, training=training, model=model)
+
+
+def construct(dataclass_type: type, values: dict[str, Any], config: RunConfig) -> Any:
+    """One of TRL's dataclasses, made of those values that are its fields; what it refuses is a `RecipeError`."""
+    names = {field.name for field in dataclasses.fields(dataclass_type) if field.init}
+    try:
+        return dataclass_type(**{key: value for key, value in values.items() if key in names})
+    except ValueError as error:
+        raise RecipeError(" ".join(str(error).split()), file=config.recipe.path) from error

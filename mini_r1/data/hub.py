@@ -25,7 +25,7 @@ def offline_if_unreachable(config: RunConfig, parts: Sequence[RecipeArguments]) 
     Args:
         parts: the arguments of the run's tasks.
     """
-    names = [getattr(config, key) for key in ("model_name_or_path", "teacher_model_name_or_path") if config.has(key)]
+    names = [config.model_name_or_path, config.teacher_model_name_or_path]
     names += [each.dataset_id_or_path for each in parts] + reward_models(parts)
     wanted = [name for name in names if name is not None and not looks_local(name)]
     behind_proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")

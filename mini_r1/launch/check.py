@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import yaml
 
 from mini_r1.config.batch import BatchPlan
-from mini_r1.config.kinds import ONLY_SAMPLE, dataclass_types
-from mini_r1.config.recipe import Recipe, parse_command_line, resolve
+from mini_r1.config.kinds import ONLY_SAMPLE
+from mini_r1.config.recipe import parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig
 from mini_r1.config.yaml_file import load_yaml
 from mini_r1.data import hub
-from mini_r1.data.mixture import shares, weights
+from mini_r1.data.mixture import Part, shares, weights
 from mini_r1.data.problems import check_types
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import (
@@ -45,7 +46,6 @@ from mini_r1.launch.check_model import (
     find_teacher,
     first_model,
     look_up_shape,
-    read_sharing,
 )
 from mini_r1.launch.check_recipe import (
     are_assumed,
@@ -54,16 +54,14 @@ from mini_r1.launch.check_recipe import (
     check_settings,
     count_steps,
     find_gpus,
-    load_words,
-    own_arguments,
     plan_run,
-    with_defaults,
+    read_asked,
 )
 from mini_r1.launch.findings import Finding, Findings
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.memory import check_memory
 from mini_r1.launch.model_shapes import ModelShape
-from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
+from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines, on_cpu, read_sharding
 
 # What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
@@ -75,7 +73,7 @@ class Preflight:
 
     Attributes:
         findings: errors first, then warnings, notes, and what is right.
-        recipe: resolved and checked, with what the plan changes; None where it cannot be read.
+        config: the run with what the plan changes; None where the recipe cannot be read.
         plan: what would run where; None where nothing can.
         batch: of a run that samples groups.
         longest_prompt: in tokens; where none could be counted, `max_prompt_tokens`, as longer ones are dropped.
@@ -83,7 +81,7 @@ class Preflight:
     """
 
     findings: list[Finding]
-    recipe: Recipe | None = None
+    config: RunConfig | None = None
     plan: LaunchPlan | None = None
     batch: BatchPlan | None = None
     longest_prompt: int | None = None
@@ -96,7 +94,7 @@ class Preflight:
 
 
 def preflight(
-    words: list[str],
+    argv: list[str],
     kind: str = "r1_grpo",
     *,
     gpus: int | None = None,
@@ -107,51 +105,49 @@ def preflight(
     """Check a recipe for a launch.
 
     Args:
-        words: `--config FILE --key value ...`.
-        kind: which script runs it, a key of `stages.KINDS`.
-        gpus: use so many; None: as many as the recipe was written for, or are there.
+        argv: `--config FILE --key value ...`.
+        kind: which script runs it, a key of `kinds.KINDS`.
+        gpus: use so many, 0: a CPU instead; None: as many as the recipe was written for, or are there.
         assume_gpus: nothing will be started: GPUs that are not here are made up, and what only a machine that trains
             needs (packages for GPUs, a reachable hub, the model of an earlier stage) is a warning where it is missing.
         processes: the run is started by hand on so many training processes; nothing is to be planned.
     """
     try:
-        recipe = resolve(*parse_command_line(words), kind)
+        flags = on_cpu(kind) if gpus == 0 else []
+        recipe = resolve(*parse_command_line([*argv, *flags]), kind)
     except RecipeError as error:
         return Preflight([Finding("error", str(error))])
-    hub.offline_if_unreachable(recipe.values)
-    findings, types = Findings(recipe), dataclass_types(kind)
-    recipe = check_keys(recipe, types, findings)
-    values = with_defaults(recipe, types)
-    asked = load_words(values, types, kind, assume_gpus, findings)
+    findings = Findings(recipe)
+    config = check_keys(recipe, kind, findings)
+    parts, rewards = read_asked(config, assume_gpus, findings)
     if kind == "build_model":
-        return Preflight(findings.sorted(), recipe)
+        return Preflight(findings.sorted(), config)
+    hub.offline_if_unreachable(config, [part.args for part in parts or []])
 
     gpu_list = []
     if processes:
-        written_for = values["num_processes"] or processes
+        written_for = config.num_processes or processes
         if processes != written_for:
             findings.note(f"the batch was written for {written_for}, and there are {processes}", "num_processes")
-        recipe = replace(recipe, values=recipe.values | {"num_processes": processes})
+        config = config.with_values(num_processes=processes)
         with findings.part():
-            gpu_list = as_written(values, processes)
+            gpu_list = as_written(config, processes)
     else:
-        gpu_list = find_gpus(values, gpus, assume_gpus, findings)
-    planned = plan_run(recipe, kind, gpu_list, gpus is not None, machines, findings)
-    plan = planned.plan
+        gpu_list = find_gpus(config, gpus, assume_gpus, findings)
+    planned = plan_run(config, gpu_list, gpus is not None, machines, findings)
+    plan, config = planned.plan and replace(planned.plan, flags=(*flags, *planned.plan.flags)), planned.config
     if plan and plan.processes:
-        values |= planned.changed
         with findings.part():
-            check_settings(planned.recipe, types, plan.processes)
-    found = Preflight([], replace(recipe, values=recipe.values | planned.changed), plan, planned.batch)
+            check_settings(config, plan.processes)
+    found = Preflight([], config, plan, planned.batch)
     if kind == "reward":  # no problems to look at
-        tokenizer, _ = find_model(found.recipe, values, assume_gpus, findings)
-        first = first_model(found.recipe, values)
-        prompts, shape = Prompts(), look_up_shape(values, tokenizer is not None, first, findings)
+        tokenizer, _ = find_model(config, assume_gpus, findings)
+        prompts, shape = Prompts(), look_up_shape(config, tokenizer is not None, first_model(config), findings)
     else:
-        prompts, shape = _look_at_data(found, values, own_arguments(values, types), kind, asked, assume_gpus, findings)
-        check_context(values, kind, found.longest_prompt, shape, findings)
+        prompts, shape = _look_at_data(found, parts or [], rewards, assume_gpus, findings)
+        check_context(config, kind, found.longest_prompt, shape, findings)
     if plan:
-        _look_at_machine(found, values, prompts, shape, planned.gpus, processes is not None, findings)
+        _look_at_machine(found, prompts, shape, planned.gpus, processes is not None, findings)
     found.findings = findings.sorted()
     return found
 
@@ -170,21 +166,21 @@ def report(found: Preflight, details: str) -> None:
     if details == "all" and not found.failed:
         if found.example:
             print(f"\n--- one prompt{found.example}")
-        resolved = yaml.safe_dump(found.recipe.values, sort_keys=False, width=110)
-        print(f"\n--- {found.recipe.path}, resolved\n{resolved}")
+        resolved = yaml.safe_dump(found.config.recipe.values, sort_keys=False, width=110)
+        print(f"\n--- {found.config.recipe.path}, resolved\n{resolved}")
 
 
 def _look_at_data(
-    found: Preflight, values: dict, args, kind: str, asked: tuple, look_only: bool, findings: Findings
+    found: Preflight, parts: list[Part], rewards: list | None, look_only: bool, findings: Findings
 ) -> tuple[Prompts, ModelShape | None]:
     """Problems, tokenizer and sizes of the model; fills in the longest prompt and the example, one of each task."""
-    parts, rewards = asked[0] or [], asked[1]
+    config, kind = found.config, found.config.kind
     rows = [find_rows(part.args, part.task, look_only, findings.of(part)) for part in parts]
-    tokenizer, maker = find_model(found.recipe, values, look_only, findings)
+    tokenizer, maker = find_model(config, look_only, findings)
     if kind == "distill":
-        find_teacher(found.recipe, values, tokenizer, look_only, findings)
-    first = first_model(found.recipe, values)
-    shape = look_up_shape(values, tokenizer is not None, first, findings)
+        find_teacher(config, tokenizer, look_only, findings)
+    first = first_model(config)
+    shape = look_up_shape(config, tokenizer is not None, first, findings)
     counted, note = tokenizer is not None, ""
     if not counted:
         tokenizer = stand_in_tokenizer(first or "", maker is not None and first is None)
@@ -214,14 +210,13 @@ def _look_at_data(
         with findings.part():
             for line in found.batch.describe(prompts.train).splitlines():
                 findings.ok(f"batch: {line}")
-    limits = [part.args.max_prompt_tokens for part in parts] or [args.max_prompt_tokens]
+    limits = [part.args.max_prompt_tokens for part in parts] or [config.max_prompt_tokens]
     found.longest_prompt = prompts.longest or max(limits)
     return prompts, shape
 
 
 def _look_at_machine(
     found: Preflight,
-    values: dict,
     prompts: Prompts,
     shape: ModelShape | None,
     gpus: list[Gpu],
@@ -233,35 +228,35 @@ def _look_at_machine(
     Where only the server of a run runs on this machine, `plan` has no processes, and training is not looked at.
     """
     plan, file, here = found.plan, found.plan.accelerate_config, not are_assumed(gpus)
-    config = {}
-    values = values | {"accelerate_config": str(file) if file else None}
+    accelerate = {}
+    config = found.config.with_values(accelerate_config=str(file) if file else None)
     with findings.part():
-        config = load_yaml(file) if file else {}
-    sharing = read_sharing(config)
+        accelerate = load_yaml(file) if file else {}
+    sharding = read_sharding(accelerate)
     steps, syncs = count_steps(found.batch, prompts.train) if found.batch else (None, None)
     with findings.part():
-        check_vllm(values, plan, found.longest_prompt, findings)
+        check_vllm(config, plan, found.longest_prompt, findings)
     asked_only = plan.kind in ONLY_SAMPLE and plan.backend == "external"
-    check_packages(values, plan.backend != "hf" and not asked_only, sharing.stage > 0, here, findings)
-    if sharing.stage > 0:
+    check_packages(config, plan.backend != "hf" and not asked_only, sharding.stage > 0, here, findings)
+    if sharding.stage > 0:
         check_compiler_locks(findings)
-    check_accounts(values, findings)
+    check_accounts(config, findings)
     if not by_hand:
-        check_gpus(values, gpus, findings)
+        check_gpus(config, gpus, findings)
         with findings.part():
-            check_ports(found.recipe, plan, config, findings)
+            check_ports(found.config, plan, accelerate, findings)
     if not plan.processes:
         return
     if plan.kind not in ONLY_SAMPLE:
-        check_precision(values, plan, sharing, syncs, findings)
+        check_precision(config, plan, sharding, syncs, findings)
     with findings.part():
         if plan.kind == "reward":
-            if not values.get("use_cpu"):
+            if not config.use_cpu:
                 findings.note("the memory that a reward model takes in training is not estimated")
         elif shape:
-            check_memory(values, plan, shape, found.longest_prompt, gpus, findings)
+            check_memory(config, plan, shape, found.longest_prompt, gpus, findings)
     with findings.part():
         if shape and plan.kind not in ONLY_SAMPLE:
-            check_disk(values, shape, sharing, steps, here, findings)
+            check_disk(config, shape, sharding, steps, here, findings)
     with findings.part():
-        check_run_folder(found.recipe, plan, findings)
+        check_run_folder(found.config, plan, findings)

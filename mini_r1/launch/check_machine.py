@@ -11,13 +11,12 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mini_r1.config.recipe import Recipe
-from mini_r1.launch.check_model import Sharing
+from mini_r1.config.run_config import RunConfig
 from mini_r1.launch.findings import Findings
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.memory import BYTES, GIB
 from mini_r1.launch.model_shapes import ModelShape, lora_parameters
-from mini_r1.launch.plan import LaunchPlan
+from mini_r1.launch.plan import LaunchPlan, Sharding
 from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
 from mini_r1.run import run_dir
 from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
@@ -39,7 +38,7 @@ ON_GPUS = ("vllm", "deepspeed", "bitsandbytes")  # a machine that only checks re
 LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # of report_to, each a package of that name
 
 
-def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: bool, findings: Findings) -> None:
+def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here: bool, findings: Findings) -> None:
     """Is every package there that the recipe needs, in a version that is supported?
 
     Args:
@@ -49,8 +48,8 @@ def check_packages(values: dict, vllm: bool, deepspeed: bool, gpus_are_here: boo
     needed = dict.fromkeys(SUPPORTED, "task") | {
         "vllm": "use_vllm" if vllm else None,
         "deepspeed": "accelerate_config" if deepspeed else None,
-        "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if values.get(key)), None),
-        "peft": "use_peft" if values.get("use_peft") else None,
+        "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(config, key)), None),
+        "peft": "use_peft" if config.use_peft else None,
     }
     there, wants = {}, {}
     for name in SUPPORTED:
@@ -85,21 +84,21 @@ def check_compiler_locks(findings: Findings) -> None:
         )
 
 
-def check_ports(recipe: Recipe, plan: LaunchPlan, config: dict, findings: Findings) -> None:
-    """Is a port that the recipe, the command line or the accelerate file (`config`) names free? Others are chosen so.
+def check_ports(config: RunConfig, plan: LaunchPlan, accelerate: dict, findings: Findings) -> None:
+    """Is a port free that the recipe, the command line or the accelerate file (`accelerate`) names? Others are chosen so
 
     Those of a server on another machine, or that somebody else has started, are not looked at.
     """
-    host = recipe.values.get("vllm_server_host") or LOOPBACK
+    host = config.given("vllm_server_host") or LOOPBACK
     wanted = []
     if plan.backend == "server" and plan.machines.part == "all":
         for key in ("vllm_server_port", "vllm_group_port"):
-            wanted.append((recipe.values.get(key), host, key, None))
+            wanted.append((config.given(key), host, key, None))
     if plan.processes > 1 and plan.machines.rank == 0:
         key = "main_process_port"
         port, file = plan.machines.main_port, "command line"
         if not port:
-            port, file = config.get(key), str(plan.accelerate_config)
+            port, file = accelerate.get(key), str(plan.accelerate_config)
         wanted.append((port, LOOPBACK, key, file))
     wanted = [entry for entry in wanted if entry[0]]
     for port, address, key, file in wanted:
@@ -123,9 +122,9 @@ def listener(port: int) -> str:
         return ""
 
 
-def check_gpus(values: dict, gpus: list[Gpu], findings: Findings) -> None:
+def check_gpus(config: RunConfig, gpus: list[Gpu], findings: Findings) -> None:
     """Can GPUs that are here compute in bfloat16?"""
-    if not gpus or not values.get("bf16") or shutil.which("nvidia-smi") is None:
+    if not gpus or not config.bf16 or shutil.which("nvidia-smi") is None:
         return
     words = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
     lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
@@ -139,35 +138,34 @@ def check_gpus(values: dict, gpus: list[Gpu], findings: Findings) -> None:
             )
 
 
-def check_accounts(values: dict, findings: Findings) -> None:
+def check_accounts(config: RunConfig, findings: Findings) -> None:
     """What a run needs to log and to publish: packages, and a token for the hub."""
-    wanted = values.get("report_to") or []
+    wanted = config.report_to or []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         if name in LOGGERS and importlib.util.find_spec(name) is None:
             findings.error(f"needs the package {name}; run: pip install {name}, or choose tensorboard", "report_to")
-    if values.get("push_to_hub"):
+    if config.push_to_hub:
         from huggingface_hub import get_token
 
-        if not values.get("hub_token") and not get_token():
+        if not config.hub_token and not get_token():
             findings.error("needs a token of the hub; run: hf auth login, or set HF_TOKEN", "push_to_hub")
 
 
-def check_run_folder(recipe: Recipe, plan: LaunchPlan, findings: Findings) -> None:
+def check_run_folder(config: RunConfig, plan: LaunchPlan, findings: Findings) -> None:
     """What a launch would make of the run directory: begin, resume, or nothing; mini_r1/run/run_dir.py decides alike.
 
     Args:
-        recipe: as the script would get it, flags of the plan included.
+        config: as the script would get it, flags of the plan included.
 
     Raises:
         RecipeError: where it holds another run, or a checkpoint is not there.
     """
-    values = recipe.values
-    folder, wanted = Path(values["output_dir"]), values.get("resume_from_checkpoint")
-    if folder.exists() and values.get("overwrite_output_dir"):
+    folder, wanted = Path(config.output_dir), config.resume_from_checkpoint
+    if folder.exists() and config.overwrite_output_dir:
         findings.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
         return
     finished, begun = (folder / "summary.json").exists(), any(folder.glob(f"{PREFIX}-*"))
-    run_dir.refuse_other_recipe(folder, recipe)
+    run_dir.refuse_other_recipe(folder, config.recipe)
     whole = {int(found.name.rpartition("-")[2]): found for found in folder.glob(f"{PREFIX}-*") if read_mark(found)}
     if finished:
         findings.note(f"{folder} is finished: nothing would be done", "output_dir")
@@ -183,7 +181,7 @@ def check_run_folder(recipe: Recipe, plan: LaunchPlan, findings: Findings) -> No
 
 
 def check_disk(
-    values: dict, shape: ModelShape, sharing: Sharing, steps: int | None, here: bool, findings: Findings
+    config: RunConfig, shape: ModelShape, sharding: Sharding, steps: int | None, here: bool, findings: Findings
 ) -> None:
     """Is there room for the checkpoints that are kept, the one that is being written, and the final model?
 
@@ -194,10 +192,10 @@ def check_disk(
     Raises:
         RecipeError: for LoRA targets that are none.
     """
-    folder = Path(values["output_dir"])
-    weights, optimizer = _checkpoint_bytes(values, shape, sharing)
-    checkpoint = weights + (0 if values.get("save_only_model") else optimizer)
-    count = _checkpoints_at_once(values, steps)
+    folder = Path(config.output_dir)
+    weights, optimizer = _checkpoint_bytes(config, shape, sharding)
+    checkpoint = weights + (0 if config.save_only_model else optimizer)
+    count = _checkpoints_at_once(config, steps)
     there = sum(file.stat().st_size for file in folder.glob(f"{PREFIX}-*/**/*") if file.is_file())
     needed = max(count * checkpoint - there, 0) + weights
     nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
@@ -218,20 +216,20 @@ def check_disk(
     )
 
 
-def _checkpoint_bytes(values: dict, shape: ModelShape, sharing: Sharing) -> tuple[int, int]:
+def _checkpoint_bytes(config: RunConfig, shape: ModelShape, sharding: Sharding) -> tuple[int, int]:
     """Bytes of the model, and of the optimizer's state, in one checkpoint."""
-    dtype = shape.dtype if values.get("dtype") in ("auto", None) else values["dtype"]
-    lora = values.get("use_peft")
-    trained = lora_parameters(shape, values["lora_r"], values["lora_target_modules"]) if lora else shape.parameters
-    stored = 4 if lora or sharing.fsdp else BYTES[dtype]
-    if sharing.stage:
+    dtype = shape.dtype if config.dtype in ("auto", None) else config.dtype
+    lora = config.use_peft
+    trained = lora_parameters(shape, config.lora_r, config.lora_target_modules) if lora else shape.parameters
+    stored = 4 if lora or sharding.fsdp else BYTES[dtype]
+    if sharding.stage:
         return trained * 2, trained * 12  # DeepSpeed's 32-bit copy, and two averages
-    return trained * stored, trained * 2 * (1 if "8bit" in values["optim"] else stored)
+    return trained * stored, trained * 2 * (1 if "8bit" in config.optim else stored)
 
 
-def _checkpoints_at_once(values: dict, steps: int | None) -> int:
+def _checkpoints_at_once(config: RunConfig, steps: int | None) -> int:
     """How many checkpoints lie on the disk while one is written, in a run of so many steps (None: not known)."""
-    strategy, every, limit = values.get("save_strategy"), values.get("save_steps") or 0, values.get("save_total_limit")
+    strategy, every, limit = config.save_strategy, config.save_steps or 0, config.save_total_limit
     if strategy == "no":
         return 0
     if strategy == "steps" and 0 < every < 1:

@@ -3,40 +3,40 @@
 import json
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import Recipe, resolve
 from mini_r1.config.recipe_file import find_recipe
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data.hub import LostTagsError, load_tokenizer
 from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import out_of_reach
 from mini_r1.launch.findings import Findings
-from mini_r1.launch.model_shapes import ModelShape, find_shape
-from mini_r1.launch.plan import SAMPLING, LaunchPlan
+from mini_r1.launch.model_shapes import ModelShape, model_shape
+from mini_r1.launch.plan import SAMPLING, LaunchPlan, Sharding
 from mini_r1.launch.vllm_server import LOOPBACK, server_words
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 HALF = ("bfloat16", "float16", "auto", None)  # a checkpoint's own dtype is one of the first two
 
 
-def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings):
+def find_model(config: RunConfig, look_only: bool, findings: Findings):
     """(tokenizer or None with a finding, recipe that makes the model or None).
 
     Args:
         look_only: nothing will be started, so a hub that is out of reach, and a model that another recipe of this
             folder makes, are no errors.
     """
-    name = values.get("model_name_or_path")
+    name = config.model_name_or_path
     say = findings.warning if look_only else findings.error
     try:
-        tokenizer = load_tokenizer(name, revision=values.get("model_revision"))
+        tokenizer = load_tokenizer(name, revision=config.model_revision)
     except LostTagsError as error:
         findings.error(error.problem, error.key)
         return None, None
     except RecipeError as error:
-        maker = maker_of(recipe, name)
+        maker = maker_of(config.recipe, name)
         if name and out_of_reach(name):
             say(f"{name} is not reachable from here, and its tokenizer is not in the local cache", error.key)
         elif maker and not Path(name).exists() and look_only:
@@ -44,29 +44,29 @@ def find_model(recipe: Recipe, values: dict, look_only: bool, findings: Findings
         else:
             findings.error(error.problem, error.key)
         return None, maker
-    _find_weights(name, values.get("model_revision"), say, findings)
+    _find_weights(name, config.model_revision, say, findings)
     return tokenizer, None
 
 
-def find_teacher(recipe: Recipe, values: dict, tokenizer, look_only: bool, findings: Findings) -> None:
+def find_teacher(config: RunConfig, tokenizer, look_only: bool, findings: Findings) -> None:
     """Can the student learn from the teacher, and what does that hold in memory?
 
     Args:
         tokenizer: the student's; None where it is not there yet, and `find_model` has said so.
     """
-    name, gpu = values.get(KEY), not values.get("use_cpu")
+    name, gpu = getattr(config, KEY), not config.use_cpu
     try:
         if tokenizer is not None or not name:
-            check_teacher(values, tokenizer)
+            check_teacher(config, tokenizer)
         if gpu:
-            size = find_shape(name, values.get("teacher_model_revision")).parameters
+            size = model_shape(name, config.teacher_model_revision).parameters
             findings.note(
                 f"each GPU holds the teacher, too: {size:,} parameters, {size * 2 / 2**30:.1f} GiB in bfloat16, which "
                 "the memory below leaves out",
                 KEY,
             )
     except RecipeError as error:
-        later = name and (out_of_reach(name) or (maker_of(recipe, name) and not Path(name).exists()))
+        later = name and (out_of_reach(name) or (maker_of(config.recipe, name) and not Path(name).exists()))
         (findings.warning if look_only and later else findings.error)(error.problem, KEY)
 
 
@@ -81,14 +81,14 @@ def maker_of(recipe: Recipe, name: str | None) -> tuple[Path, str | None] | None
         return None
 
 
-def first_model(recipe: Recipe, values: dict) -> str | None:
+def first_model(config: RunConfig) -> str | None:
     """The model that a chain of recipes of this folder begins with: each names the run directory of the one before.
 
     The recipe's own where it names any other model; None where the first recipe of the chain makes one from nothing.
     """
-    name = values.get("model_name_or_path")
+    name = config.model_name_or_path
     seen: set[tuple[Path, str | None]] = set()
-    while (maker := maker_of(recipe, name)) and maker not in seen and not Path(name).exists():
+    while (maker := maker_of(config.recipe, name)) and maker not in seen and not Path(name).exists():
         seen.add(maker)
         try:
             path, stage = maker
@@ -122,19 +122,19 @@ def _find_weights(name: str, revision: str | None, say, findings: Findings) -> N
         findings.ok(f"model: {name}, on the hub; its weights will be downloaded")
 
 
-def look_up_shape(values: dict, found: bool, first: str | None, findings: Findings) -> ModelShape | None:
+def look_up_shape(config: RunConfig, found: bool, first: str | None, findings: Findings) -> ModelShape | None:
     """The model's sizes, None where they cannot be had.
 
     Args:
         found: `find_model` has a tokenizer, or else has said why not. Sizes may be known all the same.
         first: as `first_model` says; a model that is not there yet will be as large.
     """
-    name = values.get("model_name_or_path")
+    name = config.model_name_or_path
     if not found and not (name and out_of_reach(name)) and first in (None, name):
         return None
     name = name if found else first
     try:
-        shape = find_shape(name, values.get("model_revision"))
+        shape = model_shape(name, config.model_revision)
     except RecipeError as error:
         if out_of_reach(name):
             findings.note(f"the size of {name} is not known here: memory and disk are not checked", error.key)
@@ -146,33 +146,22 @@ def look_up_shape(values: dict, found: bool, first: str | None, findings: Findin
     return shape
 
 
-class Sharing(NamedTuple):
-    """How the processes share a model: DeepSpeed's ZeRO stage (0: no DeepSpeed), or FSDP."""
-
-    stage: int = 0
-    fsdp: bool = False
-
-
-def read_sharing(config: dict) -> Sharing:
-    """What an accelerate file says."""
-    kind, zero = config.get("distributed_type"), config.get("deepspeed_config") or {}
-    return Sharing(zero.get("zero_stage", 2) if kind == "DEEPSPEED" else 0, kind == "FSDP")
-
-
-def check_precision(values: dict, plan: LaunchPlan, sharing: Sharing, syncs: int | None, findings: Findings) -> None:
+def check_precision(
+    config: RunConfig, plan: LaunchPlan, sharding: Sharding, syncs: int | None, findings: Findings
+) -> None:
     """Do LoRA, 4-bit weights, dtype and accelerate file go together?
 
     Args:
         syncs: how often the run hands its weights to vLLM, where that is known.
     """
-    lora, dtype = values.get("use_peft"), values.get("dtype")
-    on_gpu, vllm = not values.get("use_cpu"), plan.backend != "hf"
-    bits = next((key for key in ("load_in_4bit", "load_in_8bit") if values.get(key)), None)
+    lora, dtype = config.use_peft, config.dtype
+    on_gpu, vllm = not config.use_cpu, plan.backend != "hf"
+    bits = next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(config, key)), None)
     if bits and not lora:
         findings.error("quantized weights cannot be trained, adapters on them can; set use_peft: true", bits)
-    if bits and (sharing.stage == 3 or sharing.fsdp):
+    if bits and (sharding.stage == 3 or sharding.fsdp):
         findings.error(f"would split the packed weights of {bits}; use ddp, or {bits}: false", "accelerate_config")
-    elif lora and sharing.stage == 3 and plan.kind in SAMPLING:
+    elif lora and sharding.stage == 3 and plan.kind in SAMPLING:
         findings.error(
             "LoRA with ZeRO-3 gathers the whole model on every GPU for each rollout; use ddp, or use_peft: false",
             "accelerate_config",
@@ -192,47 +181,47 @@ def check_precision(values: dict, plan: LaunchPlan, sharing: Sharing, syncs: int
         )
     if lora and not bits and on_gpu and dtype == "float32":
         findings.note("the base takes 4 bytes a parameter; bfloat16 takes 2, but drifts where vLLM is used", "dtype")
-    if not lora and on_gpu and dtype in HALF and not sharing.stage and not sharing.fsdp:
+    if not lora and on_gpu and dtype in HALF and not sharding.stage and not sharding.fsdp:
         findings.warning(
             "all weights are trained in half precision without DeepSpeed's 32-bit copy, so steps of learning_rate "
-            f"{values['learning_rate']:g} mostly round away; use float32 (bf16: true stays), or zero2 or zero3",
+            f"{config.learning_rate:g} mostly round away; use float32 (bf16: true stays), or zero2 or zero3",
             "dtype",
         )
-    if lora and values.get("sync_ref_model"):
+    if lora and config.sync_ref_model:
         findings.error("TRL cannot sync a reference model with LoRA; set sync_ref_model: false", "sync_ref_model")
-    if not on_gpu and (values.get("bf16") or values.get("fp16") or dtype in ("bfloat16", "float16")):
-        key = next((key for key in ("bf16", "fp16") if values.get(key)), "dtype")
+    if not on_gpu and (config.bf16 or config.fp16 or dtype in ("bfloat16", "float16")):
+        key = next((key for key in ("bf16", "fp16") if getattr(config, key)), "dtype")
         findings.warning("half precision is slower on a CPU; set bf16: false, fp16: false and dtype: float32", key)
 
 
-def check_vllm(values: dict, plan: LaunchPlan, longest_prompt: int, findings: Findings) -> None:
+def check_vllm(config: RunConfig, plan: LaunchPlan, longest_prompt: int, findings: Findings) -> None:
     """Can the server's command line be written, and what goes slowly, or is open to others?
 
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
     """
     beside_training = plan.backend == "colocate" and plan.kind not in ONLY_SAMPLE
-    if beside_training and not values.get("vllm_enable_sleep_mode"):
-        share = values.get("vllm_gpu_memory_utilization")
+    if beside_training and not config.vllm_enable_sleep_mode:
+        share = config.vllm_gpu_memory_utilization
         findings.note(
             f"vLLM keeps its {share:.0%} of each GPU while training; with true it lets go of it",
             "vllm_enable_sleep_mode",
         )
-    host = values.get("vllm_server_host")
+    host = config.vllm_server_host
     if plan.backend == "server" and host not in (None, "127.0.0.1", "localhost", "::1"):
         findings.warning(
             f"whoever reaches {host} can replace the server's weights; use 127.0.0.1, or a private network",
             "vllm_server_host",
         )
-    if plan.backend == "server" and values.get("model_name_or_path"):
-        words = server_words(values, host or LOOPBACK, 0, longest_prompt + values["max_completion_length"])
-        if values.get("vllm_serve_command") and shutil.which(words[0]) is None:
+    if plan.backend == "server" and config.model_name_or_path:
+        words = server_words(config, host or LOOPBACK, 0, longest_prompt + config.max_completion_length)
+        if config.vllm_serve_command and shutil.which(words[0]) is None:
             findings.error(f"there is no program {words[0]}; give its full path", "vllm_serve_command")
 
 
-def check_context(values: dict, kind: str, prompt: int, shape: ModelShape | None, findings: Findings) -> None:
+def check_context(config: RunConfig, kind: str, prompt: int, shape: ModelShape | None, findings: Findings) -> None:
     """Do the longest prompt (in tokens) and completion fit into the model's positions, and into vLLM's context?"""
-    completion = values.get("max_completion_length") or 0
+    completion = config.max_completion_length or 0
     both, positions = prompt + completion, shape.max_positions if shape else None
     asked = f"prompts of up to {prompt} and completions of up to {completion} tokens make {both}"
     if positions and both > positions:
@@ -240,10 +229,10 @@ def check_context(values: dict, kind: str, prompt: int, shape: ModelShape | None
             f"{asked}, and the model has {positions} positions; use at most {positions - prompt}",
             "max_completion_length",
         )
-    if kind not in SAMPLING or not values.get("use_vllm"):
+    if kind not in SAMPLING or not config.use_vllm:
         return
-    served = (values.get("vllm_serve_args") or {}).get("max_model_len")
-    for key, limit in (("vllm_max_model_length", values.get("vllm_max_model_length")), ("vllm_serve_args", served)):
+    served = (config.vllm_serve_args or {}).get("max_model_len")
+    for key, limit in (("vllm_max_model_length", config.vllm_max_model_length), ("vllm_serve_args", served)):
         if not isinstance(limit, int):  # not given, or one of vLLM's own spellings: auto, 32k
             continue
         if limit < both:

@@ -1,6 +1,6 @@
 """Memory of one GPU, before anything is loaded: what a recipe holds in each phase of a training step.
 
-    estimate = estimate_memory(recipe.values, shape, processes=7, backend="server", prompt_tokens=200, gpu_gib=80)
+    estimate = estimate_memory(config, shape, processes=7, backend="server", prompt_tokens=200, gpu_gib=80)
     estimate.total, estimate.peak, estimate.fits
 
 docs/memory.md has the formulas with their sources, and what was measured. Weights, gradients, optimizer state, the KV
@@ -10,42 +10,18 @@ DeepSpeed and FSDP, are models; the overhead is an allowance.
 
 from dataclasses import dataclass
 from math import gcd
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mini_r1.config.kinds import ONLY_SAMPLE
+from mini_r1.config.run_config import RunConfig
+from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Findings
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, layer_bytes, lora_layers, quantized_bytes
-from mini_r1.launch.plan import LaunchPlan
+from mini_r1.launch.plan import LaunchPlan, Sharding, accelerate_file, read_sharding
 
 GIB = 2**30
-CONFIGS = Path(__file__).parents[2] / "configs"
-# What TRL assumes where a recipe says nothing; tests/unit/launch/test_memory.py compares them with the installed TRL.
-DEFAULTS: dict[str, Any] = {
-    "dtype": "float32",
-    "fp16": False,
-    "optim": "adamw_torch_fused",
-    "beta": 0.0,
-    "gradient_checkpointing": True,
-    "use_peft": False,
-    "load_in_4bit": False,
-    "use_bnb_nested_quant": False,
-    "lora_r": 16,
-    "lora_dropout": 0.05,
-    "lora_target_modules": None,
-    "per_device_train_batch_size": 8,
-    "per_device_eval_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "vllm_gpu_memory_utilization": 0.3,
-    "vllm_enable_sleep_mode": False,
-    "vllm_tensor_parallel_size": 1,
-}
-COMPLETION = dict.fromkeys(("r1_grpo", "evaluate", "generate", "distill"), 512) | {"sft": 1024}  # max_completion_length
-SFT_LENGTH = 1024  # max_length
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 # TRL's LM head makes logits one tile at a time; its torch version, for CPUs, adds so many bytes for each element.
@@ -72,27 +48,26 @@ TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
 
 
 def check_memory(
-    values: dict, plan: LaunchPlan, shape: ModelShape, prompt_tokens: int, gpus: list[Gpu], findings: Findings
+    config: RunConfig, plan: LaunchPlan, shape: ModelShape, prompt_tokens: int, gpus: list[Gpu], findings: Findings
 ) -> None:
     """Does a training GPU hold what the run needs at its peak, and has vLLM room? Nothing is said of a CPU.
 
     Args:
-        values: with the plan's own accelerate file, None for one plain process.
+        config: with the plan's own accelerate file, None for one plain process.
         gpus: those that were planned for.
 
     Raises:
         RecipeError: as `estimate_memory`.
     """
-    if values.get("use_cpu") or (plan.kind in ONLY_SAMPLE and plan.backend == "external"):
+    if config.use_cpu or (plan.kind in ONLY_SAMPLE and plan.backend == "external"):
         return
     run = {
         "processes": plan.processes,
         "backend": plan.backend,
         "prompt_tokens": prompt_tokens,
         "gpu_gib": plan.gpu_gib,
-        "kind": plan.kind,
     }
-    estimate = estimate_memory(values, shape, **run)
+    estimate = estimate_memory(config, shape, **run)
     for line in estimate.describe().splitlines():
         findings.ok(f"memory, {line}")
     if plan.gpu_gib is None:
@@ -103,7 +78,7 @@ def check_memory(
         findings.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
         return
     needs = f"{estimate.total:.1f} GiB of {plan.gpu_gib:g} on a training GPU ({estimate.peak})"
-    changes = what_fits(values, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
+    changes = what_fits(config, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
     remedy = "use " + "; or ".join(changes[:3]) if changes else "use more or larger GPUs, or a smaller model"
     key = changes[0].partition(":")[0] if changes else "model_name_or_path"
     if not estimate.server_fits:
@@ -183,28 +158,27 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    values: dict[str, Any],
+    config: RunConfig,
     shape: ModelShape,
     *,
     processes: int,
     backend: str,
     prompt_tokens: int,
     gpu_gib: float | None,
-    kind: str = "r1_grpo",
 ) -> MemoryEstimate:
-    """Estimate for the resolved `values` of a recipe, where all prompts and completions are as long as they may be.
+    """Estimate for a run, where all prompts and completions are as long as they may be.
 
     Args:
         processes: training processes over all machines.
         backend: what generates: "hf", "colocate", "server", or "external" (a server that is not ours).
         prompt_tokens: length of the longest prompt.
         gpu_gib: memory of the smallest GPU. Whether there is a GPU at all says the recipe's `use_cpu`.
-        kind: a key of `stages.KINDS`.
 
     Raises:
         RecipeError: for LoRA targets that are none, an unknown dtype, or an accelerate file that is missing.
     """
-    run = Run(values, shape, processes, backend, prompt_tokens, gpu_gib, kind)
+    kind = config.kind
+    run = Run(config, shape, processes, backend, prompt_tokens, gpu_gib)
     if kind in ONLY_SAMPLE and backend != "hf":  # this process has no model of its own
         return MemoryEstimate({"evaluation": {}}, *_vllm(run), gpu_gib)
     phases = {}
@@ -217,7 +191,7 @@ def estimate_memory(
     return MemoryEstimate({name: run.in_gib(terms) for name, terms in phases.items()}, *_vllm(run), gpu_gib)
 
 
-def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
+def largest_batch(config: RunConfig, shape: ModelShape, **run: Any) -> int:
     """The largest per_device_train_batch_size that fits while accumulation keeps the batch; 0 where none does.
 
     The batch and the rollout of a process stay whole: `gradient_accumulation_steps`, and `steps_per_generation` where
@@ -226,9 +200,9 @@ def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
     """
-    per_device, accumulation, rollout = micro_batches(with_defaults(values), run["processes"])
+    per_device, accumulation, rollout = micro_batches(config, run["processes"])
     step, rollout = per_device * accumulation, per_device * rollout
-    unit = values.get("num_generations", 8) if values.get("trained_completions") == "one" else 1  # whole groups
+    unit = config.num_generations if config.trained_completions == "one" else 1  # whole groups
     for size in range(step, 0, -1):
         if gcd(step, rollout) % size == 0 and size % unit == 0:
             batch = {
@@ -237,41 +211,41 @@ def largest_batch(values: dict[str, Any], shape: ModelShape, **run: Any) -> int:
                 "steps_per_generation": rollout // size,
                 "generation_batch_size": None,
             }
-            if estimate_memory(values | batch, shape, **run).fits:
+            if estimate_memory(config.with_values(**batch), shape, **run).fits:
                 return size
     return 0
 
 
-def what_fits(values: dict[str, Any], shape: ModelShape, **run: Any) -> list[str]:
+def what_fits(config: RunConfig, shape: ModelShape, **run: Any) -> list[str]:
     """What to change so that a recipe takes less, and fits: "gradient_checkpointing: true", ... Each alone is enough.
 
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
     """
-    s = with_defaults(values)
-    changes, size = [], largest_batch(values, shape, **run)
-    if 0 < size < (old := s["per_device_train_batch_size"]):
-        accumulation = s["gradient_accumulation_steps"] * old // size
+    s = config
+    changes, size = [], largest_batch(config, shape, **run)
+    if 0 < size < (old := s.per_device_train_batch_size):
+        accumulation = s.gradient_accumulation_steps * old // size
         changes.append({"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation})
-        if s.get("steps_per_generation"):
-            changes[0]["steps_per_generation"] = s["steps_per_generation"] * old // size
-    evaluated = s["per_device_eval_batch_size"]
-    group = s.get("num_generations_eval") or s.get("num_generations") or 8
+        if s.steps_per_generation:
+            changes[0]["steps_per_generation"] = s.steps_per_generation * old // size
+    evaluated = s.per_device_eval_batch_size
+    group = s.num_generations_eval or s.num_generations or 8
     smaller = [evaluated >> power for power in range(1, evaluated.bit_length())]
     changes += [{"per_device_eval_batch_size": n} for n in smaller if n * run["processes"] % group == 0]
     changes += [change for change in REMEDIES if _applies(change, s, run["processes"])]
-    now, fitting = estimate_memory(values, shape, **run).total, {}
+    now, fitting = estimate_memory(config, shape, **run).total, {}
     for change in changes:
-        then = estimate_memory(values | change, shape, **run)
+        then = estimate_memory(config.with_values(**change), shape, **run)
         if then.fits and then.total < now:
             fitting.setdefault(next(iter(change)), change)  # the first, which changes least
     return [", ".join(f"{key}: {str(value).lower()}" for key, value in change.items()) for change in fitting.values()]
 
 
-def _applies(change: dict[str, Any], s: dict[str, Any], processes: int) -> bool:
+def _applies(change: dict[str, Any], s: RunConfig, processes: int) -> bool:
     if "accelerate_config" in change:  # LoRA is better off without ZeRO-3, which gathers the model at every sync
-        return not s["use_peft"] and s.get("accelerate_config") != change["accelerate_config"] and processes > 1
-    return any(s.get(key) != value for key, value in change.items())
+        return not s.use_peft and s.accelerate_config != change["accelerate_config"] and processes > 1
+    return any(getattr(s, key) != value for key, value in change.items())
 
 
 def _listed(terms: dict[str, float]) -> str:
@@ -279,88 +253,58 @@ def _listed(terms: dict[str, float]) -> str:
     return f"{sum(terms.values()):.1f} GiB = " + " + ".join(f"{name} {size:.1f}" for name, size in largest_first)
 
 
-@dataclass(frozen=True)
-class Sharding:
-    """How processes share a model: DeepSpeed's ZeRO stage (0: none), or FSDP; and what lies in the CPU's memory."""
-
-    stage: int = 0
-    fsdp: bool = False
-    optimizer_on_cpu: bool = False
-    weights_on_cpu: bool = False
-
-
-def read_sharding(name: str | None) -> Sharding:
-    """What the file of `accelerate_config` says; `RecipeError` where there is none."""
-    if name is None:
-        return Sharding()
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        raise RecipeError(f"there is no file {path}", key="accelerate_config")
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if settings.get("distributed_type") == "FSDP":
-        on_cpu = settings["fsdp_config"].get("fsdp_offload_params", False)
-        return Sharding(0, True, on_cpu, on_cpu)
-    if settings.get("distributed_type") == "DEEPSPEED":
-        zero = settings["deepspeed_config"]
-        devices = [zero.get(f"offload_{part}_device", "none") for part in ("optimizer", "param")]
-        return Sharding(zero.get("zero_stage", 2), False, *(device != "none" for device in devices))
-    return Sharding()
-
-
-def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's values; where there is none, or null, TRL's."""
-    return DEFAULTS | {key: value for key, value in values.items() if value is not None}
-
-
-def micro_batches(s: dict[str, Any], processes: int) -> tuple[int, int, int]:
+def micro_batches(s: RunConfig, processes: int) -> tuple[int, int, int]:
     """Completions of a micro-batch, micro-batches of an optimizer step, and of a rollout, on each process."""
-    batch, accumulation = s["per_device_train_batch_size"], s["gradient_accumulation_steps"]
-    if s.get("generation_batch_size"):
-        return batch, accumulation, s["generation_batch_size"] // (batch * processes)
-    return batch, accumulation, s.get("steps_per_generation") or accumulation
+    batch, accumulation = s.per_device_train_batch_size, s.gradient_accumulation_steps
+    if s.generation_batch_size:
+        return batch, accumulation, s.generation_batch_size // (batch * processes)
+    return batch, accumulation, s.steps_per_generation or accumulation
 
 
 class Run:
     """One recipe on some number of processes; arguments as in `estimate_memory`."""
 
     def __init__(
-        self, values: dict[str, Any], shape: ModelShape, processes: int, backend: str, prompt_tokens: int,
-        gpu_gib: float | None, kind: str,
+        self, config: RunConfig, shape: ModelShape, processes: int, backend: str, prompt_tokens: int,
+        gpu_gib: float | None,
     ):  # fmt: skip
-        s = self.s = with_defaults(values)
-        self.shape, self.processes, self.backend, self.gpu_gib, self.kind = shape, processes, backend, gpu_gib, kind
-        self.cpu = bool(s.get("use_cpu"))
-        self.share = read_sharding(s.get("accelerate_config"))
+        s = self.s = config
+        self.shape, self.processes, self.backend, self.gpu_gib = shape, processes, backend, gpu_gib
+        kind = self.kind = config.kind
+        self.cpu = bool(s.use_cpu)
+        self.share = (
+            read_sharding(load_yaml(accelerate_file(s.accelerate_config))) if s.accelerate_config else Sharding()
+        )
         self.split = processes if self.share.stage == 3 or self.share.fsdp else 1  # of the weights
         self._count_bytes()
         self.batch, self.accumulation, rollout = micro_batches(s, processes)
         self.mid_step = self.accumulation > rollout  # a rollout begins while gradients are being summed
-        self.evaluates = kind in ONLY_SAMPLE or s.get("test_fraction", 0.1) > 0 or "dataset_test_split" in s
-        completion = s.get("max_completion_length", COMPLETION[kind])
+        self.evaluates = kind in ONLY_SAMPLE or s.test_fraction > 0 or s.dataset_test_split is not None
+        completion = s.max_completion_length
         self.prompt, self.length = prompt_tokens, prompt_tokens + completion
-        self.trained_length = (kind == "sft" and values.get("max_length", SFT_LENGTH)) or self.length
-        only_one = s.get("trained_completions") == "one"  # of each group: the others are sampled, and no more
-        self.tokens = self.batch // (s.get("num_generations", 8) if only_one else 1) * self.trained_length
+        self.trained_length = (kind == "sft" and config.max_length) or self.length
+        only_one = s.trained_completions == "one"  # of each group: the others are sampled, and no more
+        self.tokens = self.batch // (s.num_generations if only_one else 1) * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
         self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
         rollout *= self.batch if kind in ("r1_grpo", "distill") else 0
-        self.generated = max(rollout, s["per_device_eval_batch_size"] if self.evaluates else 0)
+        self.generated = max(rollout, s.per_device_eval_batch_size if self.evaluates else 0)
 
     def _count_bytes(self) -> None:
         """Bytes of a frozen and of a trained weight, of the residual stream, and of what autocast computes in."""
         s, share, shape = self.s, self.share, self.shape
-        dtype = shape.dtype if s["dtype"] == "auto" else s["dtype"]
+        dtype = shape.dtype if s.dtype == "auto" else s.dtype
         if dtype not in BYTES:
             raise RecipeError(f"got {dtype}, expected one of {', '.join(BYTES)} or auto", key="dtype")
-        autocast = s["fp16"] or s.get("bf16", True)
+        autocast = s.fp16 or s.bf16 is not False
         self.compute = 2 if autocast else BYTES[dtype]
         self.frozen = self.compute if share.stage else BYTES[dtype]  # DeepSpeed casts the whole model
         self.stream = self.compute if share.stage or share.fsdp else self.frozen
-        if s["use_peft"]:
-            self.lora = lora_layers(shape, s["lora_target_modules"])
-            self.trained = sum(s["lora_r"] * (layer.inputs + layer.outputs) for layer in self.lora)
+        if s.use_peft:
+            self.lora = lora_layers(shape, s.lora_target_modules)
+            self.trained = sum(s.lora_r * (layer.inputs + layer.outputs) for layer in self.lora)
             # peft makes adapters fp32; TRL keeps them in 16 bits beside 4-bit weights and in ZeRO-3
-            self.each = 2 if s["load_in_4bit"] else self.frozen if share.stage == 3 else 4
+            self.each = 2 if s.load_in_4bit else self.frozen if share.stage == 3 else 4
         else:
             self.lora, self.trained = None, shape.parameters
             self.each = 4 if share.fsdp and autocast else self.frozen  # accelerate makes them fp32 for FSDP
@@ -373,11 +317,11 @@ class Run:
         terms = {"weights": self.weights()}
         if self.kind not in ONLY_SAMPLE:
             terms |= {"gradients": self.gradients(gradients), "optimizer": self.optimizer()}
-        if self.kind == "r1_grpo" and s["beta"] and self.lora is None and not self.share.weights_on_cpu:
+        if self.kind == "r1_grpo" and s.beta and self.lora is None and not self.share.weights_on_cpu:
             terms["reference"] = self.shape.parameters * self.frozen / self.split
         if self.backend == "colocate":
-            awake = awake or not s["vllm_enable_sleep_mode"]
-            terms["vllm"] = (s["vllm_gpu_memory_utilization"] * (self.gpu_gib or 0) if awake else ASLEEP) * GIB
+            awake = awake or not s.vllm_enable_sleep_mode
+            terms["vllm"] = (s.vllm_gpu_memory_utilization * (self.gpu_gib or 0) if awake else ASLEEP) * GIB
         return terms
 
     def weights(self) -> float:
@@ -386,8 +330,8 @@ class Run:
         if self.lora is None:
             return self.shape.parameters * self.each / self.split
         adapters = self.trained * self.each / self.split
-        if self.s["load_in_4bit"]:  # bytes that hold two weights cannot be shared out
-            return quantized_bytes(self.shape, self.s["use_bnb_nested_quant"], self.frozen) + adapters
+        if self.s.load_in_4bit:  # bytes that hold two weights cannot be shared out
+            return quantized_bytes(self.shape, self.s.use_bnb_nested_quant, self.frozen) + adapters
         return self.shape.parameters * self.frozen / self.split + adapters
 
     def gradients(self, within_step: bool) -> float:
@@ -402,7 +346,7 @@ class Run:
         return size * (there + (stage == 0 and self.processes > 1))  # DDP's buckets are as large again, and stay
 
     def optimizer(self) -> float:
-        optim, zero = self.s["optim"], self.share.stage > 0
+        optim, zero = self.s.optim, self.share.stage > 0
         if self.share.optimizer_on_cpu:
             return 0
         each = 4 if zero or "32bit" in optim else self.each  # ZeRO steps an fp32 copy of its part
@@ -433,7 +377,7 @@ class Run:
         return terms
 
     def evaluation(self) -> dict[str, float]:
-        tokens = self.s["per_device_eval_batch_size"] * self.length
+        tokens = self.s.per_device_eval_batch_size * self.length
         scored = tokens * self.scored
         return self.held(gradients=False, awake=False) | {
             "activations": tokens * self.forward_bytes(),
@@ -446,7 +390,7 @@ class Run:
         final_norm = self.tokens * hidden * (4 + (self.stream if self.lora is None else 0))
         gradient = 4 + (self.stream if self.stream < 4 and not self.cpu else 0)  # summed up in fp32, then cast
         head = self.shape.vocab * hidden * gradient if self.lora is None else 0
-        if self.s["gradient_checkpointing"]:
+        if self.s.gradient_checkpointing:
             head = max(head, self.casts())  # a moment before, at the end of the forward pass
         return self.held(gradients=True, awake=False) | {
             "activations": self.kept() + final_norm,
@@ -458,12 +402,12 @@ class Run:
         s, compute, stream = self.s, self.compute, self.tokens * self.shape.hidden
         inner, matrix = self.tokens * self.shape.intermediate, self.shape.intermediate * self.shape.hidden
         # gradients of gate and up; or, a moment before, of their product, and of the weight that it met
-        matrix = matrix * compute if self.lora is None or s["load_in_4bit"] else 0
+        matrix = matrix * compute if self.lora is None or s.load_in_4bit else 0
         work = max(2 * inner * compute, inner * compute + matrix)
         if self.lora is not None:  # an adapter's input, cast, and again after dropout
-            copies = (self.each if self.each != compute else 0) + self.each * (s["lora_dropout"] > 0)
+            copies = (self.each if self.each != compute else 0) + self.each * (s.lora_dropout > 0)
             work = max(work, inner * (compute + copies) + 2 * stream * compute + matrix)
-        if s["gradient_checkpointing"]:  # one layer is computed again; in fp32 its input is kept already
+        if s.gradient_checkpointing:  # one layer is computed again; in fp32 its input is kept already
             work += self.tokens * self.layer_bytes() - (4 * stream if self.stream == 4 else 0)
             work += self.casts() / self.shape.layers
         return self.held(gradients=True, awake=False) | {
@@ -475,7 +419,7 @@ class Run:
         terms = self.held(gradients=True, awake=False)
         if self.share.stage:  # gradients in fp32, root of the second moment
             terms["optimizer"] += 0 if self.share.optimizer_on_cpu else 8 * self.trained / self.processes
-        elif self.s["optim"] == "adamw_torch" and not self.cpu:  # all weights in one call: the root again
+        elif self.s.optim == "adamw_torch" and not self.cpu:  # all weights in one call: the root again
             terms["optimizer"] += self.trained * self.each / self.split
         return terms | {"sharding": self.bucket() if self.share.stage == 3 else 0}
 
@@ -483,7 +427,7 @@ class Run:
 
     def kept(self) -> float:
         """What the forward pass leaves behind for the layers' backward pass."""
-        if self.s["gradient_checkpointing"]:
+        if self.s.gradient_checkpointing:
             return self.tokens * self.shape.layers * self.shape.hidden * self.stream
         return self.tokens * self.shape.layers * self.layer_bytes() + self.casts()
 
@@ -495,10 +439,10 @@ class Run:
 
     def layer_bytes(self) -> float:
         s = self.s
-        mask = (4 if self.cpu else 1) * (s["lora_dropout"] > 0)
-        flash = s.get("attn_implementation") == "flash_attention_2"
+        mask = (4 if self.cpu else 1) * (s.lora_dropout > 0)
+        flash = s.attn_implementation == "flash_attention_2"
         sizes = self.trained_length, self.stream, self.compute
-        return layer_bytes(self.shape, *sizes, lora=self.lora, rank=s["lora_r"], mask=mask, flash=flash)
+        return layer_bytes(self.shape, *sizes, lora=self.lora, rank=s.lora_r, mask=mask, flash=flash)
 
     def forward_bytes(self) -> float:
         """Bytes per token at work where nothing is kept: gate, up, product; embeddings, layer's input, residuals."""
@@ -536,12 +480,12 @@ def _vllm(run: Run) -> tuple[dict[str, float], float | None]:
     """GiB that vLLM needs at the least on one GPU, and what it may take there."""
     if run.backend not in ("colocate", "server"):
         return {}, None
-    s, flags = run.s, run.s.get("vllm_serve_args") or {}
-    parts, share = s["vllm_tensor_parallel_size"], s["vllm_gpu_memory_utilization"]
+    s, flags = run.s, run.s.vllm_serve_args or {}
+    parts, share = s.vllm_tensor_parallel_size, s.vllm_gpu_memory_utilization
     if run.backend == "server":
         parts = flags.get("tensor_parallel_size", 1)
         share = flags.get("gpu_memory_utilization", VLLM_UTILIZATION)
-    four_bits = run.backend == "colocate" and s["load_in_4bit"]  # TRL has vLLM quantize, too
+    four_bits = run.backend == "colocate" and s.load_in_4bit  # TRL has vLLM quantize, too
     weights = quantized_bytes(run.shape, False, 2) if four_bits else 2 * run.shape.parameters
     cache = kv_cache_bytes(run.shape, 2) * run.length
     needs = {"weights": weights / parts / GIB, "kv_cache": cache / parts / GIB, "overhead": VLLM_WORK}

@@ -7,10 +7,7 @@ The configuration is that of a local folder, of the local cache or of the hub. W
 the architectures of our recipes serves, and the shape says so.
 """
 
-import pickle
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +16,8 @@ from mini_r1.data.hub import looks_local
 from mini_r1.errors import RecipeError
 
 KEY, _TARGETS = "model_name_or_path", "lora_target_modules"
+# The decoder family of Llama: one formula for all; tests/unit/launch/test_model_shapes.py compares it with `shape_of`.
 FAMILY = ("llama", "mistral", "qwen2", "qwen3", "phi3")
-_ASK = """
-import pickle, sys
-from mini_r1.errors import RecipeError
-from mini_r1.launch.model_shapes import model_shape
-try:
-    answer = model_shape(*pickle.loads(bytes.fromhex(sys.argv[1])))
-except RecipeError as error:
-    answer = error
-print("answer", pickle.dumps(answer).hex())
-"""
 
 
 class Linear(NamedTuple):
@@ -119,8 +107,8 @@ TABLE: dict[str, dict] = {
 def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     """The shape of a local model folder or of a model of the hub.
 
-    Offline is known by HF_HUB_OFFLINE; `hub.offline_if_unreachable` sets it where the hub does not answer. Parameters
-    are counted on a model built on torch's meta device, which allocates nothing; it takes a fraction of a second.
+    Offline is known by HF_HUB_OFFLINE; `hub.offline_if_unreachable` sets it where the hub does not answer. Of an
+    architecture of `FAMILY` it is computed from the configuration; any other model is built on torch's meta device.
 
     Args:
         revision: of the hub; a folder and the table have none.
@@ -131,7 +119,7 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     """
     config, source = model_config(name_or_path, revision)
     try:
-        return shape_of(config, source)
+        return by_formula(config, source) if config.model_type in FAMILY else shape_of(config, source)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
 
@@ -168,7 +156,7 @@ def _no_model(name: str, error: Exception) -> str:
 
 def shape_of(config, source: str = "config") -> ModelShape:
     """The shape of the causal language model that a transformers configuration describes."""
-    import torch
+    import torch  # takes seconds, and the models of our recipes are of `FAMILY`
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -197,33 +185,6 @@ def shape_of(config, source: str = "config") -> ModelShape:
             if isinstance(module, torch.nn.Linear)
         ),
     )
-
-
-def find_shape(name: str, revision: str | None) -> ModelShape:
-    """`model_shape`, also in a process without torch.
-
-    Raises:
-        RecipeError: as `model_shape`.
-    """
-    from transformers import AutoConfig
-    from transformers.utils import is_torch_available
-
-    if is_torch_available():
-        return model_shape(name, revision)
-    try:
-        config, source = AutoConfig.from_pretrained(name, revision=revision), "config"
-    except (OSError, ValueError):
-        fields = dict(TABLE.get(name, {})) if not looks_local(name) else {}
-        known, source = fields.pop("model_type", None), "table"
-        config = AutoConfig.for_model(known, dtype="bfloat16", **fields) if known else None
-    if config is not None and config.model_type in FAMILY:
-        return by_formula(config, source)
-    words = [sys.executable, "-c", _ASK, pickle.dumps((name, revision)).hex()]
-    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
-    answer = pickle.loads(bytes.fromhex(said.rpartition("answer ")[2]))
-    if isinstance(answer, RecipeError):
-        raise answer
-    return answer
 
 
 def by_formula(config, source: str) -> ModelShape:

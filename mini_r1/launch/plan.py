@@ -10,7 +10,9 @@ from pathlib import Path
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.kinds import ONLY_SAMPLE
-from mini_r1.config.recipe import COMMAND_LINE, Recipe
+from mini_r1.config.recipe import COMMAND_LINE, flag_text
+from mini_r1.config.run_config import RunConfig
+from mini_r1.config.schema import keys_of_kind
 from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
 from mini_r1.launch.hardware import Gpu
@@ -85,9 +87,9 @@ class LaunchPlan:
 
 
 def plan_launch(
-    recipe: Recipe, kind: str, gpus: list[Gpu], *, exact: bool = False, machines: Machines = ONE_MACHINE
+    config: RunConfig, gpus: list[Gpu], *, exact: bool = False, machines: Machines = ONE_MACHINE
 ) -> LaunchPlan:
-    """Plan a run of a checked recipe.
+    """Plan a run.
 
     Args:
         gpus: those that may be used.
@@ -96,12 +98,12 @@ def plan_launch(
     Raises:
         RecipeError: where the recipe cannot run on them, with what to change.
     """
-    values = recipe.values
-    with recipe.blame():
+    kind = config.kind
+    with config.blame():
         if kind == "build_model":
             return LaunchPlan(kind, "hf", 1, (), (), None, 1, (), (), None)
-        backend = _backend(values, kind)
-        on_cpu = bool(values.get("use_cpu"))
+        backend = _backend(config, kind)
+        on_cpu = bool(config.use_cpu)
         asks = kind in ONLY_SAMPLE and backend == "external"
         if not gpus and not on_cpu and not asks:
             raise RecipeError(
@@ -110,8 +112,8 @@ def plan_launch(
                 key="use_cpu",
             )
         if kind in ONLY_SAMPLE and backend != "hf":
-            return _ask_from_one_process(values, kind, backend, gpus)
-        trainers, servers = ([], []) if on_cpu else _share_out(values, backend, gpus, machines.part)
+            return _ask_from_one_process(config, kind, backend, gpus)
+        trainers, servers = ([], []) if on_cpu else _share_out(config, backend, gpus, machines.part)
         plan = LaunchPlan(
             kind,
             backend,
@@ -119,7 +121,7 @@ def plan_launch(
             trainer_gpus=(),
             server_gpus=tuple(gpu.index for gpu in servers),
             accelerate_config=None,
-            accumulation=_accumulation(values),
+            accumulation=config.gradient_accumulation_steps,
             flags=(),
             notes=(),
             gpu_gib=min((gpu.total_gib for gpu in (*trainers, *servers) if gpu.total_gib), default=None),
@@ -128,40 +130,80 @@ def plan_launch(
         if machines.part == "server":
             return plan
         if on_cpu:  # several processes only where a file says how
-            several = values.get("num_processes") if values.get("accelerate_config") else None
-            plan = _with_processes(plan, recipe, [""] * (several or 1), exact)
+            several = config.num_processes if config.accelerate_config else None
+            plan = _with_processes(plan, config, [""] * (several or 1), exact)
             plan = replace(plan, trainer_gpus=())
         else:
-            plan = _with_processes(plan, recipe, [gpu.index for gpu in trainers], exact)
-        return replace(plan, accelerate_config=_config_file(values, plan.processes, kind))
+            plan = _with_processes(plan, config, [gpu.index for gpu in trainers], exact)
+        return replace(plan, accelerate_config=_config_file(config, plan.processes, kind))
 
 
-def server_size(values: dict) -> int:
+@dataclass(frozen=True)
+class Sharding:
+    """How processes share a model: DeepSpeed's ZeRO stage (0: none), or FSDP; and what lies in the CPU's memory."""
+
+    stage: int = 0
+    fsdp: bool = False
+    optimizer_on_cpu: bool = False
+    weights_on_cpu: bool = False
+
+
+def read_sharding(settings: dict) -> Sharding:
+    """What an accelerate file says."""
+    if settings.get("distributed_type") == "FSDP":
+        on_cpu = (settings.get("fsdp_config") or {}).get("fsdp_offload_params", False)
+        return Sharding(0, True, on_cpu, on_cpu)
+    if settings.get("distributed_type") == "DEEPSPEED":
+        zero = settings.get("deepspeed_config") or {}
+        devices = [zero.get(f"offload_{part}_device", "none") for part in ("optimizer", "param")]
+        return Sharding(zero.get("zero_stage", 2), False, *(device != "none" for device in devices))
+    return Sharding()
+
+
+def accelerate_file(name: str) -> Path:
+    """The file that `accelerate_config` names: one of configs/, or a path; `RecipeError` where there is none."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        there = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
+        raise RecipeError(
+            f"there is no file {path}{did_you_mean(name, there)}; configs/ has {', '.join(there)}",
+            key="accelerate_config",
+        )
+    return path
+
+
+def on_cpu(kind: str) -> list[str]:
+    """The flags that `--gpus 0` stands for, as far as a kind of run has the keys; none for a build."""
+    known = keys_of_kind(kind) if kind != "build_model" else ()
+    return [word for key, value in ON_CPU.items() if key in known for word in (f"--{key}", flag_text(key, value))]
+
+
+def server_size(config: RunConfig) -> int:
     """GPUs that the recipe's vLLM server takes: tensor x data parallel size."""
-    flags = values.get("vllm_serve_args") or {}
+    flags = config.vllm_serve_args or {}
     sizes = [flags.get(key, 1) for key in ("tensor_parallel_size", "data_parallel_size")]
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise RecipeError("tensor_parallel_size and data_parallel_size are whole numbers", key="vllm_serve_args")
     return sizes[0] * sizes[1]
 
 
-def _backend(values: dict, kind: str) -> str:
-    if kind in ONLY_SAMPLE and values.get("server"):
+def _backend(config: RunConfig, kind: str) -> str:
+    if kind in ONLY_SAMPLE and config.server:
         return "external"
-    if kind not in SAMPLING or not values.get("use_vllm"):
+    if kind not in SAMPLING or not config.use_vllm:
         return "hf"
-    if values.get("use_cpu"):
+    if config.use_cpu:
         raise RecipeError(
             "vLLM gets new weights over NCCL or on the same GPU, so training with it needs a GPU; set use_vllm: false",
             key="use_vllm",
         )
-    mode = values.get("vllm_mode", "colocate")
-    return "external" if mode == "server" and values.get("vllm_server_base_url") else mode
+    mode = config.vllm_mode
+    return "external" if mode == "server" and config.vllm_server_base_url else mode
 
 
-def _ask_from_one_process(values: dict, kind: str, backend: str, gpus: list[Gpu]) -> LaunchPlan:
+def _ask_from_one_process(config: RunConfig, kind: str, backend: str, gpus: list[Gpu]) -> LaunchPlan:
     """Sampling with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
-    wanted = {"server": server_size(values), "external": 0}.get(backend, values.get("vllm_tensor_parallel_size", 1))
+    wanted = {"server": server_size(config), "external": 0}.get(backend, config.vllm_tensor_parallel_size or 1)
     if len(gpus) < wanted:
         raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
     used = tuple(gpu.index for gpu in gpus[:wanted])
@@ -170,13 +212,13 @@ def _ask_from_one_process(values: dict, kind: str, backend: str, gpus: list[Gpu]
     return LaunchPlan(kind, backend, 1, ours, theirs, None, 1, (), (), gib)
 
 
-def _share_out(values: dict, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:
+def _share_out(config: RunConfig, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:
     """(GPUs that train, GPUs of the server: the last ones)."""
     if part != "all" and backend != "server":
         raise RecipeError(f"is for vllm_mode: server, and this recipe generates with {backend}", key="--part")
     if backend != "server" or part == "trainer":
         return gpus, []
-    wanted = server_size(values)
+    wanted = server_size(config)
     least = wanted if part == "server" else wanted + 1
     if len(gpus) < least:
         raise RecipeError(
@@ -187,20 +229,20 @@ def _share_out(values: dict, backend: str, gpus: list[Gpu], part: str) -> tuple[
     return ([], gpus[:wanted]) if part == "server" else (gpus[:-wanted], gpus[-wanted:])
 
 
-def _with_processes(plan: LaunchPlan, recipe: Recipe, available: list[str], exact: bool) -> LaunchPlan:
+def _with_processes(plan: LaunchPlan, config: RunConfig, available: list[str], exact: bool) -> LaunchPlan:
     """As many training processes as GPUs allow and the recipe's batch divides by; accumulation keeps the batch."""
-    values, machines = recipe.values, plan.machines.count
-    written_for = values.get("num_processes") or len(available) * machines
+    machines = plan.machines.count
+    written_for = config.num_processes or len(available) * machines
     most = len(available) if exact or machines > 1 else min(len(available), written_for)
-    told = recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
+    told = config.recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
     error = None
     for each in range(most, 0, -1):
         processes = each * machines
-        changed = _keep_batch(values, written_for, processes, told)
+        changed = _keep_batch(config, written_for, processes, told)
         if changed is None:
             continue
         try:
-            _check_fit(values | changed, plan, processes)
+            _check_fit(config.with_values(**changed), plan, processes)
         except RecipeError as problem:
             error = error or problem
             if told:
@@ -214,35 +256,31 @@ def _with_processes(plan: LaunchPlan, recipe: Recipe, available: list[str], exac
             trainer_gpus=tuple(available[:each]),
             accumulation=accumulation,
             flags=tuple(word for flag in flags for word in flag.split()),
-            notes=_notes(values, plan, written_for, processes, accumulation, len(available) - each, each < most),
+            notes=_notes(config, plan, written_for, processes, accumulation, len(available) - each, each < most),
         )
     raise error or RecipeError("is too small to be shared out", key="gradient_accumulation_steps")
 
 
-def _accumulation(values: dict) -> int:
-    return values.get("gradient_accumulation_steps", 1)
-
-
-def _keep_batch(values: dict, written_for: int, processes: int, told: bool) -> dict[str, int] | None:
+def _keep_batch(config: RunConfig, written_for: int, processes: int, told: bool) -> dict[str, int] | None:
     """The keys that keep the batch on so many processes; None where there are none.
 
     Args:
         told: the accumulation was given on the command line, and stays.
     """
-    old = _accumulation(values)
+    old = config.gradient_accumulation_steps
     new, rest = (old, 0) if told else divmod(old * written_for, processes)
     if rest or not new:
         return None
     changed = {"num_processes": processes, "gradient_accumulation_steps": new}
-    if values.get("steps_per_generation"):  # counts micro-batches of one process, too
-        changed["steps_per_generation"], rest = divmod(values["steps_per_generation"] * new, old)
+    if config.steps_per_generation:  # counts micro-batches of one process, too
+        changed["steps_per_generation"], rest = divmod(config.steps_per_generation * new, old)
     return None if rest else changed
 
 
-def _check_fit(values: dict, plan: LaunchPlan, processes: int) -> None:
+def _check_fit(config: RunConfig, plan: LaunchPlan, processes: int) -> None:
     if plan.kind in GROUPED:
-        plan_batch(values, processes)
-    size = values.get("vllm_tensor_parallel_size", 1)
+        plan_batch(config, processes)
+    size = config.vllm_tensor_parallel_size or 1
     if plan.backend == "colocate" and processes % size:
         raise RecipeError(
             f"{processes} processes are no multiple of vLLM's tensor parallel size {size}; use a divisor of "
@@ -252,12 +290,12 @@ def _check_fit(values: dict, plan: LaunchPlan, processes: int) -> None:
 
 
 def _notes(
-    values: dict, plan: LaunchPlan, written_for: int, processes: int, accumulation: int, idle: int, unfit: bool
+    config: RunConfig, plan: LaunchPlan, written_for: int, processes: int, accumulation: int, idle: int, unfit: bool
 ) -> tuple[str, ...]:
     notes = []
     if processes != written_for:
-        batch = values.get("per_device_train_batch_size", 8) * processes * accumulation
-        kept = batch == values.get("per_device_train_batch_size", 8) * written_for * plan.accumulation
+        batch = config.per_device_train_batch_size * processes * accumulation
+        kept = batch == config.per_device_train_batch_size * written_for * plan.accumulation
         notes.append(
             f"written for {written_for} training processes, running on {processes}: gradient_accumulation_steps is "
             f"{accumulation} and the batch {'stays' if kept else 'becomes'} {batch}"
@@ -276,22 +314,16 @@ def _gpus(number: int) -> str:
     return f"{number} GPU" + "s" * (number != 1)
 
 
-def _config_file(values: dict, processes: int, kind: str) -> Path | None:
+def _config_file(config: RunConfig, processes: int, kind: str) -> Path | None:
     """The accelerate file; none for one plain process. DeepSpeed stays on one: its 32-bit weights change the result.
 
     An evaluation trains nothing, so each process has the whole model, whatever the file of the training says.
     """
-    name = values.get("accelerate_config")
+    name = config.accelerate_config
     if name is None:
         return None if processes == 1 else CONFIGS / "ddp.yaml"
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        there = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
-        raise RecipeError(
-            f"there is no file {path}{did_you_mean(name, there)}; configs/ has {', '.join(there)}",
-            key="accelerate_config",
-        )
+    path = accelerate_file(name)
     plain = load_yaml(path).get("distributed_type") == "MULTI_GPU"  # accelerate refuses it for one process
     if kind in ONLY_SAMPLE and not plain:
-        path, plain = CONFIGS / ("cpu2.yaml" if values.get("use_cpu") else "ddp.yaml"), True
+        path, plain = CONFIGS / ("cpu2.yaml" if config.use_cpu else "ddp.yaml"), True
     return None if processes == 1 and plain else path

@@ -10,17 +10,18 @@ import socket
 import sys
 from pathlib import Path
 
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 
 LOOPBACK = "127.0.0.1"
 HEALTH = "/health"
 
 
-def server_words(values: dict, host: str, port: int, max_model_len: int) -> list[str]:
+def server_words(config: RunConfig, host: str, port: int, max_model_len: int) -> list[str]:
     """The command line of the server.
 
     Args:
-        values: a checked recipe; `vllm_serve_args` wins over everything here.
+        config: its `vllm_serve_args` wins over everything here.
         max_model_len: tokens of the longest prompt and completion together.
 
     Raises:
@@ -30,30 +31,30 @@ def server_words(values: dict, host: str, port: int, max_model_len: int) -> list
         "host": host,
         "port": port,
         "max_model_len": max_model_len,
-        "dtype": values.get("dtype") or "auto",
+        "dtype": config.given("dtype") or "auto",
         "gpu_memory_utilization": 0.9,
         "weight_transfer_config": {"backend": "nccl"},
         "logprobs_mode": "processed_logprobs",
         "max_logprobs": -1,
-        "revision": values.get("model_revision") if values.get("model_revision") != "main" else None,
-        "trust_remote_code": values.get("trust_remote_code") or None,
-        **(values.get("vllm_serve_args") or {}),
+        "revision": config.model_revision if config.model_revision != "main" else None,
+        "trust_remote_code": config.trust_remote_code or None,
+        **(config.vllm_serve_args or {}),
     }
-    command = values.get("vllm_serve_command") or [str(Path(sys.executable).with_name("vllm")), "serve"]
-    return [*command, values["model_name_or_path"], *(word for key in flags for word in _flag(key, flags[key]))]
+    command = config.vllm_serve_command or [str(Path(sys.executable).with_name("vllm")), "serve"]
+    return [*command, config.model_name_or_path, *(word for key in flags for word in _flag(key, flags[key]))]
 
 
-def server_environment(values: dict, gpus: tuple[str, ...]) -> dict[str, str]:
+def server_environment(config: RunConfig, gpus: tuple[str, ...]) -> dict[str, str]:
     """What the server's environment has beyond this one's: the development endpoints (for a trusted network only: the
     server listens on the loopback address unless told otherwise), and its GPUs."""
     visible = gpu_environment(gpus) if gpus else {}
-    return {"VLLM_SERVER_DEV_MODE": "1", **visible, **_on_loopback(values.get("vllm_server_host") or LOOPBACK)}
+    return {"VLLM_SERVER_DEV_MODE": "1", **visible, **_on_loopback(config.given("vllm_server_host") or LOOPBACK)}
 
 
-def trainer_environment(values: dict, gpus: tuple[str, ...], backend: str) -> dict[str, str]:
+def trainer_environment(config: RunConfig, gpus: tuple[str, ...], backend: str) -> dict[str, str]:
     """What the trainer's environment has beyond this one's."""
     visible = gpu_environment(gpus) if gpus else {}
-    return visible | (_on_loopback(values.get("vllm_server_host") or LOOPBACK) if backend == "server" else {})
+    return visible | (_on_loopback(config.given("vllm_server_host") or LOOPBACK) if backend == "server" else {})
 
 
 def gpu_environment(gpus: tuple[str, ...]) -> dict[str, str]:

@@ -11,7 +11,6 @@ stages:
 Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline/state.py.
 """
 
-import json
 import os
 import re
 from contextlib import contextmanager
@@ -143,29 +142,6 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
 def _folder(path: str, last: Recipe) -> Path:
     """Of the pipeline's own summary."""
     return Path("runs") / f"{Path(path).stem}-s{last.values.get('seed', 42)}"
-
-
-def words_for_imports(path: str, told: dict[str, Any]) -> list[str]:
-    """What `leave_torch_out` is to look at: the words of one recipe with the rewards of all stages.
-
-    Raises:
-        RecipeError: as `read_pipeline`, but for keys and values of recipes, which need the imports to be checked.
-    """
-    rewards, asks_peft = [], False
-    path = short_path(find_recipe(path)[0])
-    if isinstance(load_yaml(Path(path)).get("stages"), list):
-        entries, alone = _read_entries(path, {})
-        changes, last = [entry.get("set") or {} for entry in entries], ["--config", alone[-1].path]
-    else:
-        alone = [resolve(path, told | {"stage": name}) for name in RecipeFile(Path(path), told).stages]
-        changes, last = [{}] * len(alone), ["--config", path, "--stage", list(RecipeFile(Path(path)).stages)[-1]]
-    for changed, recipe in zip(changes, alone, strict=True):
-        values = recipe.values | changed
-        named = values.get("reward_funcs")
-        rewards += named if isinstance(named, list) else []
-        asks_peft |= bool(values.get("use_peft") and not values.get("lora_target_modules"))
-    told = ["--reward_funcs", json.dumps(rewards, default=str), "--use_peft", str(asks_peft).lower()]
-    return [*last, *told, "--lora_target_modules", "null"]
 
 
 def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch  # noqa: F401 (so that check.py, run in this process, does not leave it out for the tests after these)
 from repository import ROOT
 
 MINE = "recipes/mine.yaml: "

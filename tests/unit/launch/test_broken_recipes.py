@@ -272,7 +272,7 @@ def test_all_errors_at_once(place):
 
 
 def test_in_a_process_of_its_own(place):
-    """Without torch, as `make check` runs: the same errors, and status 2."""
+    """As `make check` runs: the same errors, and status 2."""
     recipe = place.write(CPU + "learning_rte: 1\nmax_prompt_tokens: 8\nmax_completion_length: 600")
     words = [sys.executable, str(ROOT / "scripts" / "check.py"), "--config", recipe]
     result = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -2,8 +2,6 @@
 
 import importlib.metadata
 import json
-import subprocess
-import sys
 
 import pytest
 from broken import CPU, GPU, LARGE, LORA, MINE, Place
@@ -274,21 +272,6 @@ def test_run_directory(place):
     assert f"{MINE}output_dir: out is finished: nothing would be done" in texts(found_in(place, CPU), "note")
     (folder / "summary.json").unlink()
     assert sorted(file.relative_to(folder) for file in folder.rglob("*")) == before
-
-
-def test_without_torch_it_finds_the_same(place):
-    """`make check` leaves torch out, and is 3 to 4 times as fast."""
-    place.write(LORA + "accelerate_config: null\nmax_prompt_tokens: 33")
-    words = ["--config", "recipes/mine.yaml", "--gpus", "8"]
-    code = (
-        "import runpy, sys; sys.argv = ['check.py', *sys.argv[1:]]\n"
-        f"try: runpy.run_path({str(ROOT / 'scripts' / 'check.py')!r}, run_name='__main__')\n"
-        "finally: print('torch' in sys.modules and sys.modules['torch'] is not None)"
-    )
-    said = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    _, _, here = place.check((place.folder / "recipes" / "mine.yaml").read_text(), "--gpus", 8)
-    assert said.stderr == ""
-    assert said.stdout.splitlines() == [*here, "False"]
 
 
 def test_supported_versions_are_those_that_trl_and_transformers_declare():
