@@ -16,7 +16,6 @@ from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import parse_command_line, resolve
 from mini_r1.config.run_config import RunConfig
 from mini_r1.config.yaml_file import load_yaml
-from mini_r1.data import hub
 from mini_r1.data.mixture import Part, shares, weights
 from mini_r1.data.problems import check_types
 from mini_r1.errors import RecipeError
@@ -122,7 +121,6 @@ def preflight(
     parts, rewards = read_asked(config, assume_gpus, findings)
     if kind == "build_model":
         return Preflight(findings.sorted(), config)
-    hub.offline_if_unreachable(config, [part.args for part in parts or []])
 
     gpu_list = []
     if processes:

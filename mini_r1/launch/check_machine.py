@@ -85,7 +85,7 @@ def check_compiler_locks(findings: Findings) -> None:
 
 
 def check_ports(config: RunConfig, plan: LaunchPlan, accelerate: dict, findings: Findings) -> None:
-    """Is a port free that the recipe, the command line or the accelerate file (`accelerate`) names? Others are chosen so
+    """Is a port free that the recipe, the command line or the accelerate file names? All others are chosen so.
 
     Those of a server on another machine, or that somebody else has started, are not looked at.
     """

@@ -10,6 +10,7 @@ from mini_r1.config.batch import BatchPlan, plan_batch
 from mini_r1.config.kinds import dataclass_types
 from mini_r1.config.recipe import Recipe, parse_command_line
 from mini_r1.config.run_config import RunConfig, check, construct
+from mini_r1.data import hub
 from mini_r1.data.conversations import check_sources
 from mini_r1.data.mixture import Part, check_parts, load_part_rewards, read_parts
 from mini_r1.data.preferences import check_preferences
@@ -138,8 +139,10 @@ def read_asked(config: RunConfig, look_only: bool, findings: Findings) -> tuple[
     if kind == "reward":  # no policy: nobody is asked
         with findings.part():
             check_preferences(args)
+        hub.offline_if_unreachable(config, [args])
         return None, []
     parts, rewards = _find_parts(config, findings), None
+    hub.offline_if_unreachable(config, [part.args for part in parts or []])  # before transformers is imported
     if kind not in GROUPED:
         with findings.part():
             if kind != "build_model" and parts:

@@ -15,7 +15,8 @@ from mini_r1.config.algorithm import check_algorithm
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.keys import COSMETIC
 from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import build
+from mini_r1.config.recipe import resolve
+from mini_r1.config.run_config import build
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.launch.memory import estimate_memory
