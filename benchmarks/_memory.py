@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mini_r1.config.recipe import Recipe
+from mini_r1.config.run_config import RunConfig, run_config
 from mini_r1.launch.memory import Run
 from mini_r1.launch.model_shapes import TABLE, ModelShape, shape_of
 
@@ -54,9 +56,14 @@ def shape(name: str) -> ModelShape:
     return shape_of(config_of(name))
 
 
+def grpo_of(values: dict) -> RunConfig:
+    """A GRPO run of these values, and of the schema's defaults."""
+    return run_config("r1_grpo", Recipe("recipe.yaml", values, {}))
+
+
 def run_of(name: str, processes: int = 1, **values) -> Run:
     """The estimate's numbers for a recipe on a CPU with these values."""
-    return Run(ON_CPU | values, shape(name), processes, "hf", PROMPT, None, "r1_grpo")
+    return Run(grpo_of(ON_CPU | values), shape(name), processes, "hf", PROMPT, None)
 
 
 def make(name: str, dtype: str):
@@ -151,11 +158,11 @@ def tensors(name: str, batch: int, length: int, fake: bool, **values) -> dict[st
         return tensor
 
     with FakeTensorMode() if fake else nullcontext():
-        model = make(name, run.s["dtype"])
+        model = make(name, run.s.dtype)
         add_fused_lm_head(model, outputs=("log_probs", "entropy"))
         if run.lora is not None:
-            model = with_adapters(model, run.s["lora_dropout"])
-        if run.s["gradient_checkpointing"]:
+            model = with_adapters(model, run.s.lora_dropout)
+        if run.s.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         for weight in model.parameters():  # as after the first micro-batch
             weight.grad = torch.zeros_like(weight) if weight.requires_grad else None

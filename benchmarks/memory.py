@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks._memory import PROMPT, SIZES, run_of, shape
+from benchmarks._memory import PROMPT, SIZES, grpo_of, run_of, shape
 from benchmarks._timing import table
 from mini_r1.launch.memory import GIB, estimate_memory
 
@@ -145,7 +145,7 @@ def whole(quick: bool) -> None:
         values = {"dtype": "float32", "bf16": False, "optim": "adamw_torch", "use_peft": False} | batch | values
         recipe = values | {"use_cpu": True, "test_fraction": 0, "lora_target_modules": "all-linear"}
         run = {"processes": 1, "backend": "hf", "prompt_tokens": PROMPT, "gpu_gib": None}
-        estimate = estimate_memory(recipe, shape(name), **run)
+        estimate = estimate_memory(grpo_of(recipe), shape(name), **run)
         found = measure("trainer", name, "cpu", **values)
         kind = f"{'LoRA, ' if values['use_peft'] else ''}{values['dtype']}"
         kept = "each layer's input" if values["gradient_checkpointing"] else "everything"
@@ -168,9 +168,9 @@ def gpu() -> None:
     } | BF16
     run = {"processes": 1, "backend": "hf", "prompt_tokens": PROMPT, "gpu_gib": gib}
     recipe = {**values, "lora_target_modules": "all-linear", "test_fraction": 0}
-    fitting = [name for name in REAL if estimate_memory(recipe, shape(name), **run).fits]
+    fitting = [name for name in REAL if estimate_memory(grpo_of(recipe), shape(name), **run).fits]
     name = max(fitting, key=lambda name: shape(name).parameters)
-    estimate = estimate_memory(recipe, shape(name), **run)
+    estimate = estimate_memory(grpo_of(recipe), shape(name), **run)
     allocated = max(sum(terms.values()) - terms["overhead"] for terms in estimate.phases.values())
     cells = beside(allocated * GIB, measure("trainer", name, "cuda", **values)["total"])
     notes = f"{torch.cuda.get_device_name(0)}, LoRA: torch.cuda.max_memory_allocated, MiB; estimate without overhead."

@@ -60,7 +60,7 @@ from mini_r1.launch.findings import Finding, Findings
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.memory import check_memory
 from mini_r1.launch.model_shapes import ModelShape
-from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines, on_cpu, read_sharding
+from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines, accelerate_file, on_cpu, read_sharding
 
 # What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
@@ -122,6 +122,10 @@ def preflight(
     if kind == "build_model":
         return Preflight(findings.sorted(), config)
 
+    with findings.part():
+        if config.accelerate_config:
+            accelerate_file(config.accelerate_config)
+    check_accounts(config, findings)
     gpu_list = []
     if processes:
         written_for = config.num_processes or processes
@@ -238,7 +242,6 @@ def _look_at_machine(
     check_packages(config, plan.backend != "hf" and not asked_only, sharding.stage > 0, here, findings)
     if sharding.stage > 0:
         check_compiler_locks(findings)
-    check_accounts(config, findings)
     if not by_hand:
         check_gpus(config, gpus, findings)
         with findings.part():

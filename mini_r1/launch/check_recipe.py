@@ -186,7 +186,7 @@ def _there_by_now(rewards: list, look_only: bool, findings: Findings) -> list:
         name = getattr(reward, "judge", None)
         maker = maker_of(findings.recipe, name) if look_only else None
         if maker and not Path(name).exists():
-            key = "tasks" if findings.recipe.config.tasks else "reward_funcs"
+            key = "tasks" if findings.recipe.values.get("tasks") else "reward_funcs"
             findings.warning(f"{reward.__name__}: {name} is not there yet; {maker[0]} makes it", key)
         else:
             found.append(reward)

@@ -10,8 +10,8 @@ import pytest
 from broken import CPU, GPU, LARGE, MINE, Place
 from repository import ROOT
 
-from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import check, resolve, write_resolved
+from mini_r1.config.recipe import resolve, write_resolved
+from mini_r1.config.run_config import check
 from mini_r1.launch import check_machine
 from mini_r1.launch.findings import Findings
 from mini_r1.run import checkpoints
@@ -104,7 +104,7 @@ def test_no_weights(place, tmp_path):
     ],
 )
 def test_directory_of_another_run(place, processes, flags, start, remedy):
-    recipe = check(resolve(place.write(CPU)), dataclass_types("r1_grpo"))
+    recipe = check("r1_grpo", resolve(place.write(CPU))).recipe
     write_resolved(recipe, place.folder / "out")
     (place.folder / "out" / "manifest.json").write_text(json.dumps({"hardware": {"processes": processes}}))
     (place.folder / "out" / "checkpoint-20").mkdir()

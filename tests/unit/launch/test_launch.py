@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
+from configs import config_of
 from mini_r1.config.kinds import SCRIPTS
-from mini_r1.config.recipe import Recipe
 from mini_r1.launch.launcher import Options, launch, processes
 from mini_r1.launch.plan import LaunchPlan, Machines
 
@@ -78,23 +78,23 @@ def test_on_the_cpu_instead(elsewhere, capsys, tiny_model_dir):
 
 def test_two_plans_use_different_ports():
     values = {"model_name_or_path": "m", "max_completion_length": 8, "vllm_mode": "server", "use_vllm": True}
-    recipe = Recipe("recipes/x.yaml", values, {})
+    config = config_of(values)
     plan = LaunchPlan("r1_grpo", "server", 1, ("0",), ("1",), None, 1, (), (), 80.0)
-    urls = {processes(recipe, plan, ["--config", "x"], 10)[0].ready_url for _ in range(5)}
+    urls = {processes(config, plan, ["--config", "x"], 10)[0].ready_url for _ in range(5)}
     assert len(urls) > 1
-    given = Recipe("recipes/x.yaml", values | {"vllm_server_port": 8123, "vllm_group_port": 8124}, {})
+    given = config_of(values | {"vllm_server_port": 8123, "vllm_group_port": 8124})
     server, trainer = processes(given, plan, ["--config", "x"], 10)
     assert server.ready_url == "http://127.0.0.1:8123/health" and after(trainer.words, "--vllm_group_port") == "8124"
 
 
 def test_parts_on_several_machines():
     values = {"model_name_or_path": "m", "max_completion_length": 8, "vllm_server_host": "10.0.0.9"}
-    recipe = Recipe("recipes/x.yaml", values | {"vllm_server_port": 8000}, {})
+    config = config_of(values | {"vllm_server_port": 8000})
     common = ("r1_grpo", "server", 16)
     machines = Machines("trainer", 2, 1, "10.0.0.1", 29500)
-    config = ROOT / "configs/zero3.yaml"
+    file = ROOT / "configs/zero3.yaml"
     (trainer,) = processes(
-        recipe, LaunchPlan(*common, tuple("01234567"), (), config, 7, (), (), 80.0, machines), ["--config", "x"], 10
+        config, LaunchPlan(*common, tuple("01234567"), (), file, 7, (), (), 80.0, machines), ["--config", "x"], 10
     )
     for flag, value in {
         "--num_machines": "2",
@@ -107,7 +107,7 @@ def test_parts_on_several_machines():
         assert after(trainer.words, flag) == value
     assert "VLLM_HOST_IP" not in trainer.env
     plan = LaunchPlan(*common, (), ("0",), None, 7, (), (), 80.0, Machines("server"))
-    (server,) = processes(recipe, plan, ["--config", "x"], 10)
+    (server,) = processes(config, plan, ["--config", "x"], 10)
     assert server.ready_url == "http://10.0.0.9:8000/health" and after(server.words, "--host") == "10.0.0.9"
 
 

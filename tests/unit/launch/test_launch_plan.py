@@ -3,6 +3,7 @@
 import pytest
 
 from mini_r1.config.recipe import COMMAND_LINE, Recipe
+from mini_r1.config.run_config import run_config
 from mini_r1.errors import RecipeError
 from mini_r1.launch.hardware import Gpu
 from mini_r1.launch.plan import CONFIGS, ON_CPU, Machines, plan_launch
@@ -31,7 +32,7 @@ def gpus(number: int, gib: float = 80.0) -> list[Gpu]:
 def plan(values: dict, number: int, kind: str = "r1_grpo", told: dict | None = None, **options):
     values = values | (told or {})
     origin = dict.fromkeys(values, "recipes/x.yaml") | dict.fromkeys(told or {}, COMMAND_LINE)
-    return plan_launch(Recipe("recipes/x.yaml", values, origin), kind, gpus(number), **options)
+    return plan_launch(run_config(kind, Recipe("recipes/x.yaml", values, origin)), gpus(number), **options)
 
 
 # recipe, GPUs, exact -> (GPUs that train, GPUs of the server, accumulation, accelerate file)

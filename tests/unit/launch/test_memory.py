@@ -1,6 +1,5 @@
 """The memory estimate: its arithmetic, that it moves the right way, and that real tensors and processes agree."""
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -12,10 +11,10 @@ import pytest
 import yaml
 from memory_settings import BF16, COUNTDOWN, LORA, NODE, ONE, SHAPE
 from repository import ROOT
-from trl import GRPOConfig, ModelConfig, SFTConfig
 
+from configs import config_of
 from mini_r1.errors import RecipeError
-from mini_r1.launch.memory import COMPLETION, DEFAULTS, GIB, SFT_LENGTH, MemoryEstimate, Run, estimate_memory
+from mini_r1.launch.memory import GIB, MemoryEstimate, Run, estimate_memory
 from mini_r1.launch.model_shapes import lora_parameters, quantized_bytes
 
 _SPEC = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "_memory.py")
@@ -27,19 +26,7 @@ T = lora_parameters(SHAPE, 16, "all-linear")
 
 
 def run(values: dict, processes: int = 1, backend: str = "hf", kind: str = "r1_grpo") -> Run:
-    return Run(values, SHAPE, processes, backend, 200, 80.0, kind)
-
-
-def test_defaults_are_those_of_trl():
-    for config, kind in ((GRPOConfig, "r1_grpo"), (SFTConfig, "sft")):
-        fields = {field.name: field.default for cls in (config, ModelConfig) for field in dataclasses.fields(cls)}
-        assert {key: fields[key] for key in DEFAULTS if key in fields} == {
-            key: value for key, value in DEFAULTS.items() if key in fields
-        }
-        assert fields.get("max_completion_length", COMPLETION[kind]) == COMPLETION[kind]
-    assert fields["max_length"] == SFT_LENGTH and set(DEFAULTS) - set(fields) == {
-        "beta", "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode", "vllm_tensor_parallel_size",
-    }  # fmt: skip
+    return Run(config_of(values, kind), SHAPE, processes, backend, 200, 80.0)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +103,14 @@ def test_rollouts_and_evaluations_by_transformers():
 
 def test_phases_by_kind():
     def phases(kind: str, **values) -> list[str]:
-        return list(estimate_memory({**COUNTDOWN, **values}, SHAPE, **ONE, kind=kind).phases)
+        return list(estimate_memory(config_of({**COUNTDOWN, **values}, kind), SHAPE, **ONE).phases)
 
     assert phases("r1_grpo") == ["generation", "evaluation", "loss", "backward", "step"]
     assert phases("r1_grpo", test_fraction=0) == ["generation", "loss", "backward", "step"]
     assert phases("sft") == ["generation", "evaluation", "loss", "backward", "step"]
     assert phases("sft", test_fraction=0) == ["loss", "backward", "step"]
     assert phases("evaluate") == ["generation", "evaluation"]
-    assert set(estimate_memory(COUNTDOWN, SHAPE, **ONE, kind="evaluate").terms) == {
+    assert set(estimate_memory(config_of(COUNTDOWN, "evaluate"), SHAPE, **ONE).terms) == {
         "weights", "kv_cache", "activations", "logits", "overhead",
     }  # fmt: skip
 
@@ -131,8 +118,8 @@ def test_phases_by_kind():
 def test_colocated_vllm_sleeps_while_weights_are_updated():
     colocated = {**NODE, "processes": 8, "backend": "colocate"}
     values = {**COUNTDOWN, "accelerate_config": "zero3", "vllm_gpu_memory_utilization": 0.5}
-    awake = estimate_memory(values, SHAPE, **colocated)
-    asleep = estimate_memory({**values, "vllm_enable_sleep_mode": True}, SHAPE, **colocated)
+    awake = estimate_memory(config_of(values), SHAPE, **colocated)
+    asleep = estimate_memory(config_of({**values, "vllm_enable_sleep_mode": True}), SHAPE, **colocated)
     assert {phase["vllm"] for phase in awake.phases.values()} == {40}
     assert {name for name, phase in asleep.phases.items() if phase["vllm"] == 40} == {"generation"}
     assert asleep.total < awake.total and asleep.peak == "generation"
@@ -150,7 +137,7 @@ def test_colocated_vllm_sleeps_while_weights_are_updated():
     ],
 )
 def test_what_vllm_needs(backend, values, weights, share, fits):
-    estimate = estimate_memory({**COUNTDOWN, **values}, SHAPE, **{**NODE, "backend": backend})
+    estimate = estimate_memory(config_of({**COUNTDOWN, **values}), SHAPE, **{**NODE, "backend": backend})
     assert estimate.server["weights"] * GIB == pytest.approx(weights or quantized_bytes(SHAPE, False, 2))
     assert estimate.server["kv_cache"] * GIB == pytest.approx(1224 * 36 * 1024 * weights / (2 * P) or 1224 * 36 * 1024)
     assert (estimate.server_gib, estimate.server_fits) == (pytest.approx(share), fits)
@@ -159,7 +146,7 @@ def test_what_vllm_needs(backend, values, weights, share, fits):
 
 @pytest.mark.parametrize("backend", ["hf", "server", "external"])
 def test_without_vllm_of_ours_there_is_nothing_to_fit(backend):
-    estimate = estimate_memory(COUNTDOWN, SHAPE, **{**NODE, "backend": backend})
+    estimate = estimate_memory(config_of(COUNTDOWN), SHAPE, **{**NODE, "backend": backend})
     assert estimate.server_fits and (estimate.server == {}) is (backend != "server")
 
 
@@ -179,7 +166,7 @@ def test_more_takes_more(accelerate_config, kind):
     values = {**COUNTDOWN, **(LORA if kind == "lora" else {}), "accelerate_config": accelerate_config}
 
     def total(changes: dict, **others) -> float:
-        return estimate_memory(values | changes, SHAPE, **{**NODE, "backend": "hf", **others}).total
+        return estimate_memory(config_of(values | changes), SHAPE, **{**NODE, "backend": "hf", **others}).total
 
     for key in ("per_device_train_batch_size", "per_device_eval_batch_size", "max_completion_length"):
         totals = [total({key: size}) for size in (8, 64, 512, 4096)]
@@ -206,14 +193,14 @@ def test_more_takes_more(accelerate_config, kind):
 )
 def test_wrong_values(values, message):
     with pytest.raises(RecipeError) as error:
-        estimate_memory({**COUNTDOWN, **values}, SHAPE, **NODE)
+        estimate_memory(config_of({**COUNTDOWN, **values}), SHAPE, **NODE)
     assert str(error.value).startswith(message)
 
 
 def test_the_worked_example_of_the_page():
     page = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
     values = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
-    estimate = estimate_memory(values, SHAPE, **{**NODE, "prompt_tokens": 256})
+    estimate = estimate_memory(config_of(values), SHAPE, **{**NODE, "prompt_tokens": 256})
     assert re.search(r"```text\n(.*?)\n```", page, re.S).group(1) == estimate.describe()
 
 

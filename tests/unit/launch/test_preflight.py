@@ -10,8 +10,8 @@ from packaging.specifiers import SpecifierSet
 from repository import ROOT
 from shipped import RUNS
 
-from mini_r1.config.kinds import dataclass_types
-from mini_r1.config.recipe import check, resolve, write_resolved
+from mini_r1.config.recipe import resolve, write_resolved
+from mini_r1.config.run_config import check
 from mini_r1.launch.check import preflight
 from mini_r1.launch.check_machine import SUPPORTED
 from mini_r1.launch.plan import Machines
@@ -212,7 +212,7 @@ def test_memory_that_just_fits_or_does_not(place):
 
 
 def test_errors_come_first_then_warnings(place):
-    found = found_in(place, GPU + "num_generations: 9\nvllm_server_host: 0.0.0.0", gpus=8, assume_gpus=True)
+    found = found_in(place, GPU + "reward_funcs: [no]\nvllm_server_host: 0.0.0.0", gpus=8, assume_gpus=True)
     levels = [finding.level for finding in found.findings]
     assert levels == sorted(levels, key=["error", "warning", "note", "ok"].index)
     assert {"error", "warning", "note", "ok"} == set(levels)
@@ -235,7 +235,7 @@ def test_what_a_launch_gets(place):
     found = found_in(place, GPU, gpus=5, assume_gpus=True)
     assert not found.failed
     assert (found.plan.processes, found.plan.accumulation, found.batch.completions_per_step) == (4, 14, 448)
-    assert found.recipe.values["gradient_accumulation_steps"] == 14
+    assert found.config.gradient_accumulation_steps == 14
     assert 30 < found.longest_prompt <= 40
     unknown = found_in(place, GPU + "model_name_or_path: owner/qwen2.5", gpus=8, assume_gpus=True)
     assert unknown.longest_prompt == 256  # max_prompt_tokens: longer ones are dropped
@@ -257,7 +257,7 @@ def test_the_server_of_a_run_on_other_machines(place):
 
 def test_run_directory(place):
     """A check says what a launch would make of it, and changes nothing there."""
-    recipe = check(resolve(place.write(CPU)), dataclass_types("r1_grpo"))
+    recipe = check("r1_grpo", resolve(place.write(CPU))).recipe
     folder = place.folder / "out"
     write_resolved(recipe, folder)
     (folder / "manifest.json").write_text(json.dumps({"hardware": {"processes": 1}}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import config_of
 from mini_r1.errors import RecipeError
 from mini_r1.launch.vllm_server import free_ports, port_is_free, server_environment, server_words, trainer_environment
 
@@ -14,7 +15,7 @@ VALUES = {"model_name_or_path": "Qwen/Qwen2.5-3B-Instruct", "dtype": "bfloat16",
 
 
 def flags(values: dict) -> dict[str, str | None]:
-    words = server_words(VALUES | values, "127.0.0.1", 8123, 1280)
+    words = server_words(config_of(VALUES | values), "127.0.0.1", 8123, 1280)
     words = words[words.index(VALUES["model_name_or_path"]) + 1 :]
     after = [*words[1:], None]
     return {
@@ -25,7 +26,7 @@ def flags(values: dict) -> dict[str, str | None]:
 
 
 def test_what_trl_needs_of_the_server():
-    words = server_words(VALUES, "127.0.0.1", 8123, 1280)
+    words = server_words(config_of(VALUES), "127.0.0.1", 8123, 1280)
     assert words[:3] == [str(Path(sys.executable).with_name("vllm")), "serve", "Qwen/Qwen2.5-3B-Instruct"]
     found = flags({})
     assert json.loads(found.pop("--weight-transfer-config")) == {"backend": "nccl"}
@@ -62,20 +63,20 @@ def test_the_recipe_has_the_last_word():
 
 
 def test_another_program_serves():
-    words = server_words(VALUES | {"vllm_serve_command": ["python", "-m", "server", "--model"]}, "h", 1, 2)
+    words = server_words(config_of(VALUES | {"vllm_serve_command": ["python", "-m", "server", "--model"]}), "h", 1, 2)
     assert words[:5] == ["python", "-m", "server", "--model", "Qwen/Qwen2.5-3B-Instruct"]
 
 
 def test_environments(monkeypatch):
     monkeypatch.delenv("VLLM_HOST_IP", raising=False)
     on_gpu = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "7", "VLLM_HOST_IP": "127.0.0.1"}
-    assert server_environment({}, ("7",)) == {"VLLM_SERVER_DEV_MODE": "1", **on_gpu}
-    assert server_environment({"vllm_server_host": "10.0.0.2"}, ()) == {"VLLM_SERVER_DEV_MODE": "1"}
-    assert trainer_environment({}, ("0", "1"), "server")["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert "VLLM_HOST_IP" not in trainer_environment({}, ("0",), "colocate")
-    assert trainer_environment({}, (), "hf") == {}
+    assert server_environment(config_of({}), ("7",)) == {"VLLM_SERVER_DEV_MODE": "1", **on_gpu}
+    assert server_environment(config_of({"vllm_server_host": "10.0.0.2"}), ()) == {"VLLM_SERVER_DEV_MODE": "1"}
+    assert trainer_environment(config_of({}), ("0", "1"), "server")["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "VLLM_HOST_IP" not in trainer_environment(config_of({}), ("0",), "colocate")
+    assert trainer_environment(config_of({}), (), "hf") == {}
     monkeypatch.setenv("VLLM_HOST_IP", "10.0.0.3")
-    assert "VLLM_HOST_IP" not in server_environment({}, ())
+    assert "VLLM_HOST_IP" not in server_environment(config_of({}), ())
 
 
 def test_ports():

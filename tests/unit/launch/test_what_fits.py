@@ -6,32 +6,34 @@ import pytest
 import yaml
 from memory_settings import COUNTDOWN, LORA, NODE, ONE, SHAPE
 
+from configs import config_of
 from mini_r1.launch.memory import estimate_memory, largest_batch, what_fits
 
 
 def test_largest_batch_keeps_the_batch():
     values = {**COUNTDOWN, **LORA, "steps_per_generation": 4}
-    found = largest_batch(values, SHAPE, **ONE)
+    found = largest_batch(config_of(values), SHAPE, **ONE)
 
     def fits(size: int) -> bool:
         batch = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 64 // size}
-        return estimate_memory(values | batch | {"steps_per_generation": 32 // size}, SHAPE, **ONE).fits
+        return estimate_memory(config_of(values | batch | {"steps_per_generation": 32 // size}), SHAPE, **ONE).fits
 
     assert [size for size in (1, 2, 4, 8, 16, 32) if fits(size)][-1] == found == 16
-    assert largest_batch(values, SHAPE, **{**ONE, "gpu_gib": 6.0}) == 0
-    assert largest_batch(COUNTDOWN, SHAPE, **NODE) == 64
+    assert largest_batch(config_of(values), SHAPE, **{**ONE, "gpu_gib": 6.0}) == 0
+    assert largest_batch(config_of(COUNTDOWN), SHAPE, **NODE) == 64
 
 
 def test_one_trained_completion_of_each_group():
     """What it costs to train is that of a batch as small; what is sampled stays."""
     one = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 16, "trained_completions": "one"}
     few = {**COUNTDOWN, "num_generations": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 64}
-    ours, theirs = (estimate_memory(values, SHAPE, **{**ONE, "backend": "colocate"}).phases for values in (one, few))
+    both = (config_of(one), config_of(few))
+    ours, theirs = (estimate_memory(config, SHAPE, **{**ONE, "backend": "colocate"}).phases for config in both)
     for phase in ("loss", "backward", "step"):
         assert ours[phase] == theirs[phase]
-    sampled = estimate_memory({**one, "trained_completions": "all"}, SHAPE, **ONE).phases["generation"]
-    assert estimate_memory(one, SHAPE, **ONE).phases["generation"] == sampled
-    assert largest_batch(one, SHAPE, **NODE) % 8 == 0
+    sampled = estimate_memory(config_of({**one, "trained_completions": "all"}), SHAPE, **ONE).phases["generation"]
+    assert estimate_memory(config_of(one), SHAPE, **ONE).phases["generation"] == sampled
+    assert largest_batch(config_of(one), SHAPE, **NODE) % 8 == 0
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,9 @@ def test_one_trained_completion_of_each_group():
     ],
 )
 def test_what_fits_does_fit(values, where):
-    assert not estimate_memory(values, SHAPE, **where).fits
-    changes = what_fits(values, SHAPE, **where)
+    assert not estimate_memory(config_of(values), SHAPE, **where).fits
+    changes = what_fits(config_of(values), SHAPE, **where)
     assert changes or where["gpu_gib"] == 12
     for change in changes:
         made = yaml.safe_load(re.sub(r", (?=\w+: )", "\n", change))
-        assert estimate_memory(values | made, SHAPE, **where).fits, change
+        assert estimate_memory(config_of(values | made), SHAPE, **where).fits, change
