@@ -37,7 +37,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The recipe's stem: `countdown-tiny` for `recipes/countdown-tiny.yaml`."""
+        """The recipe's stem: `countdown-tiny` for `recipes/tiny/countdown-tiny.yaml`."""
         return Path(self.path).stem
 
     @contextmanager

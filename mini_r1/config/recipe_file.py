@@ -41,19 +41,22 @@ Flat = tuple[dict[str, Any], dict[str, str]]  # values, and per key its origin
 def find_recipe(text: str) -> tuple[Path, str | None]:
     """(file, stage or None) of a path, or of a name: that of a file under recipes/, or of a stage's run directory.
 
-    A path that is not there counts as its file's name, so that `recipes/countdown-tiny-sft.yaml` finds the stage that
-    runs in runs/countdown-tiny-sft-s<seed>.
+    A path below a folder recipes/ that is not there counts as its file's name: `recipes/countdown-tiny-sft.yaml` finds
+    the stage that runs in runs/countdown-tiny-sft-s<seed>.
 
     Raises:
         RecipeError: where there is neither.
     """
     path = Path(text)
-    if path.exists():
+    if path.is_file():
         return path, None
-    root = extends_root(path) if "recipes" in path.absolute().parts else Path.cwd() / "recipes"
-    found = _by_name(_name(text), root)
+    root = extends_root(path)
+    root = root if root.name == "recipes" else Path.cwd() / "recipes"
+    found = _by_name(_name(text), root) if "/" not in text or "recipes" in path.absolute().parent.parts else None
     if found:
         return Path(short_path(found[0])), found[1]
+    if path.exists():
+        return path, None
     files = {file.name for file in (*path.parent.glob("*.yaml"), *root.rglob("*.yaml"))}
     raise RecipeError(f"no such recipe{did_you_mean(f'{_name(text)}.yaml', files)}", file=short_path(path))
 
@@ -197,8 +200,11 @@ class RecipeFile:
         for word, wanted in named.items():
             folder = place(self.folder(self.stage(wanted, word, where)))
             key = REFERENCES[word]
-            values[key] = with_path(values.get(key), f"{folder}/dataset") if word == "data_from" else folder
-            origin.setdefault(key, where)
+            if word == "data_from":
+                values[key] = with_path(values.get(key), f"{folder}/dataset")
+                origin.setdefault(key, where)
+            else:
+                values[key], origin[key] = folder, where
         values |= {key: _named(values[key], self.name) for key in NAMES_RECIPES if key in values}
         values["output_dir"] = place(self.folder(name))
         origin["output_dir"] = where
@@ -323,14 +329,10 @@ class RecipeFile:
         if not isinstance(base, str):
             raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
         root = extends_root(path)
-        place = root / base
-        around = extends_root(place) if Path(base).is_absolute() else root
+        around = extends_root(root / base) if Path(base).is_absolute() else root
         roots = [around] if around.name == "recipes" else [around, Path.cwd() / "recipes"]
-        found = (
-            (place, None)
-            if place.is_file()
-            else next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
-        )
+        found = next(((each / base, None) for each in roots if (each / base).is_file()), None)
+        found = found or next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
         if not found:
             files = list(root.rglob("*.yaml"))
             options = [*(str(file.relative_to(root)) for file in files), *(file.name for file in files)]

@@ -1,14 +1,14 @@
-"""Pipelines: the stages of an experiment (mini_r1/config/recipe_file.py), or a list of stages, each a recipe:
+"""Pipelines: the stages of an experiment (mini_r1/config/recipe_file.py), or of a list whose recipes also run alone:
 
 stages:
   - {name: cold-start, run: sft,     recipe: countdown-tiny-sft}
-  - {name: rl,         run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start}
-  - {name: no-kl,      run: r1_grpo, recipe: ../countdown-tiny.yaml, init_from: cold-start, set: {beta: 0.0}}
-  - {name: samples,    run: generate, recipe: ../countdown-tiny-generate.yaml, init_from: rl}
-  - {name: again,      run: sft,     recipe: ../countdown-tiny-samples-sft.yaml, init_from: base, data_from: samples}
-  - {name: small, run: distill, recipe: ../countdown-tiny-distill.yaml, init_from: student, teacher_from: rl}
+  - {name: rl,         run: r1_grpo, recipe: countdown-tiny, init_from: cold-start}
+  - {name: no-kl,      run: r1_grpo, recipe: countdown-tiny, init_from: cold-start, set: {beta: 0.0}}
+  - {name: samples,    run: generate, recipe: countdown-tiny-generate, init_from: rl}
+  - {name: again,      run: sft,     recipe: ../mine.yaml, init_from: base, data_from: samples}
+  - {name: small, run: distill, recipe: countdown-tiny-distill, init_from: student, teacher_from: rl}
 
-Here the file becomes stages; what they have left in their folders is looked at in mini_r1/pipeline/state.py.
+What stages have left in their folders is looked at in mini_r1/pipeline/state.py.
 """
 
 import os
@@ -113,7 +113,7 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
     Raises:
         RecipeError: for anything wrong in the pipeline's file or in a recipe it names.
     """
-    path = short_path(find_recipe(path)[0]) if not Path(path).exists() else path
+    path = _file(path)
     chosen, told = {} if seed is None else {"seed": seed}, told or {}
     if isinstance(load_yaml(Path(path)).get("stages"), list):
         if told:
@@ -137,6 +137,14 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
             _keep_apart(stage, earlier, path)
         pipeline.stages.append(stage)
     return pipeline
+
+
+def _file(path: str) -> str:
+    """The file of a path or a name."""
+    file, stage = find_recipe(path)
+    if stage is not None:
+        raise RecipeError(f"is a stage of {file}; run it with --config {file.stem} --only {stage}", file=path)
+    return str(file)
 
 
 def _folder(path: str, last: Recipe) -> Path:

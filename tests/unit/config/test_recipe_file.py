@@ -171,6 +171,12 @@ def test_names(write, name, expected):
     assert (str(file), stage) == expected
 
 
+def test_a_path_elsewhere_is_no_name(write):
+    write()
+    with pytest.raises(RecipeError, match=r"^elsewhere/small\.yaml: no such recipe"):
+        find_recipe("elsewhere/small.yaml")
+
+
 BROKEN = {
     "no such stage": (
         "small",

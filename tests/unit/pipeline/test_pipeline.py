@@ -301,6 +301,8 @@ def test_an_experiment(home):
     assert sft.words == ["--config", "recipes/tiny/countdown-tiny.yaml", "--stage", "cold-start", "--seed", "7"]
     assert rl.words == ["--config", FILE, "--stage", "rl", "--again.seed", "5", "--seed", "7"]
     assert [stage.name for stage in read_pipeline("mine", 7).stages] == [stage.name for stage in pipeline.stages]
+    with pytest.raises(RecipeError, match=r"tiny\.yaml; run it with --config countdown-tiny --only cold-start"):
+        read_pipeline("countdown-tiny-sft", 7)
 
 
 def test_flags_of_a_stage(home, run_script, capsys):
