@@ -1,4 +1,4 @@
-"""Run the stages of a pipeline, one after the other; a finished stage is skipped, an interrupted one goes on.
+"""Runs the stages of a pipeline, one after the other; skips finished stages, goes on with interrupted ones.
 
 python scripts/run_pipeline.py --config NAME [--seed N] [--gpus N] [--STAGE.key value]
 
@@ -26,7 +26,7 @@ def say(message: str) -> None:
 
 
 def read_flags(flags: dict) -> None:
-    """Refuse a flag that is none of a pipeline's, or has no value where it needs one."""
+    """Refuses a flag that a pipeline does not know, or one without the value that it needs."""
     for key, value in flags.items():
         if key not in FLAGS and "." not in key:
             raise RecipeError(
@@ -48,7 +48,7 @@ def name(value) -> str | None:
 
 
 def dry_run(pipeline: Pipeline, choice: Choice) -> int:
-    """Print one line a stage; returns the exit status."""
+    """Prints one line a stage; returns the exit status."""
     refused = False
     for number, stage in enumerate(pipeline.stages, 1):
         line, no = describe(stage, pipeline, choice)
@@ -58,7 +58,7 @@ def dry_run(pipeline: Pipeline, choice: Choice) -> int:
 
 
 def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
-    """Run what the choice has and is not finished; returns the exit status of the first stage that fails."""
+    """Runs what the choice has and is not finished; returns the exit status of the first stage that fails."""
     for stage in pipeline.stages:
         problem = refusal(stage, pipeline, choice)
         if problem:

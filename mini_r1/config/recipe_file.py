@@ -39,7 +39,7 @@ Flat = tuple[dict[str, Any], dict[str, str]]  # values, and per key its origin
 
 
 def find_recipe(text: str) -> tuple[Path, str | None]:
-    """(file, stage or None) of a path, or of a name: that of a file under recipes/, or of a stage's run directory.
+    """Returns (file, stage or None) of a path, or of a name: a file's under recipes/, or a stage's run directory's.
 
     A path below a folder recipes/ that is not there counts as its file's name: `recipes/countdown-tiny-sft.yaml` finds
     the stage that runs in runs/countdown-tiny-sft-s<seed>.
@@ -62,7 +62,7 @@ def find_recipe(text: str) -> tuple[Path, str | None]:
 
 
 def merge(base: dict, over: dict) -> dict:
-    """Maps merge; lists and everything else replace."""
+    """Merges maps; lists and everything else replace."""
     merged = dict(base)
     for key, value in over.items():
         both_maps = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -80,7 +80,7 @@ class RecipeFile:
     """
 
     def __init__(self, path: Path, told: dict[str, Any] | None = None, seen: tuple[Path, ...] = ()):
-        """Read it.
+        """Reads the file and those that it extends.
 
         Args:
             told: `seed` and `STAGE.key` of the command line.
@@ -126,14 +126,14 @@ class RecipeFile:
                     raise RecipeError(problem, key=f"--{key}", file=COMMAND_LINE)
 
     def stage(self, name: str, key: str, file: str | None = None) -> str:
-        """The name, if there is such a stage, or else a `RecipeError` for the key that gave it."""
+        """Returns the name of a stage that is there; raises a `RecipeError` for the key that gave any other."""
         if name in self.stages:
             return name
         there = f"it has {', '.join(self.stages)}{did_you_mean(name, self.stages)}" if self.stages else "it is one run"
         raise RecipeError(f"{short_path(self.path)} has no stage {name!r}; {there}", key=key, file=file)
 
     def pick(self, kind: str | None) -> str:
-        """The stage that runs where one run is wanted and none is named: the only one of that kind, or the file's own.
+        """Returns the stage that runs where none is named: the only one of that kind, or the file's own.
 
         The file's own is the one whose run directory has the file's name. Stages of other files do not count.
         """
@@ -156,7 +156,7 @@ class RecipeFile:
         )
 
     def kind(self, name: str) -> str:
-        """The stage's `run`."""
+        """Returns the stage's `run`."""
         source = self.source(name)
         layers = [self._other(*source)] if source else self._raw(name)
         run = next((layer[0][RUN] for layer in reversed(layers) if RUN in layer[0]), None)
@@ -166,7 +166,7 @@ class RecipeFile:
         return run
 
     def source(self, name: str) -> tuple[Path, str | None] | None:
-        """(file, stage or None) that a stage with `from` is taken from; None for any other."""
+        """Returns (file, stage or None) that a stage with `from` is taken from; None for any other stage."""
         entry = self.stages[name]
         if "from" not in entry:
             return None
@@ -174,7 +174,7 @@ class RecipeFile:
         return path, self._stage_of(path, named or entry.get("stage"), name)
 
     def folder(self, name: str) -> str:
-        """The stage's run directory. `{seed}` in it is the experiment's; a stage's own seed is filled in."""
+        """Returns the stage's run directory. `{seed}` in it is the experiment's; a stage's own seed is filled in."""
         source = self.source(name)
         if source:
             return self._other(*source)[0]["output_dir"]
@@ -185,11 +185,11 @@ class RecipeFile:
         return _named(text if own == common else text.replace("{seed}", str(own)), self.name)
 
     def references(self, name: str) -> dict[str, str]:
-        """Which stages of this file it starts from, by `init_from`, `data_from` and `teacher_from`."""
+        """Returns which stages of this file it starts from, by `init_from`, `data_from` and `teacher_from`."""
         return {} if "from" in self.stages[name] else self._merged(name)[2]
 
     def run(self, name: str) -> Flat:
-        """Values and origin of one stage."""
+        """Returns values and origin of one stage."""
         values, origin, named = self._merged(name)
         own, common = self._seeds(name)
 
@@ -213,7 +213,7 @@ class RecipeFile:
         return merge(values, told), origin | dict.fromkeys(told, COMMAND_LINE)
 
     def alone(self, kind: str | None = None) -> Flat:
-        """Values and origin of a file that is one run.
+        """Returns values and origin of a file that is one run.
 
         Args:
             kind: what it is run as; decides which stage of an experiment the file extends, where it does not say so.
@@ -231,7 +231,7 @@ class RecipeFile:
         return values, origin
 
     def _raw(self, name: str, below: tuple[str, ...] = ()) -> list[tuple[dict, dict[str, str], bool]]:
-        """What makes a stage, furthest first: (keys, their origin, whether they hold for all stages of the file)."""
+        """Returns what makes a stage, furthest first: (keys, their origin, whether they hold for all stages)."""
         if name in self._known:
             return self._known[name]
         source = self.source(name)
@@ -264,7 +264,7 @@ class RecipeFile:
         return self._known[name]
 
     def _merged(self, name: str) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-        """(values, origin, word -> stage that it names) of a stage; a nearer key replaces what a word stands for."""
+        """Returns (values, origin, word -> stage that it names); a nearer key replaces what a word stands for."""
         kind, values, origin, named = self.kind(name), {}, {}, {}
         kinds = {self.kind(each) for each, entry in self.stages.items() if "from" not in entry}
         others = {key for each in kinds - {kind} for key in keys_of_kind(each)}
@@ -288,7 +288,7 @@ class RecipeFile:
         return values, origin, named
 
     def _seeds(self, name: str) -> tuple[Any, Any]:
-        """(the stage's own seed, that of the experiment)."""
+        """Returns (the stage's own seed, that of the experiment)."""
         layers = self._raw(name)
         common = next((own["seed"] for own, _, for_all in reversed(layers) if for_all and "seed" in own), None)
         own = next((own["seed"] for own, _, _ in reversed(layers) if "seed" in own), None)
@@ -298,7 +298,7 @@ class RecipeFile:
         return self.told.get(f"{name}.seed", own), common
 
     def _other(self, path: Path, stage: str | None, kind: str | None = None) -> Flat:
-        """One run of another file, with that file's name filled in."""
+        """Returns one run of another file, with that file's name filled in."""
         other = self._file(path)
         if other.stages:
             return other.run(other.stage(stage, "stage", short_path(self.path)) if stage else other.pick(kind))
@@ -314,13 +314,13 @@ class RecipeFile:
         return self._others[path]
 
     def _stage_of(self, path: Path, stage: Any, name: str) -> str | None:
-        """Which stage of another file is meant: the one that is said, or the one of the same name."""
+        """Returns which stage of another file is meant: the one that is named, or the one of the same name."""
         return str(stage) if stage is not None else name if name in self._file(path).stages else None
 
     def _extended(
         self, base: Any, path: Path, source: str, chain: tuple[Path, ...], key: str = "extends"
     ) -> tuple[Path, str | None]:
-        """(file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
+        """Returns (file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
 
         Args:
             chain: the files that wait for this one.
@@ -358,7 +358,7 @@ class RecipeFile:
 
 
 def extends_root(path: Path) -> Path:
-    """The nearest folder above the recipe that is named recipes, or else the recipe's own."""
+    """Returns the nearest folder above the recipe that is named recipes, or else the recipe's own."""
     folders = path.absolute().parents
     return next((folder for folder in folders if folder.name == "recipes"), folders[0])
 
@@ -381,7 +381,7 @@ def _name(text: str) -> str:
 
 
 def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Path, str | None] | None:
-    """The file of that name, or the stage whose run directory is runs/NAME-s<seed>.
+    """Returns the file of that name, or the stage whose run directory is runs/NAME-s<seed>.
 
     Args:
         besides: files whose stages are not looked at, as they are being read.
@@ -409,7 +409,7 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
 
 
 def with_path(sources: list[dict] | None, path: str) -> list[dict]:
-    """`sft_datasets` with this path in its first entry that names neither path nor task, or else as its first path."""
+    """Puts the path into the first entry of `sft_datasets` without path and task, or else for its first path."""
     sources = sources or []
     open_ones = [number for number, one in enumerate(sources) if not one.keys() & {"path", "task"}]
     named = [number for number, one in enumerate(sources) if "path" in one]
@@ -420,7 +420,7 @@ def with_path(sources: list[dict] | None, path: str) -> list[dict]:
 
 
 def _named(value: Any, name: str) -> Any:
-    """The value with `{recipe}` filled in, in maps and lists, too."""
+    """Fills in `{recipe}`, in maps and lists, too."""
     if isinstance(value, str):
         return value.replace("{recipe}", name)
     if isinstance(value, list):

@@ -39,12 +39,12 @@ for _class in (Loader, Dumper):
 
 
 def short_path(path: Path) -> str:
-    """The path as it reads best in a message: relative to the working directory if it lies below it."""
+    """Returns the path as it reads best in a message: relative to the working directory if it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def load_yaml(path: Path) -> dict:
-    """A YAML map from a file; `RecipeError` with line and column where it is none."""
+    """Reads a YAML map from a file; `RecipeError` with line and column where it is none."""
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.load(file, Loader=Loader)

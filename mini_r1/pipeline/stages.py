@@ -50,7 +50,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: which script runs which recipe into which folder.
+    """Which script runs which recipe into which folder.
 
     Attributes:
         flags: what the script is told beyond its recipe, as words of a command line.
@@ -91,7 +91,7 @@ class Pipeline:
     stages: list[Stage]
 
     def stage(self, name: str | None, flag: str) -> Stage:
-        """The stage of that name, which a flag of the command line gave; `RecipeError` where there is none."""
+        """Returns the stage of that name, which a flag gave; raises a `RecipeError` where there is none."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
@@ -104,7 +104,7 @@ class Pipeline:
 
 
 def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = None) -> Pipeline:
-    """Read a pipeline and check every stage's recipe.
+    """Reads a pipeline and checks every stage's recipe.
 
     Args:
         path: a file, or its name.
@@ -140,7 +140,7 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
 
 
 def _file(path: str) -> str:
-    """The file of a path or a name."""
+    """Returns the file of a path or a name."""
     file, stage = find_recipe(path)
     if stage is not None:
         raise RecipeError(f"is a stage of {file}; run it with --config {file.stem} --only {stage}", file=path)
@@ -148,12 +148,12 @@ def _file(path: str) -> str:
 
 
 def _folder(path: str, last: Recipe) -> Path:
-    """Of the pipeline's own summary."""
+    """Returns the folder of the pipeline's own summary."""
     return Path("runs") / f"{Path(path).stem}-s{last.values.get('seed', 42)}"
 
 
 def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
-    """The stages of a list, and their recipes as they run alone, with the pipeline's seed."""
+    """Returns the stages of a list, and their recipes as they run alone, with the pipeline's seed."""
     entries = load_yaml(Path(path)).get("stages")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RecipeError("a pipeline needs a list of stages: [{name, run, recipe}, ...]", key="stages", file=path)
@@ -163,13 +163,13 @@ def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
 
 
 def _recipe_of(entry: dict, path: str) -> str:
-    """The recipe that a stage of a list names: a path as seen from the pipeline's file, or a name."""
+    """Returns the recipe that a stage of a list names: a path as seen from the pipeline's file, or a name."""
     beside = os.path.relpath(Path(path).parent / entry["recipe"])
     return entry["recipe"] if "/" not in entry["recipe"] and not Path(beside).exists() else beside
 
 
 def _check_entry(entry: dict, number: int, path: str) -> None:
-    """Are the entry's own keys right, as far as the file alone says?"""
+    """Refuses an entry of a list whose own keys are wrong, as far as the file alone says."""
     for key in entry:
         if key not in STAGE_KEYS:
             raise RecipeError(f"unknown key of a stage{did_you_mean(str(key), STAGE_KEYS)}", key=str(key), file=path)
@@ -189,7 +189,7 @@ def _check_entry(entry: dict, number: int, path: str) -> None:
 
 
 def _listed_stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stage:
-    """An entry of a list as a stage, its recipe checked with all that the pipeline changes of it.
+    """Makes a stage of an entry of a list; checks its recipe with all that the pipeline changes of it.
 
     Args:
         alone: the recipe as it runs alone, with the pipeline's seed.
@@ -228,7 +228,7 @@ def _listed_stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) 
 
 
 def _stage(name: str, file: RecipeFile, pipeline: Pipeline) -> Stage:
-    """A stage of an experiment. What it starts from is found by run directory, also where another file says it."""
+    """Makes a stage of an experiment's. Finds what it starts from by run directory, also where another file says it."""
     path, where, kind = pipeline.path, f"{pipeline.path}: stage {name}", file.kind(name)
     named, source = file.references(name), file.source(name)
     if not NAME.fullmatch(name):
@@ -267,7 +267,7 @@ def _stage(name: str, file: RecipeFile, pipeline: Pipeline) -> Stage:
 
 
 def _check_references(entry: dict, pipeline: Pipeline) -> None:
-    """Can a stage start from those that it names?"""
+    """Refuses a stage that cannot start from those that it names."""
     _parent(entry, pipeline)
     _teacher(entry, pipeline)
     _sampled(entry, pipeline)
@@ -287,7 +287,7 @@ def _checked(argv: list[str], kind: str) -> RunConfig:
 
 
 def _sampled(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `data_from` names."""
+    """Returns the earlier stage that `data_from` names."""
     data, name, kind = _earlier(entry, "data_from", pipeline), entry["name"], entry["run"]
     if data and (data.kind != "generate" or kind != "sft"):
         problem = f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
@@ -296,7 +296,7 @@ def _sampled(entry: dict, pipeline: Pipeline) -> Stage | None:
 
 
 def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `init_from` names."""
+    """Returns the earlier stage that `init_from` names."""
     parent, path = _earlier(entry, "init_from", pipeline), pipeline.path
     if parent is None:
         return None
@@ -310,7 +310,7 @@ def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
 
 
 def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `teacher_from` names."""
+    """Returns the earlier stage that `teacher_from` names."""
     teacher = _earlier(entry, "teacher_from", pipeline)
     if teacher and (entry["run"] != "distill" or teacher.kind in ONLY_SAMPLE):
         problem = f"a stage with run: distill learns from one that leaves a model, not {entry['run']} from"
@@ -325,7 +325,7 @@ def _judges(config: RunConfig, pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
-    """The earlier stage that `init_from`, `data_from` or `teacher_from` names."""
+    """Returns the earlier stage that `init_from`, `data_from` or `teacher_from` names."""
     wanted = entry.get(key)
     found = next((stage for stage in pipeline.stages if stage.name == wanted), None)
     if wanted is not None and found is None:
@@ -336,7 +336,7 @@ def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
 
 
 def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
-    """Refuse two stages with one name or folder, and a later one whose folder, moved aside, takes an earlier along."""
+    """Refuses two stages with one name or folder, and a later one whose folder takes an earlier one along when moved."""
     if stage.name == earlier.name or os.path.abspath(stage.folder) == os.path.abspath(earlier.folder):
         raise RecipeError(
             f"{stage.name} and {earlier.name} share their name or their output_dir; give each its own",

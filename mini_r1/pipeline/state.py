@@ -1,4 +1,4 @@
-"""What a pipeline's stages have left in their folders: finished, cut off or new, and whether it still fits the file."""
+"""Looks at what a pipeline's stages have left in their folders: finished, killed or new, and does it fit the file?"""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ from mini_r1.pipeline.stages import Pipeline, Stage
 from mini_r1.run.checkpoints import PREFIX, read_mark
 from mini_r1.run.run_dir import clock, set_aside
 
-# What the launcher tells a script beside the pipeline's words, so that the recipe fits the machine; the first of each
+# What the launcher tells a script beside the pipeline's argv, so that the recipe fits the machine; the first of each
 # group is always among them. A stage that was finished on other hardware is finished here.
 LAUNCHER_KEYS = (("num_processes", "gradient_accumulation_steps", "steps_per_generation"), tuple(ON_CPU))
 COLUMNS = (("pass@1", 3), ("format", 3), ("mean_length", 1))
@@ -23,11 +23,11 @@ COLUMNS = (("pass@1", 3), ("format", 3), ("mean_length", 1))
 
 @dataclass(frozen=True)
 class Choice:
-    """What one command does: these stages, from the pipeline's file.
+    """The stages that one command runs.
 
     Attributes:
         compared: those whose recipe must be what it was when they ran.
-        anew: the stages are started anew, whatever is in their folders.
+        anew: whether the stages start anew, whatever is in their folders.
     """
 
     stages: list[Stage]
@@ -36,7 +36,7 @@ class Choice:
 
 
 def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) -> Choice:
-    """The stages that `--from` and `--only` leave.
+    """Returns the stages that `--from` and `--only` leave.
 
     Raises:
         RecipeError: where there is no such stage, or where one that it begins with is not finished.
@@ -68,24 +68,24 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
 
 
 def summary(stage: Stage) -> dict | None:
-    """What the stage left when it finished, None before. The pipeline's own summary, in a folder alone, is none."""
+    """Reads what the stage left when it finished; None before. The pipeline's own summary alone is none."""
     found = _read(stage.folder / "summary.json")
     return found if found and "stage" in found else None
 
 
 def last_step(stage: Stage) -> int | None:
-    """Of its newest whole checkpoint."""
+    """Returns the step of the stage's newest whole checkpoint."""
     whole = (path for path in stage.folder.glob(f"{PREFIX}-*") if read_mark(path))
     return max((int(path.name.rpartition("-")[2]) for path in whole), default=None)
 
 
 def steps(stage: Stage) -> int | None:
-    """How many a finished stage took; None for one that does not count any."""
+    """Returns how many steps a finished stage took; None for one that counts none."""
     return (_read(stage.folder / "trainer_state.json") or {}).get("global_step")
 
 
 def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | None:
-    """Why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
+    """Returns why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
     if choice.anew and stage in choice.stages:
         return None
     if stage in choice.compared:
@@ -103,7 +103,7 @@ def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | N
 
 
 def changes_since(stage: Stage) -> list[str]:
-    """What has changed in the resolved recipe since the stage ran, as lines `key: old -> new`.
+    """Returns what has changed in the resolved recipe since the stage ran, as lines `key: old -> new`.
 
     A folder with neither a summary nor a checkpoint may be begun again with any recipe.
     """
@@ -115,7 +115,7 @@ def changes_since(stage: Stage) -> list[str]:
 
 
 def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, bool]:
-    """(one line on what this command would do about the stage, whether it would be refused)."""
+    """Returns (one line on what this command would do about the stage, whether it would be refused)."""
     refused = refusal(stage, pipeline, choice)
     found, step = summary(stage), last_step(stage)
     if stage not in choice.stages:
@@ -135,14 +135,14 @@ def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, boo
 
 
 def start_anew(choice: Choice, say: Callable[[str], None]) -> None:
-    """Move aside what the chosen stages left, the last first: cut off in between, no stage is older than its model."""
+    """Moves aside what the chosen stages left, the last first: killed in between, no stage is older than its model."""
     for stage in reversed(choice.stages):
         if stage.folder.exists():
             say(f"{stage.folder} is moved to {set_aside(stage.folder)}, as overwrite_output_dir says")
 
 
 def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
-    """Add the finished stages' summaries to `summary.json` of the pipeline's directory.
+    """Adds the finished stages' summaries to `summary.json` of the pipeline's directory.
 
     A stage whose recipe has the pipeline's name shares that directory; its own summary stays at the top. While a run in
     there is not finished, nothing is written: a summary is what says that it is.
@@ -170,7 +170,7 @@ def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
 
 
 def stages_table(pipeline: Pipeline) -> str:
-    """One line for each finished stage: its steps, its time and what it left."""
+    """Makes a table with a line for each finished stage: its steps, its time and what it left."""
     rows = [("stage", "run", "steps", "time", "pass@1", "format", "mean length", "folder")]
     for stage in pipeline.stages:
         found = summary(stage)
@@ -190,12 +190,12 @@ def stages_table(pipeline: Pipeline) -> str:
 
 
 def stage_seconds(stage: Stage, found: dict) -> float:
-    """Its own time: of a GRPO stage without the cold start before it."""
+    """Returns the stage's own time: of a GRPO stage without the cold start before it."""
     return found["seconds"].get(stage.kind.removeprefix("r1_"), found["seconds"]["total"])
 
 
 def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | None:
-    """Was the stage made with what its parent has made anew since, or will have to?
+    """Returns the refusal of a stage that began with what its parent has made anew since, or has to make anew.
 
     To the second; where a manifest does not tell, nothing is refused.
     """
@@ -224,7 +224,7 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
 
 
 def _told_by_launcher(stage: Stage) -> dict:
-    """The keys that the launcher added to the pipeline's words when the stage last ran, as its manifest shows."""
+    """Reads from the manifest which keys the launcher added to the pipeline's argv when the stage last ran."""
     words = shlex.split((_read(stage.folder / "manifest.json") or {}).get("command", ""))
     told = {}
     if "--config" in words:
@@ -237,7 +237,7 @@ def _told_by_launcher(stage: Stage) -> dict:
 
 
 def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
-    """The stages whose model it begins with, whose data it learns from, and whose models teach and judge it."""
+    """Returns the stages whose model it begins with, whose data it learns from, and whose models teach and judge it."""
     named = (stage.parent, stage.data_from, stage.teacher_from, *stage.judges)
     return [each for each in pipeline.stages if each.name in named]
 
