@@ -72,8 +72,8 @@ def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
         if summary(stage):
             say(f"=== {title}: finished in {stage.folder}, skipped")
             continue
-        say(f"=== {title}: launch.py --run {stage.kind} {shlex.join(stage.words)}")
-        status = launch(stage.words, Options(stage.kind, gpus))
+        say(f"=== {title}: launch.py --run {stage.kind} {shlex.join(stage.argv)}")
+        status = launch(stage.argv, Options(stage.kind, gpus))
         if status:
             again = "the same command" + (" without --overwrite_output_dir" if choice.anew else "")
             print(f"error: {title} ended with status {status}; run {again} again to go on", file=sys.stderr)

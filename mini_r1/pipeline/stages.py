@@ -53,7 +53,7 @@ class Stage:
     """Which script runs which recipe into which folder.
 
     Attributes:
-        flags: what the script is told beyond its recipe, as words of a command line.
+        flags: what the script is told beyond its recipe, as argv.
         resolved: the recipe with those flags.
         init_from: the model folder it begins with, where that is another stage's.
         parent: that stage's name.
@@ -77,7 +77,7 @@ class Stage:
     changes: dict[str, Any]
 
     @property
-    def words(self) -> list[str]:
+    def argv(self) -> list[str]:
         """The command line of `scripts/launch.py --run KIND`."""
         return ["--config", self.recipe, *self.flags]
 
@@ -336,7 +336,7 @@ def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
 
 
 def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
-    """Refuses two stages with one name or folder, and a later one whose folder takes an earlier one along when moved."""
+    """Refuses two stages with one name or folder, and a later one whose folder, moved, takes an earlier one along."""
     if stage.name == earlier.name or os.path.abspath(stage.folder) == os.path.abspath(earlier.folder):
         raise RecipeError(
             f"{stage.name} and {earlier.name} share their name or their output_dir; give each its own",

@@ -114,7 +114,7 @@ def test_where_stages_run(home):
     assert (values["easy"]["beta"], values["easy"]["env"], values["easy"]["seed"]) == (0.5, {"A": "no"}, 7)
     assert values["zero"]["model_name_or_path"] == "runs/countdown-tiny-base-s7"
     assert values["own"]["model_name_or_path"] == "runs/countdown-tiny-sft-s7" and values["own"]["seed"] == 3
-    assert "--beta 0.5" in " ".join(pipeline.stages[3].words)
+    assert "--beta 0.5" in " ".join(pipeline.stages[3].argv)
     assert read(BASE, SFT).folder == Path("runs/mine-s42")
 
 
@@ -201,7 +201,7 @@ def fake_launch(monkeypatch, status=0, leave=True) -> list[str]:
     started = []
 
     def launch(words, options):
-        stage = next(stage for stage in read_pipeline(FILE, None).stages if stage.words == words)
+        stage = next(stage for stage in read_pipeline(FILE, None).stages if stage.argv == words)
         assert (options.kind, options.gpus) == (stage.kind, 0)
         started.append(stage.name)
         if leave:
@@ -298,8 +298,8 @@ def test_an_experiment(home):
     assert [stage.parent for stage in pipeline.stages] == [None, "base", "cold-start", "rl", "again"]
     assert (rl.init_from, again.resolved.values["seed"]) == (sft.folder, 5)
     assert greedy.resolved.values["model_name_or_path"] == "runs/mine-s7/again"
-    assert sft.words == ["--config", "recipes/tiny/countdown-tiny.yaml", "--stage", "cold-start", "--seed", "7"]
-    assert rl.words == ["--config", FILE, "--stage", "rl", "--again.seed", "5", "--seed", "7"]
+    assert sft.argv == ["--config", "recipes/tiny/countdown-tiny.yaml", "--stage", "cold-start", "--seed", "7"]
+    assert rl.argv == ["--config", FILE, "--stage", "rl", "--again.seed", "5", "--seed", "7"]
     assert [stage.name for stage in read_pipeline("mine", 7).stages] == [stage.name for stage in pipeline.stages]
     with pytest.raises(RecipeError, match=r"tiny\.yaml; run it with --config countdown-tiny --only cold-start"):
         read_pipeline("countdown-tiny-sft", 7)
@@ -314,7 +314,7 @@ def test_flags_of_a_stage(home, run_script, capsys):
         {"beta": 0.5, "output_dir": "runs/x-s{seed}"},
     )
     assert (again.resolved.values["beta"], again.parent) == (0.0, "rl")
-    assert "--rl.beta 0.5 --rl.output_dir runs/x-s{seed}" in " ".join(again.words)
+    assert "--rl.beta 0.5 --rl.output_dir runs/x-s{seed}" in " ".join(again.argv)
     assert "in runs/x-s42" in said(run_script, capsys, "--dry_run", "--rl.output_dir", "runs/x-s{seed}")[1]
     for words, problem in (
         (("--rll.beta", "1"), "command line: --rll.beta: recipes/pipelines/mine.yaml has no stage 'rll'"),
