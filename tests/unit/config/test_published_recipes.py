@@ -24,7 +24,7 @@ LOGIC_RL = ("logic-rl-1", "logic-rl-2", "logic-rl-3")
 @pytest.mark.parametrize("stem", ["gsm8k-reinforce-lite", "gsm8k-reinforce-lite-phi"])
 def test_reinforce_lite_is_as_published(stem):
     """Its report, and github.com/Raj-08/Q-Flow."""
-    values = recipe_of(stem).values
+    values = recipe_of(stem).recipe.values
     published = {
         "num_generations": 10,
         "reward_funcs": ["number_reward"],
@@ -49,7 +49,7 @@ def test_reinforce_lite_is_as_published(stem):
 
 
 def test_reinforce_lite_differs_in_the_model_only():
-    one, other = (recipe_of(stem).values for stem in ("gsm8k-reinforce-lite", "gsm8k-reinforce-lite-phi"))
+    one, other = (recipe_of(stem).recipe.values for stem in ("gsm8k-reinforce-lite", "gsm8k-reinforce-lite-phi"))
     allowed = {"model_name_or_path", "output_dir", "per_device_train_batch_size", "gradient_accumulation_steps"}
     assert {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)} == allowed
     assert (
@@ -59,10 +59,10 @@ def test_reinforce_lite_differs_in_the_model_only():
 
 def test_logic_rl_is_as_published():
     """Their first report: people, rollouts, training batch, sampling, and the last learning rate, by stage."""
-    stages = [recipe_of(stem).values for stem in LOGIC_RL]
+    stages = [recipe_of(stem).recipe.values for stem in LOGIC_RL]
     assert [v["task_args"]["count"] for v in stages] == [[3], [5], [5]]
     assert [v["num_generations"] for v in stages] == [32, 64, 16]
-    assert [plan_batch(v, 4).prompts_per_step for v in stages] == [8, 8, 8]
+    assert [plan_batch(recipe_of(stem), 4).prompts_per_step for stem in LOGIC_RL] == [8, 8, 8]
     assert sum(v["max_steps"] for v in stages) == 400
     assert [v["temperature"] for v in stages] == [1.0, 1.2, 0.9]
     assert [v.get("temperature_schedule") for v in stages] == [None, None, {"fractions": [[0, 1.2], [1, 0.9]]}]
@@ -116,7 +116,7 @@ def test_logic_rl_measures_what_no_stage_trains_on():
 
 
 def arguments_of(stem: str, kind: str) -> GRPOArguments:
-    values = recipe_of(stem, kind).values
+    values = recipe_of(stem, kind).recipe.values
     return GRPOArguments(
         **{field.name: values[field.name] for field in dataclasses.fields(GRPOArguments) if field.name in values}
     )
@@ -124,7 +124,7 @@ def arguments_of(stem: str, kind: str) -> GRPOArguments:
 
 def test_logic_rl_single_is_the_papers_run():
     """arXiv:2502.14768: REINFORCE++, 3,600 steps of 8 prompts x 8, 4e-7 throughout, temperature 0.7, KL 0.001."""
-    values = recipe_of("logic-rl-single").values
+    values = recipe_of("logic-rl-single").recipe.values
     assert (values["advantage"], values["beta"], values["max_steps"]) == ("batch", 0.001, 3600)
     assert (values["learning_rate"], values["lr_scheduler_type"]) == (4e-7, "constant")
     assert (values["temperature"], values.get("temperature_schedule")) == (0.7, None)
@@ -151,14 +151,14 @@ def test_logic_rl_pipeline(monkeypatch):
     for stage in stages:
         gsm8k = "gsm8k" if "gsm8k" in stage.name else ""
         other = like.get(stage.name, f"logic-rl-{gsm8k + '-' if gsm8k else ''}eval")
-        alone = recipe_of(other, stage.kind).values | {"seed": 7}
+        alone = recipe_of(other, stage.kind).recipe.values | {"seed": 7}
         assert {key for key in alone if alone[key] != stage.resolved.values[key]} <= {
             "model_name_or_path",
             "output_dir",
         }
     for stage in stages:
         if stage.parent is None:
-            assert stage.resolved.values["model_name_or_path"] == recipe_of("logic-rl-1").values["model_name_or_path"]
+            assert stage.resolved.values["model_name_or_path"] == recipe_of("logic-rl-1").model_name_or_path
         else:
             assert stage.resolved.values["model_name_or_path"] == str(stage.init_from)
 
@@ -166,13 +166,14 @@ def test_logic_rl_pipeline(monkeypatch):
 @pytest.mark.parametrize("stem", ["logic-rl-eval", "logic-rl-gsm8k-eval"])
 def test_logic_rl_evaluations(stem):
     """One greedy completion of each problem, without what only training needs; the whole model fits each GPU."""
-    values = recipe_of(stem, "evaluate").values
+    values = recipe_of(stem, "evaluate").recipe.values
     assert (values["top_k"], values["num_generations_eval"], values["beta"]) == (1, 1, 0.0)
     assert (values["max_eval_rows"], values["prompt_template"]) == (None, "logic_rl")
     assert values.get("temperature_schedule") is None
-    plan_batch(values, 4)
+    config = recipe_of(stem, "evaluate")
+    plan_batch(config, 4)
     estimate = estimate_memory(
-        values, model_shape(values["model_name_or_path"]), processes=4, backend="colocate", kind="evaluate",
-        prompt_tokens=values["max_prompt_tokens"], gpu_gib=values["gpu_gib"],
+        config, model_shape(config.model_name_or_path), processes=4, backend="colocate",
+        prompt_tokens=config.max_prompt_tokens, gpu_gib=config.gpu_gib,
     )  # fmt: skip
     assert estimate.fits

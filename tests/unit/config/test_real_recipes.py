@@ -114,15 +114,15 @@ def test_the_lists_name_fields_that_exist():
 
 @pytest.mark.parametrize("stem", REAL)
 def test_every_option_that_changes_results_is_written_out(stem):
-    values = recipe_of(stem).values
+    values = recipe_of(stem).recipe.values
     excused = {name for names, acts in ONLY_WHERE.items() if not acts(values) for name in names}
     assert sorted(fields() - COSMETIC - ELSEWHERE - excused - values.keys()) == []
 
 
 @pytest.mark.parametrize("stem", REAL)
 def test_batch(stem):
-    values, header = recipe_of(stem).values, header_of(stem)["Batch"]
-    plan = plan_batch(values, values["num_processes"])
+    config, header = recipe_of(stem), header_of(stem)["Batch"]
+    plan = plan_batch(config, config.num_processes)
     steps_per_rollout = plan.completions_per_generation // plan.completions_per_step
     whole_run = plan.completions_per_generation * plan.max_steps // steps_per_rollout
     assert BATCHES[stem] == (
@@ -153,13 +153,13 @@ def test_header(stem):
     assert "Not run by us" in header["Score"]
     for label in ("Time", "Score"):
         assert re.search(r"\((cited|projected)\b", header[label]), label
-    gib = recipe_of(stem).values["gpu_gib"]
+    gib = recipe_of(stem).gpu_gib
     assert f"{gib:g} GB" in header["Hardware"]
 
 
 @pytest.mark.parametrize("stem", REAL)
 def test_hardware(stem):
-    values = recipe_of(stem).values
+    values = recipe_of(stem).recipe.values
     assert not values.keys() & {"vllm_server_port", "vllm_group_port"}  # the launcher finds free ones
     config = values["accelerate_config"]
     assert (values["num_processes"] > 1) == (config is not None)
@@ -178,29 +178,28 @@ def test_hardware(stem):
 
 @pytest.mark.parametrize("stem", REAL)
 def test_memory(stem):
-    values, header = recipe_of(stem).values, header_of(stem)["Memory"]
+    config, header = recipe_of(stem), header_of(stem)["Memory"]
     estimate = estimate_memory(
-        values,
-        model_shape(values["model_name_or_path"]),
-        processes=values["num_processes"],
-        backend=values["vllm_mode"] if values["use_vllm"] else "hf",
-        prompt_tokens=values["max_prompt_tokens"],
-        gpu_gib=values["gpu_gib"],
+        config,
+        model_shape(config.model_name_or_path),
+        processes=config.num_processes,
+        backend=config.vllm_mode if config.use_vllm else "hf",
+        prompt_tokens=config.max_prompt_tokens,
+        gpu_gib=config.gpu_gib,
     )
     assert estimate.fits
     said, of = re.match(r"about (\d+) GiB of (\d+)", header).groups()
-    assert int(of) == values["gpu_gib"]
+    assert int(of) == config.gpu_gib
     assert abs(int(said) - estimate.total) < 1.5
 
 
 @pytest.mark.parametrize("stem", REAL)
 def test_builds_and_the_gold_answer_gets_the_highest_reward(stem, monkeypatch):
     monkeypatch.chdir(ROOT)
-    recipe = recipe_of(stem)
-    recipe.values.update(use_cpu=True, bf16=False)
-    args, training, model_args = build(recipe, dataclass_types("r1_grpo"))
-    assert (training.learning_rate, model_args.use_peft) == (recipe.values["learning_rate"], recipe.values["use_peft"])
-    for part in read_parts(recipe.values, dataclass_types("r1_grpo")[0]):
+    config = build(recipe_of(stem).with_values(use_cpu=True, bf16=False))
+    training = config.training
+    assert (training.learning_rate, config.model.use_peft) == (config.learning_rate, config.use_peft)
+    for part in read_parts(config.args):
         task, args = part.task, part.args
         row = task.parse_row(task.generate(1, 0)[0])
         summary = "All in all it is " if part.template.asks_for_summary else ""
@@ -222,7 +221,7 @@ def test_builds_and_the_gold_answer_gets_the_highest_reward(stem, monkeypatch):
 
 def test_overlong_shaping_ends_where_completions_do():
     for stem in REAL:
-        values = recipe_of(stem).values
+        values = recipe_of(stem).recipe.values
         for reward in values["reward_funcs"]:
             if isinstance(reward, dict) and reward["name"] == "soft_overlong":
                 assert reward["max_completion_len"] == values["max_completion_length"], stem
@@ -236,13 +235,13 @@ def test_what_compares_differs_only_where_it_says():
         ("countdown", "countdown-colocate", hardware),
         ("countdown-modern", "countdown-zero", {"model_name_or_path", "prompt_template", "output_dir"}),
     ):
-        a, b = recipe_of(one).values, recipe_of(other).values
+        a, b = recipe_of(one).recipe.values, recipe_of(other).recipe.values
         assert {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)} <= allowed
 
 
 @pytest.mark.parametrize("stem", REAL)
 def test_algorithm_keys_fit_together(stem):
-    check_algorithm(recipe_of(stem).values)
+    check_algorithm(recipe_of(stem))
 
 
 @pytest.mark.parametrize("stem", REAL)
@@ -269,7 +268,7 @@ def test_the_r1_recipes_ask_the_same_problems():
     less = {"reward_funcs", "max_train_rows"}  # which say nothing of what is held out
     asked = {}
     for stem, kind in kinds.items():
-        for part in recipe_of(stem, kind).values["tasks"]:
+        for part in recipe_of(stem, kind).recipe.values["tasks"]:
             own = {key: value for key, value in part.items() if key not in less}
             assert asked.setdefault(part["task"], own) == own, (stem, part["task"])
     assert set(asked) == {"gsm8k", "knights_knaves", "countdown", "chat"}
