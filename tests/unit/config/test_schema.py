@@ -74,6 +74,13 @@ def test_every_shipped_recipe_conforms(path):
     assert errors == []
 
 
+@pytest.mark.parametrize("path", SHIPPED)
+def test_the_first_line_points_editors_at_the_schema(path):
+    first = (ROOT / path).read_text(encoding="utf-8").partition("\n")[0]
+    where = first.removeprefix("# yaml-language-server: $schema=")
+    assert ((ROOT / path).parent / where).resolve() == SCHEMA_FILE
+
+
 def test_a_wrong_key_is_told_without_trl_and_torch(tmp_path):
     (tmp_path / "x.yaml").write_text("learning_rte: 1")
     code = (
