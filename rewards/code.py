@@ -149,7 +149,7 @@ code_reward = reward_from("code_reward", code_verdict, in_parallel=True, unavail
 
 def code_reason(block: str, text: str, tests: list[dict] | str) -> str:
     """Why the program in the answer block is right or wrong; runs it."""
-    program, pairs = program_in(block), read_tests(tests)
+    program, pairs = program_in(block), read_tests(tests) or []
     if program is None:
         return "it is not one Python program, bare or in one fenced block"
     if fault := too_long(program, PROGRAM_CAP):

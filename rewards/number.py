@@ -183,7 +183,7 @@ class _Reader:
             elif kind == "number" or kind == "fraction":
                 spoils = self.number(text, start)
             elif kind == "sign" or kind == "dash":
-                spoils = self.sign
+                spoils = bool(self.sign)
                 self.sign = "-" if kind == "sign" else "?"
             elif kind == "power_unit":
                 spoils = self.after != "number"
@@ -373,8 +373,8 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
 
 def _different_numbers(block: str) -> list[str]:
     """The numbers in an answer block as they are written there, one for each value."""
-    found = {}
-    for token in _TOKEN.finditer(_Reader(block, 0).block):
+    found: dict[str | int | Fraction, str] = {}
+    for token in _TOKEN.finditer(_Reader(block, Fraction(0)).block):
         digits = token[0].rstrip(".,")
         if token.lastgroup in {"number", "fraction"} and digits:
             value = _read(digits)

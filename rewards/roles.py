@@ -245,15 +245,14 @@ def read_roles(text: str, names: list[str], roles: list[str]) -> dict[str, list[
     """
     if roles_verdict(text, names, roles) is None:
         return None
-    answer = answer_block(text)
-    if answer is None or len(answer) > ANSWER_CAP:
+    answer, gold = answer_block(text), _gold_roles(tuple(names), tuple(roles))
+    if answer is None or len(answer) > ANSWER_CAP or gold is None:
         return None
-    gold = _gold_roles(tuple(names), tuple(roles))
     tokens, kinds = _read(answer, gold)
     said = _said_roles(kinds)
     if said is None:
         return None
-    claims = {token: [] for token in gold}
+    claims: dict[str, list[str]] = {token: [] for token in gold}
     for token, role in zip([token for token in tokens if token in gold], said, strict=True):
         claims[token].append(ROLE_OF[role])
     return dict(zip(names, claims.values(), strict=True))
@@ -263,7 +262,7 @@ def roles_reason(block: str, text: str, names: list[str], roles: list[str]) -> s
     """Why the answer block is right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
-    gold = _gold_roles(tuple(names), tuple(roles))
+    gold = _gold_roles(tuple(names), tuple(roles)) or {}
     tokens, kinds = _read(block, gold)
     if "N" not in kinds:
         return f"nothing said about {listed(names, 'or')}"

@@ -113,15 +113,15 @@ def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Out
         raise SandboxError(INSTALL)
     source, given = program.encode("utf-8", "surrogatepass"), stdin.encode("utf-8", "surrogatepass")
     with ExitStack() as stack:
-        files = [_memory_file(data, stack) for data in (source, given, filter_program())]
-        argv = bwrap_argv(*files, limits)
+        program_file, stdin_file, seccomp = (_memory_file(data, stack) for data in (source, given, filter_program()))
+        argv = bwrap_argv(program_file, stdin_file, seccomp, limits)
         # an empty environment for bwrap as well; vfork, as nothing is to be done between fork and exec
         process = subprocess.Popen(
             argv,
             stdin=_memory_file(given, stack),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=files,
+            pass_fds=(program_file, stdin_file, seccomp),
             env={},
             cwd="/",
         )
@@ -187,7 +187,17 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
         argv += ["--perms", "0444", "--file", str(descriptor), name]
     argv += ["--remount-ro", "/", "--seccomp", str(seccomp), "--"]
     # -S: no site-packages, and half the start; the hash seed is fixed so that a program always gives the same output
-    argv += [os.path.realpath(sys._base_executable), "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _PRELUDE]
+    argv += [
+        os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+        "-P",
+        "-s",
+        "-S",
+        "-B",
+        "-X",
+        "utf8",
+        "-c",
+        _PRELUDE,
+    ]
     cpu, _, memory, _, threads, files = astuple(limits)
     return [*argv, *map(str, (uid, cpu, memory, threads, files))]
 
@@ -222,8 +232,9 @@ def _parents(folder: str) -> list[str]:
 
 def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes, bytes]:
     """(the limit that was hit, "wall" or "output", or None; stdout; stderr), up to the end or that limit."""
-    outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
-    stderr = outputs[process.stderr]
+    assert process.stdout and process.stderr  # both are pipes
+    stdout, stderr = bytearray(), bytearray()
+    outputs = {process.stdout.fileno(): stdout, process.stderr.fileno(): stderr}
     deadline, started = time.monotonic() + START_SECONDS, False
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -239,15 +250,15 @@ def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes,
                     continue
                 chunk = os.read(key.fd, 2**16)
                 if not chunk:
-                    selector.unregister(key.fileobj)
-                outputs[key.fileobj] += chunk
-                if len(outputs[key.fileobj]) > limits.output_bytes + 2:
-                    return "output", *map(bytes, outputs.values())
+                    selector.unregister(key.fd)
+                outputs[key.fd] += chunk
+                if len(outputs[key.fd]) > limits.output_bytes + 2:
+                    return "output", bytes(stdout), bytes(stderr)
             if not started and stderr:
                 deadline, started = time.monotonic() + limits.wall_seconds, True
             if time.monotonic() >= deadline:
-                return "wall", *map(bytes, outputs.values())
-    return None, *map(bytes, outputs.values())
+                return "wall", bytes(stdout), bytes(stderr)
+    return None, bytes(stdout), bytes(stderr)
 
 
 def _ending(hit: str | None, status: int) -> tuple[str, int]:

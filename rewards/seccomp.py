@@ -116,8 +116,9 @@ def filter_program(machine: str | None = None) -> bytes:
         (_RETURN, 0, 0, _NO_SUCH_CALL),
     ]
     for numbers in DENIED.values():
-        if numbers[which] is not None:
-            lines += [(_EQUAL, 0, 1, numbers[which]), (_RETURN, 0, 0, _REFUSE)]
+        number = numbers[which]
+        if number is not None:
+            lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     for call, test, value in ((CLONE, _BIT, CLONE_THREAD), (SOCKETPAIR, _EQUAL, AF_UNIX)):
         lines += [
             (_EQUAL, 0, 4, call[which]),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from typing import Any
 
 from mini_r1.rewards.text import full_text
 
@@ -57,7 +58,7 @@ def reward_from(
     needed = list(inspect.signature(verifier).parameters)[1:]
     numbers = {verdict: float(value) for verdict, value in zip(Verdict, values, strict=True)} | {None: None}
 
-    def reward(completions, prefill=None, **columns) -> list[float | None]:
+    def score(completions, prefill=None, **columns) -> list[float | None]:
         if missing := [column for column in needed if column not in columns]:
             raise TypeError(f"{name} needs the dataset columns {', '.join(needed)}; missing: {', '.join(missing)}")
         for column in needed:
@@ -72,6 +73,7 @@ def reward_from(
         with ThreadPoolExecutor(workers()) as pool:
             return [numbers[verdict] for verdict in pool.map(lambda call: verifier(*call), calls)]
 
+    reward: Any = score  # what follows are attributes of the function
     reward.__name__ = reward.__qualname__ = name
     reward.__module__, reward.__doc__ = verifier.__module__, verifier.__doc__
     # A recipe's reward_values and require_format rebuild the reward from these; a check calls `unavailable`.

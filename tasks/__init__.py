@@ -74,7 +74,7 @@ def get(name: str | None) -> ModuleType:
     if name in names():
         return importlib.import_module(f"{__name__}.{name}")
     own = str(name).removeprefix("mini_r1.").removeprefix("tasks.")  # where the path is one into this package
-    if "." not in str(name) or name == f"{__name__}.{own}":
+    if name is None or "." not in name or name == f"{__name__}.{own}":
         near = difflib.get_close_matches(own, names(), n=1)
         hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(names())
         raise RecipeError(f"there is no task {name!r}; {hint}", key="task")
@@ -91,7 +91,7 @@ def missing(task: ModuleType) -> list[str]:
     constants = [name for name in Task.__annotations__ if not isinstance(getattr(task, name, None), str)]
     functions = [name for name, value in vars(Task).items() if isinstance(value, FunctionType) and name[0] != "_"]
     lacks = constants + [f"{name}()" for name in functions if not callable(getattr(task, name, None))]
-    rows = callable(getattr(task, "generate", None)) or getattr(task, "EXAMPLES", ())
+    rows = callable(getattr(task, "generate", None)) or bool(getattr(task, "EXAMPLES", None))
     return lacks if rows else [*lacks, "generate() or EXAMPLES"]
 
 

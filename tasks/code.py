@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mini_r1.rewards.code import read_tests
 
@@ -276,7 +276,7 @@ def _outputs(plan: list[tuple[Step, int]], inputs: list[list]) -> list[str]:
     return [str(_run(plan, items)) for items in inputs]
 
 
-def _run(plan: list[tuple[Step, int]], value: object) -> object:
+def _run(plan: list[tuple[Step, int]], value: Any) -> Any:
     for step, constant in plan:
         value = step.apply(value, constant)
     return value
@@ -288,7 +288,8 @@ def draw_problems(n: int, rng: random.Random, steps: tuple[int, ...]) -> list[di
     Raises:
         ValueError: where there are not so many.
     """
-    rows, misses = {}, 0
+    rows: dict[str, dict] = {}
+    misses = 0
     while len(rows) < n:
         if misses > _MISSES:
             raise ValueError(f"these settings allow only about {len(rows)} different problems, {n} were asked for")

@@ -109,7 +109,8 @@ def generate(
         return _moves(value, operators, (low, high), (max(least, 0) if last else 0, most), idle)
 
     draw = random.Random(seed).random  # one call a draw: randint and choice take most of the time otherwise
-    rows, seen, misses = [], set(), 0
+    rows: list[dict] = []
+    seen, misses = set(), 0
     while len(rows) < n:
         if misses > 20_000:
             raise ValueError(f"these settings allow only about {len(rows)} different problems, {n} were asked for")
@@ -139,7 +140,8 @@ def _moves(
     """Operators that lead from `value` to a whole number within `results` (ends included), each with all of the
     `numbers` that do. Without `idle` it leaves out steps that keep the value as it is, and * 0."""
     (low, high), (least, most) = numbers, results
-    options = []
+    options: list[tuple[str, Sequence[int]]] = []
+    works: Sequence[int]
     for op in operators:
         first = low if idle else max(low, 1 if op in "+-" else 2)
         if op == "+":
@@ -233,7 +235,8 @@ def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterato
 
 def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> list[int | None]:
     """The values after each operator, from left to right; None in place of the first that is not whole in 0..limit."""
-    values, value = [], nums[0]
+    values: list[int | None] = []
+    value = nums[0]
     for op, number in zip(ops, nums[1:], strict=True):
         if op == "/" and (not number or value % number):
             return [*values, None]
@@ -273,7 +276,7 @@ def solve(nums: list[int], target: int) -> str | None:
     Example: `solve([3, 3, 8, 8], 24)` is `"8 / (3 - 8 / 3)"`; `solve([1, 1, 1, 1], 24)` is None.
     """
     whole = (1 << len(nums)) - 1
-    reach = {1 << i: {(number, 1): number} for i, number in enumerate(nums)}
+    reach: dict[int, dict[Value, Tree]] = {1 << i: {(number, 1): number} for i, number in enumerate(nums)}
     for mask in sorted(range(1, whole), key=int.bit_count):
         if 1 < mask.bit_count() <= len(nums) // 2 + 1:
             reach[mask] = _all_values(reach, mask)

@@ -146,7 +146,8 @@ def generate(
     if not chosen:
         raise ValueError(f"no template of {templates!r} has a number of steps in {list(steps)}")
     rng = random.Random(seed)
-    rows, seen, misses = [], set(), 0
+    rows: list[dict] = []
+    seen, misses = set(), 0
     while len(rows) < n:
         template = rng.choice(chosen)
         for _ in range(300):  # so that a template whose numbers seldom fit is not rarer than the others
@@ -207,8 +208,9 @@ def trace(
     Raises:
         ValueError: where the rationale is not made of calculations with two numbers that end in the answer.
     """
-    steps = [_TWO_NUMBERS.fullmatch(step) for step in _STEP.findall(row["rationale"])]
-    if not steps or not all(steps) or steps[-1][4] != row["answer"]:
+    written = _STEP.findall(row["rationale"])
+    steps = [step for text in written if (step := _TWO_NUMBERS.fullmatch(text))]
+    if not steps or len(steps) < len(written) or steps[-1][4] != row["answer"]:
         raise ValueError("a trace needs a generated row, whose rationale has steps of two numbers, such as <<6*4=24>>")
     lines = ["{} {} {} = {}\n".format(*step.groups()) for step in steps]
     wrong = [step[4] != row["answer"] for step in steps]
@@ -227,7 +229,7 @@ def trace(
 # money and are written with two decimals everywhere, `3.50`, in question, steps and answer, so that an operand can be
 # copied as it stands. All arithmetic is exact.
 
-WORDS = {
+_WORDS = {
     "name": "Ada Ben Carla Dmitri Elif Femi Grace Hugo Ines Jamal Kenji Lena Mateo Nadia Oscar Priya Quinn Rosa Samir "
     "Tara Uma Viktor Wanda Yusuf",
     "fruit": "apples pears plums oranges lemons peaches mangoes melons",
@@ -240,7 +242,8 @@ WORDS = {
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     "month": "January March April June August October",
 }
-WORDS = {kind: words.split() for kind, words in WORDS.items()}
+WORDS = {kind: words.split() for kind, words in _WORDS.items()}
+_EXTRA = re.compile(r"([^:]*)\{other:([0-9]+)-([0-9]+)\}(.*)")  # of a template: a number that is not needed
 CALENDAR = {"day", "month"}  # kinds whose words keep their order: the first that is told is the earlier
 BILLS = (5, 10, 20, 50, 100)
 OPERATIONS = {
@@ -468,8 +471,8 @@ def fill(
         if not fits(values[field], money):
             return None
     used, results = set(values.values()), []
-    for step, sentence in template.steps.items():
-        result, _, calculation = step.partition(" = ")
+    for formula, sentence in template.steps.items():
+        result, _, calculation = formula.partition(" = ")
         value, left, right = _calculate(calculation, values)
         if not fits(value, "${}" in sentence):
             return None
@@ -489,8 +492,10 @@ def fill(
         told |= zip(fields, words, strict=True)
     story = [template.story, template.ask]
     if template.extra and rng.random() < distractors:
-        before, low, high, after = re.fullmatch(r"([^:]*)\{other:([0-9]+)-([0-9]+)\}(.*)", template.extra).groups()
-        free = [number for number in range(int(low), min(int(high), largest) + 1) if number not in used]
+        parts = _EXTRA.fullmatch(template.extra)
+        assert parts, template.extra
+        before, least, most, after = parts.groups()
+        free = [number for number in range(int(least), min(int(most), largest) + 1) if number not in used]
         if free:
             story.insert(1, f"{before}{rng.choice(free)}{after}")
     answer = [sentence.format(result, **told) for sentence, result in lines] + [f"#### {write(value)}"]

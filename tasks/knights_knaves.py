@@ -134,7 +134,10 @@ def check_names(names: Sequence[str]) -> None:
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"a name comes twice in {names!r}")
     roles = ["knight"] * len(names)
-    if roles_verdict(f"<think></think><answer>{_written(names, roles)}</answer>", names, roles) is not Verdict.CORRECT:
+    if (
+        roles_verdict(f"<think></think><answer>{_written(list(names), roles)}</answer>", list(names), roles)
+        is not Verdict.CORRECT
+    ):
         raise ValueError(f"no answer could use all of the names {names!r}; 'A' or 'Knight' are words of answers")
 
 
@@ -144,7 +147,7 @@ def _read_statements(text: object, n: int) -> tuple:
         f"column 'statements' is no tuple of {n} statements such as ('not', ('lying', 0)): {text!r:.100}"
     )
     try:
-        statements = ast.literal_eval(text)
+        statements = ast.literal_eval(str(text))
     except (
         ValueError,
         SyntaxError,
@@ -231,12 +234,13 @@ def generate(
         raise ValueError(f"count must list numbers of people from 2 to {most}, such as [3, 4], not {count!r}")
     rng = random.Random(seed)
     makers = [StatementMaker(number, depth, mix, rng) for number in count]
-    rows, seen, misses = [], set(), 0
+    rows: list[dict] = []
+    seen, misses = set(), 0
     while len(rows) < n:
         maker = rng.choice(makers)
         puzzle = draw_puzzle(maker)
         problem = canonical(puzzle[0]) if puzzle else None
-        if problem is None or problem in seen:
+        if puzzle is None or problem in seen:
             misses += 1
             if misses > 20_000:
                 raise ValueError(f"these settings allow only about {len(rows)} different puzzles, {n} were asked for")

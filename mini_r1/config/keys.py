@@ -215,7 +215,7 @@ def _describe(node: Node) -> str:
         )
     if "additionalProperties" in node:
         return f"a map of text to {_describe(node['additionalProperties'])}"
-    return _NAMES.get(kinds[0], node.get("title", "anything"))
+    return _NAMES[kinds[0]] if kinds[0] in _NAMES else node.get("title", "anything")
 
 
 def _show(value: Any) -> str:

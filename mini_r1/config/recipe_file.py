@@ -265,7 +265,10 @@ class RecipeFile:
 
     def _merged(self, name: str) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         """Returns (values, origin, word -> stage that it names); a nearer key replaces what a word stands for."""
-        kind, values, origin, named = self.kind(name), {}, {}, {}
+        kind = self.kind(name)
+        values: dict[str, Any] = {}
+        origin: dict[str, str] = {}
+        named: dict[str, str] = {}
         kinds = {self.kind(each) for each, entry in self.stages.items() if "from" not in entry}
         others = {key for each in kinds - {kind} for key in keys_of_kind(each)}
         for own, source, for_all in self._raw(name):
@@ -331,7 +334,8 @@ class RecipeFile:
         root = extends_root(path)
         around = extends_root(root / base) if Path(base).is_absolute() else root
         roots = [around] if around.name == "recipes" else [around, Path.cwd() / "recipes"]
-        found = next(((each / base, None) for each in roots if (each / base).is_file()), None)
+        files_there = ((each / base, None) for each in roots if (each / base).is_file())
+        found: tuple[Path, str | None] | None = next(files_there, None)
         found = found or next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
         if not found:
             files = list(root.rglob("*.yaml"))
@@ -391,8 +395,8 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
         if file.stem == name:
             return file, None
     if name in RENAMED:
-        file, stage = RENAMED[name]
-        return next(((each, stage) for each in files if each.stem == file), None)
+        stem, stage = RENAMED[name]
+        return next(((each, stage) for each in files if each.stem == stem), None)
     for file in files:
         text = file.read_text(encoding="utf-8", errors="replace")
         may_have_it = "stages:" in text and (name.startswith(file.stem) or name in text)

@@ -55,9 +55,8 @@ def load_yaml(path: Path) -> dict:
         raise RecipeError(f"cannot be read: {error.strerror}", file=short_path(path)) from error
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
-        raise RecipeError(
-            f"line {mark.line + 1}, column {mark.column + 1}: {problem}", file=short_path(path)
-        ) from error
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise RecipeError(f"{where}{problem}", file=short_path(path)) from error
     except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, or a date such as 2025-02-31
         raise RecipeError("not YAML: " + " ".join(str(error).split()), file=short_path(path)) from error
     if not isinstance(values, dict):
