@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from mini_r1.launch.supervisor import (
+    BAR_SECONDS,
     MOMENT,
     STDERR,
     Output,
@@ -79,7 +80,7 @@ class _Guard:
                 file.write("\n" + header if file.tell() else header)
             child = subprocess.Popen(
                 process.words,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **process.env},
+                env={"TQDM_MININTERVAL": str(BAR_SECONDS), **os.environ, "PYTHONUNBUFFERED": "1", **process.env},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -159,7 +160,6 @@ class _Guard:
             self._say(left_behind(left))
         for output in self.outputs.values():
             output.join(1.0)  # not for ever: a pipe can have been handed to a process outside
-        self.screen.close()
 
     def _impatient(self) -> bool:
         self._listen()
