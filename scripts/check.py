@@ -1,4 +1,4 @@
-"""Would a recipe run here? All errors at once, then warnings, notes and what is right. Nothing is started or loaded.
+"""Checks whether a recipe would run here: all errors at once, then warnings, notes and what is right.
 
 python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--any_key value]
 
@@ -25,9 +25,9 @@ def main() -> None:
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run", choices=KINDS)
     parser.add_argument("--gpus", type=int)
-    own, words = parser.parse_known_args(sys.argv[1:])
-    kind = own.run or kind_of(words)
-    found = preflight(words, kind, gpus=own.gpus, assume_gpus=True)
+    own, argv = parser.parse_known_args(sys.argv[1:])
+    kind = own.run or kind_of(argv)
+    found = preflight(argv, kind, gpus=own.gpus, assume_gpus=True)
     report(found, "all")
     sys.exit(2 if found.failed else 0)
 

@@ -25,8 +25,8 @@ class Parser(argparse.ArgumentParser):
         raise RecipeError(message, file="command line")
 
 
-def parse(words: list[str]) -> tuple[Options, list[str]]:
-    """The launcher's own flags, and all other words, which are the recipe's."""
+def parse(argv: list[str]) -> tuple[Options, list[str]]:
+    """The launcher's own flags, and all other arguments, which are the recipe's."""
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run", choices=KINDS)
     parser.add_argument("--gpus", type=int)
@@ -36,14 +36,14 @@ def parse(words: list[str]) -> tuple[Options, list[str]]:
     parser.add_argument("--machine_rank", type=int, default=0)
     parser.add_argument("--main_process_ip")
     parser.add_argument("--main_process_port", type=int)
-    own, rest = parser.parse_known_args(words)
+    own, rest = parser.parse_known_args(argv)
     machines = Machines(own.part, own.num_machines, own.machine_rank, own.main_process_ip, own.main_process_port)
     return Options(own.run or kind_of(rest), own.gpus, own.dry_run, machines), rest
 
 
 def main() -> None:
-    options, words = parse(sys.argv[1:])
-    sys.exit(launch(words, options))
+    options, argv = parse(sys.argv[1:])
+    sys.exit(launch(argv, options))
 
 
 if __name__ == "__main__":

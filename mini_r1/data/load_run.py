@@ -1,4 +1,4 @@
-"""From a command line to a run that can be started: the one order of steps that all scripts share."""
+"""Turns a command line into a run that can be started: the one order of steps that all scripts share."""
 
 import dataclasses
 

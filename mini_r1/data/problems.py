@@ -280,7 +280,7 @@ def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
 
 
 def check_types(rows: list[tuple[str, list[dict]]]) -> None:
-    """Has every column one Arrow type, whichever task a row is of? A column of nulls has any.
+    """Checks that every column has one Arrow type, whichever task a row is of; a column of nulls has any.
 
     Raises:
         RecipeError: for the first that has two: a dataset cannot hold it, or only in a form that no task expects.

@@ -1,4 +1,4 @@
-"""The teacher of an on-policy distillation: is there one, and does it mean the student's tokens by the same numbers?
+"""Checks the teacher of an on-policy distillation: that there is one, and that it shares the student's tokens.
 
 TRL compares the two sizes of vocabulary, once both models are loaded. Two tokenizers of one size would pass.
 """

@@ -1,9 +1,9 @@
-"""Would this recipe run here? Everything that can be said before a model is loaded, all errors at once.
+"""Checks whether a recipe would run here: everything that can be said before a model is loaded, all errors at once.
 
     found = preflight(["--config", "recipes/countdown.yaml"], gpus=8, assume_gpus=True)
     report(found, "all")
 
-Every part stands alone: what cannot be had is reported once, and the parts that do not need it go on.
+Each part stands alone: it reports once what is missing, and the parts that do not need that go on.
 """
 
 import sys
@@ -225,7 +225,7 @@ def _look_at_machine(
     by_hand: bool,
     findings: Findings,
 ) -> None:
-    """How the processes share the model, packages, ports, memory, disk and the run directory.
+    """Checks how the processes share the model, packages, ports, memory, disk and the run directory.
 
     Where only the server of a run runs on this machine, `plan` has no processes, and training is not looked at.
     """

@@ -1,4 +1,4 @@
-"""The part of a check that looks at problems: rows, the longest prompt, one problem as policy and rewards see it."""
+"""Checks the problems: rows, the longest prompt, one problem as policy and rewards see it."""
 
 import asyncio
 import inspect

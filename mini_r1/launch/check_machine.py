@@ -1,4 +1,4 @@
-"""The part of a check that looks at this machine: packages, ports, room on the disk, and the run directory."""
+"""Checks this machine: packages, ports, room on the disk, and the run directory."""
 
 import importlib.util
 import math
@@ -39,7 +39,7 @@ LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # of report_
 
 
 def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here: bool, findings: Findings) -> None:
-    """Is every package there that the recipe needs, in a version that is supported?
+    """Checks that every package which the recipe needs is there, in a supported version.
 
     Args:
         vllm, deepspeed: what the plan needs.
@@ -74,7 +74,7 @@ def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here
 
 
 def check_compiler_locks(findings: Findings) -> None:
-    """Was a process killed while it compiled an extension for DeepSpeed? Its lock would keep all later ones waiting."""
+    """Finds the lock of a process that was killed while it compiled for DeepSpeed: all later ones would wait for it."""
     folder = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
     for lock in Path(folder).expanduser().glob("*/*/lock"):
         findings.warning(
@@ -85,9 +85,9 @@ def check_compiler_locks(findings: Findings) -> None:
 
 
 def check_ports(config: RunConfig, plan: LaunchPlan, accelerate: dict, findings: Findings) -> None:
-    """Is a port free that the recipe, the command line or the accelerate file names? All others are chosen so.
+    """Checks that the ports are free that the recipe, the command line or the accelerate file name.
 
-    Those of a server on another machine, or that somebody else has started, are not looked at.
+    Other ports are chosen free. Those of a server on another machine, or of somebody else, are not checked.
     """
     host = config.given("vllm_server_host") or LOOPBACK
     wanted = []
@@ -123,7 +123,7 @@ def listener(port: int) -> str:
 
 
 def check_gpus(config: RunConfig, gpus: list[Gpu], findings: Findings) -> None:
-    """Can GPUs that are here compute in bfloat16?"""
+    """Checks that the GPUs of this machine compute in bfloat16."""
     if not gpus or not config.bf16 or shutil.which("nvidia-smi") is None:
         return
     words = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
@@ -139,7 +139,7 @@ def check_gpus(config: RunConfig, gpus: list[Gpu], findings: Findings) -> None:
 
 
 def check_accounts(config: RunConfig, findings: Findings) -> None:
-    """What a run needs to log and to publish: packages, and a token for the hub."""
+    """Checks what a run needs to log and to publish: packages, and a token for the hub."""
     wanted = config.report_to or []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         if name in LOGGERS and importlib.util.find_spec(name) is None:
@@ -152,7 +152,7 @@ def check_accounts(config: RunConfig, findings: Findings) -> None:
 
 
 def check_run_folder(config: RunConfig, plan: LaunchPlan, findings: Findings) -> None:
-    """What a launch would make of the run directory: begin, resume, or nothing; mini_r1/run/run_dir.py decides alike.
+    """Says what a launch would do with the run directory: begin, resume, or nothing, as mini_r1/run/run_dir.py decides.
 
     Args:
         config: as the script would get it, flags of the plan included.
@@ -183,7 +183,7 @@ def check_run_folder(config: RunConfig, plan: LaunchPlan, findings: Findings) ->
 def check_disk(
     config: RunConfig, shape: ModelShape, sharding: Sharding, steps: int | None, here: bool, findings: Findings
 ) -> None:
-    """Is there room for the checkpoints that are kept, the one that is being written, and the final model?
+    """Checks that the disk has room for the kept checkpoints, the one being written, and the final model.
 
     Args:
         steps: optimizer steps of the run, None where they are not known.

@@ -1,4 +1,4 @@
-"""The part of a check that looks at the model: where it is, its tokenizer, LoRA, its context, and memory."""
+"""Checks the model: where it is, its tokenizer, LoRA, and its context."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def find_model(config: RunConfig, look_only: bool, findings: Findings):
 
 
 def find_teacher(config: RunConfig, tokenizer, look_only: bool, findings: Findings) -> None:
-    """Can the student learn from the teacher, and what does that hold in memory?
+    """Checks that the student can learn from the teacher, and says what the teacher holds in memory.
 
     Args:
         tokenizer: the student's; None where it is not there yet, and `find_model` has said so.
@@ -99,7 +99,7 @@ def first_model(config: RunConfig) -> str | None:
 
 
 def _find_weights(name: str, revision: str | None, say, findings: Findings) -> None:
-    """Are the weights there? `say` is called where they are not, and the hub is out of reach."""
+    """Checks that the weights are there; calls `say` where they are not, and the hub is out of reach."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
@@ -149,7 +149,7 @@ def look_up_shape(config: RunConfig, found: bool, first: str | None, findings: F
 def check_precision(
     config: RunConfig, plan: LaunchPlan, sharding: Sharding, syncs: int | None, findings: Findings
 ) -> None:
-    """Do LoRA, 4-bit weights, dtype and accelerate file go together?
+    """Checks that LoRA, 4-bit weights, dtype and accelerate file go together.
 
     Args:
         syncs: how often the run hands its weights to vLLM, where that is known.
@@ -195,7 +195,7 @@ def check_precision(
 
 
 def check_vllm(config: RunConfig, plan: LaunchPlan, longest_prompt: int, findings: Findings) -> None:
-    """Can the server's command line be written, and what goes slowly, or is open to others?
+    """Checks the server's command line, and says what goes slowly or is open to others.
 
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
@@ -220,7 +220,7 @@ def check_vllm(config: RunConfig, plan: LaunchPlan, longest_prompt: int, finding
 
 
 def check_context(config: RunConfig, kind: str, prompt: int, shape: ModelShape | None, findings: Findings) -> None:
-    """Do the longest prompt (in tokens) and completion fit into the model's positions, and into vLLM's context?"""
+    """Checks that the longest prompt (in tokens) and completion fit the model's positions, and vLLM's context."""
     completion = config.max_completion_length or 0
     both, positions = prompt + completion, shape.max_positions if shape else None
     asked = f"prompts of up to {prompt} and completions of up to {completion} tokens make {both}"

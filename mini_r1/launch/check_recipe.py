@@ -1,4 +1,4 @@
-"""The part of a check that needs the recipe and the number of GPUs only: keys, hardware, batch, settings, rewards."""
+"""Checks what needs the recipe and the number of GPUs only: keys, hardware, batch, settings, rewards."""
 
 from dataclasses import replace
 from pathlib import Path

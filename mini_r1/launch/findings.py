@@ -1,4 +1,4 @@
-"""What a check finds, collected over all its parts: one that fails does not stop the others."""
+"""Collects what the parts of a check find; a part that fails does not stop the others."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -40,39 +40,39 @@ class Options:
     machines: Machines = ONE_MACHINE
 
 
-def launch(words: list[str], options: Options) -> int:
+def launch(argv: list[str], options: Options) -> int:
     """Check, plan and run a recipe; returns the exit status: 2 for a recipe that cannot run, else the trainer's.
 
     Args:
-        words: `--config FILE --key value ...`, as the script gets them.
+        argv: `--config FILE --key value ...`, as the script gets them.
     """
     if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
-        command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *words]
-        config = read_run(options.kind, words)
+        command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *argv]
+        config = read_run(options.kind, argv)
         folder = Path(config.output_dir)
         if config.overwrite_output_dir and not options.dry_run:
             command += _moved_aside(folder)
         return _show([]) if options.dry_run else supervise([Process("trainer", command)], folder / "logs")
 
-    found = preflight(words, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
+    found = preflight(argv, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
     report(found, "plan" if options.dry_run else "problems")
     if found.failed:
         return 2
     config, plan = found.config, found.plan
     folder = Path(config.output_dir)
     if options.dry_run:
-        return _show(processes(config, plan, words, found.longest_prompt))
+        return _show(processes(config, plan, argv, found.longest_prompt))
     if config.overwrite_output_dir:
-        words = [*words, *_moved_aside(folder)]
+        argv = [*argv, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
         if plan.kind in ONLY_SAMPLE:
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
-    return supervise(processes(config, plan, words, found.longest_prompt), folder / "logs")
+    return supervise(processes(config, plan, argv, found.longest_prompt), folder / "logs")
 
 
-def processes(config: RunConfig, plan: LaunchPlan, words: list[str], longest_prompt: int) -> list[Process]:
+def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prompt: int) -> list[Process]:
     """What is started on this machine: the vLLM server, where the plan has one, then the trainer.
 
     Args:
@@ -95,7 +95,7 @@ def processes(config: RunConfig, plan: LaunchPlan, words: list[str], longest_pro
         if plan.backend == "server":
             ports = {"vllm_server_host": host, "vllm_server_port": server_port, "vllm_group_port": group_port}
             flags += [word for key, value in ports.items() for word in (f"--{key}", str(value))]
-        command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[plan.kind]), *words, *flags]
+        command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[plan.kind]), *argv, *flags]
         started.append(Process("trainer", command, trainer_environment(config, plan.trainer_gpus, plan.backend)))
     # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))

@@ -1,4 +1,4 @@
-"""Memory of one GPU, before anything is loaded: what a recipe holds in each phase of a training step.
+"""Estimates the memory of one GPU before anything is loaded: what a run holds in each phase of a training step.
 
     estimate = estimate_memory(config, shape, processes=7, backend="server", prompt_tokens=200, gpu_gib=80)
     estimate.total, estimate.peak, estimate.fits
@@ -50,7 +50,7 @@ TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
 def check_memory(
     config: RunConfig, plan: LaunchPlan, shape: ModelShape, prompt_tokens: int, gpus: list[Gpu], findings: Findings
 ) -> None:
-    """Does a training GPU hold what the run needs at its peak, and has vLLM room? Nothing is said of a CPU.
+    """Checks that a training GPU holds what the run needs at its peak, and that vLLM has room; a CPU is not checked.
 
     Args:
         config: with the plan's own accelerate file, None for one plain process.

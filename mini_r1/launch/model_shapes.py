@@ -1,4 +1,4 @@
-"""How large a model is, from its configuration alone: no weight is read or allocated.
+"""Sizes of a model, from its configuration alone: no weight is read or allocated.
 
     shape = model_shape("Qwen/Qwen2.5-3B-Instruct")
     shape.parameters, lora_parameters(shape, 16, "all-linear")      # (3085938688, 29933568)

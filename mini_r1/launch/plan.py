@@ -1,4 +1,4 @@
-"""From a recipe and the GPUs at hand to what runs where: pure arithmetic, nothing is started.
+"""Plans what runs where, from a recipe and the GPUs at hand: pure arithmetic, which starts nothing.
 
 The recipe's batch is kept: `num_processes` says for how many training processes it was written, and on fewer (or, where
 asked for, more) of them gradients are accumulated over more (fewer) micro-batches.
@@ -32,7 +32,7 @@ SAMPLING = (*GROUPED, "distill")  # kinds that vLLM can sample for
 
 @dataclass(frozen=True)
 class Machines:
-    """Which machine of a run over several this is. The weights of one process are never split over machines.
+    """The place of this machine in a run over several. The weights of one process are never split over machines.
 
     Attributes:
         part: "all" (server, where the recipe wants one, and trainer), or only the "trainer" or "server" of a run whose

@@ -1,4 +1,4 @@
-"""Run a server and a trainer together; whichever way either of them ends, no process and no port is left behind.
+"""Runs a server and a trainer together; whichever way either of them ends, no process and no port is left behind.
 
     caller (scripts/launch.py) -> guard process (mini_r1/launch/guard_process.py) -> the processes, and what they start
 
