@@ -281,7 +281,7 @@ class Run:
         self.mid_step = self.accumulation > rollout  # a rollout begins while gradients are being summed
         self.evaluates = kind in ONLY_SAMPLE or s.test_fraction > 0 or s.dataset_test_split is not None
         completion = s.max_completion_length
-        self.prompt, self.length = prompt_tokens, prompt_tokens + completion
+        self.length = prompt_tokens + completion
         self.trained_length = (kind == "sft" and config.max_length) or self.length
         only_one = s.trained_completions == "one"  # of each group: the others are sampled, and no more
         self.tokens = self.batch // (s.num_generations if only_one else 1) * self.trained_length
@@ -329,10 +329,9 @@ class Run:
             return 0
         if self.lora is None:
             return self.shape.parameters * self.each / self.split
-        adapters = self.trained * self.each / self.split
         if self.s.load_in_4bit:  # bytes that hold two weights cannot be shared out
-            return quantized_bytes(self.shape, self.s.use_bnb_nested_quant, self.frozen) + adapters
-        return self.shape.parameters * self.frozen / self.split + adapters
+            return quantized_bytes(self.shape, self.frozen)
+        return self.shape.parameters * self.frozen / self.split
 
     def gradients(self, within_step: bool) -> float:
         size, stage = self.trained * self.each, self.share.stage
@@ -354,21 +353,18 @@ class Run:
         split = self.processes if zero or self.share.fsdp else 1
         if "8bit" not in optim:
             return self.trained * ((0 if optim in ("sgd", "adafactor") else 2) * each + copy) / split
-        # two states of a byte, with an fp32 scale for 256 of each; transformers leaves embeddings in fp32
+        # two states of a byte; transformers leaves embeddings in fp32
         whole = self.shape.vocab * self.shape.hidden if self.lora is None else 0
-        return ((self.trained - whole) * (2 + 8 / 256) + whole * 8 + self.trained * copy) / split
+        return ((self.trained - whole) * 2 + whole * 8 + self.trained * copy) / split
 
     # ---- phases
 
     def generation(self) -> dict[str, float]:
         shape, terms = self.shape, self.held(gradients=False, awake=True)
         if self.backend == "hf":
-            cache = self.generated * self.length * kv_cache_bytes(shape, self.stream)
-            prefill = self.generated * self.prompt * (kv_cache_bytes(shape, self.stream) + self.forward_bytes())
-            # one layer's keys copied as they grow, and its keys and values repeated for every query head
-            layer = self.generated * self.length * self.stream * shape.head_dim * (shape.kv_heads + 2 * shape.heads)
-            sampling = self.generated * shape.vocab * (self.stream + 12)  # logits, and three times in fp32
-            terms["kv_cache"] = max(cache + max(layer, sampling), prefill)
+            # one layer's keys are copied as they grow, and its keys and values repeated for every query head
+            layer = self.stream * shape.head_dim * (shape.kv_heads + 2 * shape.heads)
+            terms["kv_cache"] = self.generated * self.length * (kv_cache_bytes(shape, self.stream) + layer)
         if self.split > 1:
             whole = self.backend == "hf" or self.lora is not None  # else weights go to vLLM one by one
             terms["sharding"] = self.gathered(sends=False) if self.share.fsdp else self.bucket() + self.compute * (
@@ -386,32 +382,26 @@ class Run:
         }
 
     def loss(self) -> dict[str, float]:
-        hidden, scored = self.shape.hidden, self.tokens * self.scored
-        final_norm = self.tokens * hidden * (4 + (self.stream if self.lora is None else 0))
         gradient = 4 + (self.stream if self.stream < 4 and not self.cpu else 0)  # summed up in fp32, then cast
-        head = self.shape.vocab * hidden * gradient if self.lora is None else 0
+        head = self.shape.vocab * self.shape.hidden * gradient if self.lora is None else 0
         if self.s.gradient_checkpointing:
             head = max(head, self.casts())  # a moment before, at the end of the forward pass
         return self.held(gradients=True, awake=False) | {
-            "activations": self.kept() + final_norm,
-            "logits": self.tile(scored) + scored * hidden * (self.stream + gradient) + head,
+            "activations": self.kept(),
+            "logits": self.tile(self.tokens * self.scored) + head,
             "sharding": self.gathered(),
         }
 
     def backward(self) -> dict[str, float]:
-        s, compute, stream = self.s, self.compute, self.tokens * self.shape.hidden
-        inner, matrix = self.tokens * self.shape.intermediate, self.shape.intermediate * self.shape.hidden
-        # gradients of gate and up; or, a moment before, of their product, and of the weight that it met
-        matrix = matrix * compute if self.lora is None or s.load_in_4bit else 0
-        work = max(2 * inner * compute, inner * compute + matrix)
+        inner, hidden, compute = self.shape.intermediate, self.shape.hidden, self.compute
+        work = 2 * inner * compute  # gradients of gate and up
         if self.lora is not None:  # an adapter's input, cast, and again after dropout
-            copies = (self.each if self.each != compute else 0) + self.each * (s.lora_dropout > 0)
-            work = max(work, inner * (compute + copies) + 2 * stream * compute + matrix)
-        if s.gradient_checkpointing:  # one layer is computed again; in fp32 its input is kept already
-            work += self.tokens * self.layer_bytes() - (4 * stream if self.stream == 4 else 0)
-            work += self.casts() / self.shape.layers
+            copies = (self.each if self.each != compute else 0) + self.each * (self.s.lora_dropout > 0)
+            work = max(work, inner * (compute + copies) + 2 * hidden * compute)
+        if self.s.gradient_checkpointing:  # one layer is computed again
+            work += self.layer_bytes()
         return self.held(gradients=True, awake=False) | {
-            "activations": self.kept() + work + stream * self.stream,
+            "activations": self.kept() + self.tokens * work,
             "sharding": self.gathered(),
         }
 
@@ -432,10 +422,8 @@ class Run:
         return self.tokens * self.shape.layers * self.layer_bytes() + self.casts()
 
     def casts(self) -> float:
-        """What autocast makes of the weights, for as long as a forward pass lasts, or what that keeps."""
-        adapters = self.trained if self.lora is not None and self.each != self.compute else 0
-        layers = self.shape.parameters - self.shape.embeddings if self.stream != self.compute else 0
-        return self.compute * (adapters + layers)
+        """What autocast makes of the layers' weights, for as long as a forward pass lasts, or what that keeps."""
+        return self.compute * (self.shape.parameters - self.shape.embeddings) if self.stream != self.compute else 0
 
     def layer_bytes(self) -> float:
         s = self.s
@@ -486,7 +474,7 @@ def _vllm(run: Run) -> tuple[dict[str, float], float | None]:
         parts = flags.get("tensor_parallel_size", 1)
         share = flags.get("gpu_memory_utilization", VLLM_UTILIZATION)
     four_bits = run.backend == "colocate" and s.load_in_4bit  # TRL has vLLM quantize, too
-    weights = quantized_bytes(run.shape, False, 2) if four_bits else 2 * run.shape.parameters
+    weights = quantized_bytes(run.shape, 2) if four_bits else 2 * run.shape.parameters
     cache = kv_cache_bytes(run.shape, 2) * run.length
     needs = {"weights": weights / parts / GIB, "kv_cache": cache / parts / GIB, "overhead": VLLM_WORK}
     return needs, None if run.gpu_gib is None else share * run.gpu_gib

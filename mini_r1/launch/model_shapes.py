@@ -280,13 +280,13 @@ def kv_cache_bytes(shape: ModelShape, each: int) -> int:
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * each
 
 
-def quantized_bytes(shape: ModelShape, nested: bool, each: int) -> float:
+def quantized_bytes(shape: ModelShape, each: int) -> float:
     """Bytes of the weights in bitsandbytes' 4 bits: linear layers but the output layer; all else takes `each` bytes.
 
-    A block of 64 weights has one fp32 scale; nested, a scale takes 8 bits, and 256 of them share one in fp32.
+    Their scales, a sixteenth of a byte for each weight or less, are left out.
     """
     weights = sum(layer.inputs * layer.outputs for layer in shape.linears if not layer.head)
-    return weights * (0.5 + (1 + 4 / 256 if nested else 4) / 64) + (shape.parameters - weights) * each
+    return weights * 0.5 + (shape.parameters - weights) * each
 
 
 def layer_bytes(
@@ -307,11 +307,10 @@ def layer_bytes(
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     names = {layer.name.rpartition(".")[2] for layer in shape.linears}
     mixed = stored != compute
-    # RMSNorm works on an fp32 copy of the residual stream, and keeps 1/rms for each token.
-    norms = 2 * (4 * hidden + 4)
-    # SDPA keeps its inputs, its output and a logsumexp; with a mask, repeated keys and values, and the mask itself.
+    norms = 2 * 4 * hidden  # RMSNorm works on an fp32 copy of the residual stream
+    # SDPA keeps its inputs and its output; with a mask, repeated keys and values, and the mask itself.
     seen = queries if padded and not flash else keys
-    attention = compute * (2 * queries + 2 * seen) + 4 * shape.heads
+    attention = compute * (2 * queries + 2 * seen)
     attention += compute * length if padded and not flash else 0
     if "qkv_proj" in names:  # queries, keys and values are parts of one tensor, which stays whole
         attention += compute * (queries + 2 * keys)
