@@ -44,7 +44,7 @@ def measure(part: str, *arguments, ranks: int = 1, **values) -> dict[str, int]:
     started = []
     for rank in map(str, range(ranks)):
         output = subprocess.DEVNULL if started else subprocess.PIPE
-        env |= {"RANK": rank, "LOCAL_RANK": rank}
+        env |= {"RANK": rank, "LOCAL_RANK": rank} if ranks > 1 else {}
         started.append(subprocess.Popen(words, env=env, stdout=output, stderr=output, text=True))
     printed, errors = started[0].communicate()
     if any(process.wait() for process in started):
