@@ -154,7 +154,7 @@ def stand_in_tokenizer(model_name: str, made_here: bool):
     Args:
         made_here: the model is one of mini_r1/run/tiny_model.py; otherwise TRL's templates are looked through.
     """
-    import trl
+    import trl  # this and the next ones take seconds
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

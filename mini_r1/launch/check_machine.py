@@ -145,7 +145,7 @@ def check_accounts(config: RunConfig, findings: Findings) -> None:
         if name in LOGGERS and importlib.util.find_spec(name) is None:
             findings.error(f"needs the package {name}; run: pip install {name}, or choose tensorboard", "report_to")
     if config.push_to_hub:
-        from huggingface_hub import get_token
+        from huggingface_hub import get_token  # takes a while, and few runs publish
 
         if not config.hub_token and not get_token():
             findings.error("needs a token of the hub; run: hf auth login, or set HF_TOKEN", "push_to_hub")

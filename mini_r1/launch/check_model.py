@@ -106,7 +106,7 @@ def _find_weights(name: str, revision: str | None, say, findings: Findings) -> N
             findings.error(f"{name} has a tokenizer and no weights (*.safetensors)", "model_name_or_path")
         findings.ok(f"model: {name}, a local folder")
         return
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache  # takes a while; folders do not need it
 
     def cached(file: str) -> str | None:
         path = try_to_load_from_cache(name, file, revision=revision)

@@ -126,7 +126,7 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
 
 def model_config(name_or_path: str, revision: str | None = None) -> tuple:
     """(transformers' configuration of a model, "config" or "table"); arguments and errors as of `model_shape`."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # takes seconds
 
     if not name_or_path:
         raise RecipeError("is missing; name a hub id or a local folder", key=KEY)
@@ -257,7 +257,7 @@ def lora_layers(shape: ModelShape, targets: str | list[str] | None) -> list[Line
     ends = {layer.name.rpartition(".")[2] for layer in shape.linears if not layer.head}
     choices = f"use [all-linear] or a list of two or more of {', '.join(sorted(ends))}"
     if targets is None:
-        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
+        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS  # imports torch
 
         if shape.model_type not in DEFAULTS:
             raise RecipeError(f"is missing, and peft has no default for {shape.model_type}; {choices}", key=_TARGETS)
