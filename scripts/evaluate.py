@@ -16,7 +16,6 @@ from mini_r1.evaluation.records import compare
 from mini_r1.evaluation.sampler import greedy
 from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
-from mini_r1.training.finish import results_table
 
 
 def main() -> None:
@@ -43,6 +42,8 @@ def evaluate(config: RunConfig) -> None:
             result["greedy"] = most_likely["pass@1"]
             result["intervals"]["greedy"] = most_likely["intervals"]["pass@1"]
     if run.main_process:
+        from mini_r1.training.finish import results_table  # imports torch
+
         note = getattr(sampler, "note", None)
         print("\n".join(filter(None, [results_table(None, result), note])))
         found = {

@@ -9,16 +9,16 @@ import sys
 from mini_r1.config.algorithm import read_temperature_schedule
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import processes
-from mini_r1.config.recipe import parse_command_line, resolve
-from mini_r1.config.run_config import RunConfig
-from mini_r1.data import hub
+from mini_r1.config.run_config import RunConfig, read_recipe
+from mini_r1.data import hub, problems
 from mini_r1.data.load_run import load_run
 from mini_r1.data.mixture import weights
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.run import run_dir
 
 
 def main() -> None:
-    if resolve(*parse_command_line(sys.argv[1:]), "r1_grpo").values.get("dry_run"):
+    if read_recipe("r1_grpo", sys.argv[1:]).values.get("dry_run"):
         sys.exit(dry_run())
     config = load_run("r1_grpo", sys.argv[1:])
     with config.blame():
@@ -27,7 +27,7 @@ def main() -> None:
 
 def dry_run() -> int:
     """Print what `make check` says, for the processes at hand; returns the exit status. Nothing is loaded."""
-    from mini_r1.launch.check import preflight, report
+    from mini_r1.launch.check import preflight, report  # only a dry run needs it
 
     found = preflight(sys.argv[1:], assume_gpus=True, processes=processes())
     if os.environ.get("RANK", "0") == "0":
@@ -36,9 +36,7 @@ def dry_run() -> int:
 
 
 def train(config: RunConfig) -> None:
-    from mini_r1.data import problems
-    from mini_r1.run import run_dir
-    from mini_r1.training.curriculum import arrange
+    from mini_r1.training.curriculum import arrange  # imports torch
     from mini_r1.training.guards import Guards, read_guards
 
     args, training, parts, rewards = config.args, config.training, config.parts, config.rewards
@@ -67,7 +65,7 @@ def train(config: RunConfig) -> None:
     if parts[0].mixed:
         run.say(problems.describe_mix(train_rows["task"], train_set["task"]))
 
-    from trl import get_peft_config, get_quantization_config
+    from trl import get_peft_config, get_quantization_config  # all these import torch
 
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs

@@ -60,18 +60,27 @@ class RunConfig:
         return run_config(self.kind, dataclasses.replace(self.recipe, values=self.recipe.values | changes))
 
 
-def read_run(kind: str, argv: list[str]) -> RunConfig:
-    """Resolves and checks what `argv` (without the program's name) asks for. Imports neither TRL nor torch.
+def read_recipe(kind: str, argv: list[str]) -> Recipe:
+    """The recipe that `argv` (without the program's name) asks for, unchecked.
 
     `--help` prints all keys of the kind and ends the program.
 
     Raises:
-        RecipeError: for anything wrong with the flags, the files, a key or the type of a value.
+        RecipeError: for anything wrong with the flags or the files.
     """
     if {"-h", "--help"} & set(argv):
         print(help_text(kind))
         sys.exit(0)
-    return check(kind, resolve(*parse_command_line(argv), kind))
+    return resolve(*parse_command_line(argv), kind)
+
+
+def read_run(kind: str, argv: list[str]) -> RunConfig:
+    """Resolves and checks what `argv` asks for, as `read_recipe` does. Imports neither TRL nor torch.
+
+    Raises:
+        RecipeError: for anything wrong with the flags, the files, a key or the type of a value.
+    """
+    return check(kind, read_recipe(kind, argv))
 
 
 def help_text(kind: str) -> str:

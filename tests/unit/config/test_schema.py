@@ -92,3 +92,13 @@ def test_a_wrong_key_is_told_without_trl_and_torch(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     line, heavy = result.stdout.splitlines()
     assert line.endswith("learning_rte: unknown key; did you mean learning_rate?") and heavy == "[]"
+
+
+@pytest.mark.parametrize(("kind", "script"), KINDS.items())
+def test_a_script_tells_its_keys_without_trl_and_torch(kind, script):
+    command = [sys.executable, "-X", "importtime", ROOT / "scripts" / script, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"usage: {script} --config RECIPE")
+    assert all(f"\n  --{key}: " in result.stdout for key in keys_of_kind(kind))
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert not imported & {"torch", "trl", "transformers"}
