@@ -38,7 +38,7 @@ def exit_on_recipe_error(main: Callable[[], None]) -> None:
             print(f"error: {error}", file=sys.stderr, flush=True)
         if isinstance(error, RecipeError):
             sys.exit(2)
-        from accelerate import PartialState
+        from accelerate import PartialState  # imports torch
 
         PartialState().wait_for_everyone()  # the first process that ends has the launcher end all others
         PartialState().destroy_process_group()

@@ -9,6 +9,8 @@ from mini_r1.config.run_config import RunConfig
 from mini_r1.data.load_run import load_run
 from mini_r1.data.problems import load_parts
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.run import run_dir
+from mini_r1.run.tiny_model import build_mixed_tokenizer, build_model
 
 
 def main() -> None:
@@ -18,8 +20,6 @@ def main() -> None:
 
 
 def make(config: RunConfig) -> None:
-    from mini_r1.run import run_dir
-    from mini_r1.run.tiny_model import build_mixed_tokenizer, build_model
 
     args, parts = config.args, config.parts
     run = run_dir.start(config)

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def fetch_model(name: str, revision: str) -> str:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # takes a while
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:

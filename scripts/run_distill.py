@@ -5,6 +5,7 @@ accelerate launch scripts/run_distill.py --config recipes/NAME-distill.yaml [--a
 
 import sys
 
+from mini_r1.config.batch import plan_steps
 from mini_r1.config.kinds import processes
 from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
@@ -13,6 +14,7 @@ from mini_r1.data.mixture import weights
 from mini_r1.data.problems import describe_mix, describe_rows, load_parts, to_datasets
 from mini_r1.data.teacher import check_teacher
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.run import run_dir
 
 SAMPLING = ("max_completion_length", "temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
@@ -24,9 +26,7 @@ def main() -> None:
 
 
 def train(config: RunConfig) -> None:
-    from mini_r1.config.batch import plan_steps
-    from mini_r1.run import run_dir
-    from mini_r1.training.curriculum import arrange
+    from mini_r1.training.curriculum import arrange  # imports torch
 
     args, training, parts = config.args, config.training, config.parts
     tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
@@ -53,7 +53,7 @@ def train(config: RunConfig) -> None:
         run.say(f"{config.model_name_or_path} learns from {teacher}\n{train_set[0]['prompt']}")
         return
 
-    from trl import get_peft_config, get_quantization_config
+    from trl import get_peft_config, get_quantization_config  # all these import torch
 
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs

@@ -13,6 +13,7 @@ from mini_r1.data.load_run import load_run
 from mini_r1.data.preferences import accuracy, load_pairs, to_ids
 from mini_r1.data.reward_model import shows
 from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.run import run_dir
 
 
 def main() -> None:
@@ -22,7 +23,6 @@ def main() -> None:
 
 
 def train(config: RunConfig) -> None:
-    from mini_r1.run import run_dir
 
     args, training = config.args, config.training
     run = run_dir.start(config)
@@ -37,7 +37,7 @@ def train(config: RunConfig) -> None:
         run.say(tokenizer.apply_chat_template(pairs.train[0]["chosen"], tokenize=False))
         return
 
-    from trl import RewardTrainer, get_quantization_config
+    from trl import RewardTrainer, get_quantization_config  # all these import torch
 
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks

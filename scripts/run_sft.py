@@ -12,6 +12,7 @@ from mini_r1.data.load_run import load_run
 from mini_r1.data.problems import describe_rows, load_parts, to_datasets
 from mini_r1.data.traces import mixed_trace_dataset
 from mini_r1.errors import exit_on_recipe_error
+from mini_r1.run import run_dir
 
 
 def main() -> None:
@@ -21,7 +22,6 @@ def main() -> None:
 
 
 def train(config: RunConfig) -> None:
-    from mini_r1.run import run_dir
 
     args, training, parts = config.args, config.training, config.parts
     run = run_dir.start(config)
@@ -48,7 +48,7 @@ def train(config: RunConfig) -> None:
         run.say(tokenizer.decode(train_set[0]["input_ids"]))
         return
 
-    from trl import get_peft_config, get_quantization_config
+    from trl import get_peft_config, get_quantization_config  # all these import torch
 
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs

@@ -170,6 +170,6 @@ def _parsed(answer: str) -> list:
 
 
 def _same(gold: list, said: list) -> bool:
-    from math_verify import verify
+    from math_verify import verify  # takes a while
 
     return verify(gold, said, timeout_seconds=SECONDS)

@@ -170,7 +170,7 @@ def conversation_dataset(
     Raises:
         RecipeError: for a row that cannot be used, or where none is left.
     """
-    from datasets import Dataset
+    from datasets import Dataset  # takes a second
 
     prompts, completions = [], []
     rows = load_conversations(args, seed, parts)

@@ -59,7 +59,7 @@ def load_tokenizer(name: str | None, **kwargs):
         RecipeError: where there is none.
         LostTagsError: where the tags that rewards read do not survive it.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # takes a second
 
     if not name:
         raise RecipeError("is missing; name a hub id or a local folder", key="model_name_or_path")

@@ -157,7 +157,7 @@ def token_ids(turns: list[dict], tokenizer) -> list[int]:
 
 def to_ids(pairs: list[dict], tokenizer):
     """A `Dataset` of {chosen_ids, rejected_ids}, which TRL's trainer takes as it is."""
-    from datasets import Dataset
+    from datasets import Dataset  # takes a second
 
     return Dataset.from_list([{f"{side}_ids": token_ids(pair[side], tokenizer) for side in SIDES} for pair in pairs])
 

@@ -129,7 +129,7 @@ def read_split(args: RecipeArguments, split: str, config: str | None = None) -> 
                 key="dataset_id_or_path",
             )
     elif clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
-        from datasets import load_dataset
+        from datasets import load_dataset  # takes a second
         from datasets.exceptions import DatasetsError
 
         try:
@@ -158,7 +158,7 @@ def _read_file(file: Path) -> list[dict]:
     Not through `datasets`: one 2.5 among the integers of a JSON file would make it call all of them floats, and so
     blame, or skip, every row.
     """
-    import pyarrow.parquet
+    import pyarrow.parquet  # takes a while
 
     try:
         if file.suffix == ".parquet":
@@ -191,7 +191,7 @@ def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, templa
     Returns:
         (dataset, how many were dropped, tokens of the longest prompt kept).
     """
-    from datasets import Dataset
+    from datasets import Dataset  # takes a second
 
     kept, dropped, longest = render_rows(rows, args, task, template, tokenizer)
     return Dataset.from_list(kept), dropped, longest
@@ -263,7 +263,7 @@ def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
     if not parts[0].mixed:
         (part,) = parts
         return to_dataset(rows[0], part.args, part.task, part.template, tokenizer)
-    from datasets import Dataset
+    from datasets import Dataset  # takes a second
 
     united, dropped, longest = [], 0, 0
     for part, own in zip(parts, rows, strict=True):
@@ -285,7 +285,7 @@ def check_types(rows: list[tuple[str, list[dict]]]) -> None:
     Raises:
         RecipeError: for the first that has two: a dataset cannot hold it, or only in a form that no task expects.
     """
-    import pyarrow as pa
+    import pyarrow as pa  # takes a while
 
     first: dict[str, tuple[str, pa.DataType]] = {}
     for task, own in rows:

@@ -114,7 +114,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
     Raises:
         RecipeError: where there is no model, or one without a trained head or a chat template that keeps `part`.
     """
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     path = str(Path(folder).expanduser()) if looks_local(folder) else folder
@@ -140,7 +140,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
 
 def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
     """One number for each conversation, whatever else is in its batch."""
-    import torch
+    import torch  # takes a second
 
     longest = getattr(model.config, "max_position_embeddings", None)
     scores: list[float] = []

@@ -61,14 +61,14 @@ def _number(vocabulary: dict[str, int], token: str | None) -> str:
 
 def _rows(name: str, revision: str | None) -> int:
     """Rows of a model's embedding, as its configuration says."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # takes a second
 
     return AutoConfig.from_pretrained(name, revision=revision).get_text_config().vocab_size
 
 
 def _ends(name: str, revision: str | None, tokenizer) -> set[int | None]:
     """The tokens that end a completion: TRL takes the tokenizer's and those of the generation's configuration."""
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig  # takes a second
 
     try:
         found = GenerationConfig.from_pretrained(name, revision=revision or "main").eos_token_id

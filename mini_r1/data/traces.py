@@ -141,7 +141,7 @@ def write_traces(
 
 
 def _to_dataset(examples: list[dict], max_length: int | None):
-    from datasets import Dataset
+    from datasets import Dataset  # takes a second
 
     longest = max(len(one["input_ids"]) for one in examples)
     if max_length is not None and longest > max_length:

@@ -132,7 +132,7 @@ def make_sampler(
             key="--num_processes",
         )
     if server:
-        from mini_r1.evaluation.server_sampler import ServerSampler
+        from mini_r1.evaluation.server_sampler import ServerSampler  # it imports this file
 
         return ServerSampler(
             server,
@@ -143,7 +143,7 @@ def make_sampler(
             conversation=(lambda number: chat(rows[number])[:-1]) if config.server_chat else None,
         )
     if config.use_vllm:
-        from mini_r1.evaluation.vllm_sampler import VLLMSampler
+        from mini_r1.evaluation.vllm_sampler import VLLMSampler  # it imports this file
 
         return VLLMSampler(
             config.model_name_or_path,

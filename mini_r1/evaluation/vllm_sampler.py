@@ -47,7 +47,7 @@ class VLLMSampler:
         **engine,
     ):
         try:
-            from vllm import LLM
+            from vllm import LLM  # not everybody has it
             from vllm.platforms import current_platform
         except ModuleNotFoundError as error:
             if error.name != "vllm":
@@ -79,7 +79,7 @@ class VLLMSampler:
         Raises:
             RecipeError: before anything is sampled, for a prompt that leaves no room for a whole completion.
         """
-        from vllm import TokensPrompt
+        from vllm import TokensPrompt  # not everybody has it
 
         ids = dict(zip(prompts, prompt_ids(list(prompts.values()), self.tokenizer), strict=True)) if prompts else {}
         room = self.max_model_length - self.sampling.max_completion_length
@@ -100,7 +100,7 @@ class VLLMSampler:
             yield {number: self._completions(one.outputs) for number, one in zip(chunk, made, strict=True)}
 
     def _parameters(self, number: int):
-        from vllm import SamplingParams
+        from vllm import SamplingParams  # not everybody has it
 
         sampling = self.sampling
         drawn = {

@@ -15,7 +15,7 @@ def model_kwargs(model_args, training) -> dict:
 
 def load_model(config, model_args, device):
     """The model, or an adapter with its base, as training loads it."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM  # takes a second
     from trl import get_quantization_config
 
     quantization = get_quantization_config(model_args)

@@ -84,7 +84,7 @@ def start(config: RunConfig) -> Run:
     Raises:
         RecipeError: where the directory holds a run of another recipe.
     """
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
 
     process, recipe = PartialState(), config.recipe
     trains = config.kind not in (*ONLY_SAMPLE, "build_model")
@@ -109,7 +109,7 @@ def start(config: RunConfig) -> Run:
 
 def manifest(config: RunConfig, attempts: list[dict]) -> dict:
     """What a run was made with: versions, git commit, seeds, hardware, command."""
-    import torch
+    import torch  # takes a second
 
     cuda = torch.cuda.is_available()
     found = {name: find_distribution(name) for name in PACKAGES}
@@ -205,7 +205,7 @@ def end_processes(accelerator=None) -> None:
     Args:
         accelerator: of the trainer; None where nothing was tracked.
     """
-    from accelerate import PartialState
+    from accelerate import PartialState  # imports torch
 
     several = PartialState().num_processes > 1
     PartialState().wait_for_everyone()

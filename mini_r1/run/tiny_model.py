@@ -42,7 +42,7 @@ def build_mixed_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dic
     Args:
         parts: task, template, rows and trace_args of each.
     """
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken  # takes a while
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 
@@ -107,7 +107,7 @@ def build_model(tokenizer, seed: int, **sizes):
     Args:
         sizes: fields of `Qwen2Config`, such as hidden_size, intermediate_size, num_hidden_layers.
     """
-    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, set_seed
+    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, set_seed  # takes a second
 
     set_seed(seed)
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
