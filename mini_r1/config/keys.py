@@ -93,9 +93,15 @@ _NAMES = {
     "array": "a list",
 }
 _PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "texts", "object": "maps"}
-# JSON Schema calls 8.0 an integer; a number of steps that is written so is a mistake.
-_STRICT = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-    "integer", lambda checker, value: isinstance(value, int) and not isinstance(value, bool)
+_STRICT = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        # JSON Schema calls 8.0 an integer; a number of steps that is written so is a mistake.
+        "integer": lambda checker, value: isinstance(value, int) and not isinstance(value, bool),
+        # YAML has .nan: every comparison with it is false, and a run with such a rate learns nothing.
+        "number": lambda checker, value: (
+            isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        ),
+    }
 )
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_STRICT)
 

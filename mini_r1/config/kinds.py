@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mini_r1.config.arguments import (
     BuildArguments,
@@ -13,6 +14,7 @@ from mini_r1.config.arguments import (
     RewardArguments,
     SFTArguments,
 )
+from mini_r1.config.keys import did_you_mean
 from mini_r1.errors import RecipeError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -35,6 +37,13 @@ ARGUMENTS: dict[str, type[RecipeArguments]] = {
     "evaluate": EvaluateArguments,
     "generate": GenerateArguments,
 }
+
+
+def wrong_kind(run: Any) -> str | None:
+    """What is wrong with a recipe's or a stage's `run`, or None."""
+    if isinstance(run, str) and run in KINDS:
+        return None
+    return f"got {run!r}, expected one of {', '.join(KINDS)}{did_you_mean(str(run), KINDS)}"
 
 
 def dataclass_types(kind: str) -> tuple[type, ...]:

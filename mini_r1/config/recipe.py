@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from mini_r1.config.keys import COSMETIC, RUN
-from mini_r1.config.kinds import KINDS, ONLY_SAMPLE
+from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, wrong_kind
 from mini_r1.config.recipe_file import COMMAND_LINE, RecipeFile, find_recipe, merge
 from mini_r1.config.yaml_file import Loader, dump_yaml, short_path
 from mini_r1.errors import RecipeError
@@ -115,10 +115,12 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
     values = merge(values, overrides)
     origin |= dict.fromkeys(overrides, COMMAND_LINE)
     fill_placeholders(values, file.name, origin)
+    if RUN in values and (problem := wrong_kind(values[RUN])):
+        raise RecipeError(problem, key=RUN, file=origin[RUN])
     if kind is not None and RUN in values:
         if values[RUN] != kind and kind not in ONLY_SAMPLE:  # those take any recipe
-            script = f"scripts/{KINDS[values[RUN]]}" if values[RUN] in KINDS else f"one of {', '.join(KINDS)}"
-            raise RecipeError(f"{values[RUN]} is not run as {kind}; use {script}", key=RUN, file=origin[RUN])
+            problem = f"{values[RUN]} is not run as {kind}; use scripts/{KINDS[values[RUN]]}"
+            raise RecipeError(problem, key=RUN, file=origin[RUN])
         values[RUN] = kind
     return Recipe(str(path) if file.path == Path(path) else short_path(file.path), values, origin)
 

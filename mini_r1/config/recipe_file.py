@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_r1.config.keys import RUN, did_you_mean
-from mini_r1.config.kinds import KINDS, ONLY_SAMPLE
+from mini_r1.config.kinds import ONLY_SAMPLE, wrong_kind
 from mini_r1.config.schema import keys_of_kind
 from mini_r1.config.yaml_file import load_yaml, short_path
 from mini_r1.errors import RecipeError
@@ -160,10 +160,9 @@ class RecipeFile:
         source = self.source(name)
         layers = [self._other(*source)] if source else self._raw(name)
         run = next((layer[0][RUN] for layer in reversed(layers) if RUN in layer[0]), None)
-        if run not in KINDS:
-            problem = f"stage {name}: got {run!r}, expected one of {', '.join(KINDS)}{did_you_mean(str(run), KINDS)}"
-            raise RecipeError(problem, key=RUN, file=short_path(self.path))
-        return run
+        if problem := wrong_kind(run):
+            raise RecipeError(f"stage {name}: {problem}", key=RUN, file=short_path(self.path))
+        return str(run)
 
     def source(self, name: str) -> tuple[Path, str | None] | None:
         """Returns (file, stage or None) that a stage with `from` is taken from; None for any other stage."""

@@ -1,5 +1,6 @@
 """Recipe files with stages: what each stage is given, which of them runs, names, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,14 @@ def test_names(write, name, expected):
     write(broken="- no: recipe", more="stages:\n  cold-start: {from: small}")
     file, stage = find_recipe(name)
     assert (str(file), stage) == expected
+
+
+@pytest.mark.parametrize("run", [3, [3], None, "sftt"])
+def test_what_it_is_run_as_is_one_of_the_kinds(tmp_path, run):
+    (tmp_path / "x.yaml").write_text(json.dumps({"run": run}))
+    with pytest.raises(RecipeError, match=r"x\.yaml: run: got .*, expected one of build_model, sft, ") as error:
+        kind_of(["--config", str(tmp_path / "x.yaml")])
+    assert str(error.value).endswith("; did you mean sft?") is (run == "sftt")
 
 
 def test_a_path_elsewhere_is_no_name(write):

@@ -79,6 +79,7 @@ REFUSED = [  # key, value, part of the message
     ("learning_rate", "fast", 'learning_rate: got "fast", expected a number'),
     ("learning_rate", "0.5", 'learning_rate: got "0.5", expected a number'),
     ("learning_rate", True, "learning_rate: got true, expected a number"),
+    ("learning_rate", float("nan"), "learning_rate: got NaN, expected a number"),
     ("learning_rate", [1e-6], "learning_rate: got [1e-06], expected a number"),
     ("use_vllm", 1, "use_vllm: got 1, expected true or false"),
     ("use_vllm", "maybe", 'use_vllm: got "maybe", expected true or false'),
