@@ -226,7 +226,7 @@ def test_generated_problems():
 
 
 @runs_programs
-def test_every_step_prints_what_its_function_says():
+def test_golds_with_every_step_and_end_pass_their_tests():
     """The gold programs, run; between them they have every step and every end."""
     rows = [task.parse_row(row) for row in task.generate(60, 3, steps=[3, 4])]
     lines = "".join(row["solution"] for row in rows)
