@@ -28,7 +28,7 @@ from mini_r1.rewards.needs import needs_reason, needs_reward, needs_verdict
 from mini_r1.rewards.number import number_reason, number_reward, number_verdict
 from mini_r1.rewards.roles import roles_reason, roles_reward, roles_verdict
 from mini_r1.rewards.sandbox import SandboxError
-from mini_r1.rewards.text import answer_block, full_text, has_right_format
+from mini_r1.rewards.text import answer_block, full_text
 from mini_r1.rewards.verdict import DEFAULT_VALUES, Verdict, reward_from
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "format_reward",
     "format_verdict",
     "full_text",
-    "has_right_format",
     "language_consistency_reward",
     "needs_reward",
     "needs_verdict",

@@ -7,7 +7,7 @@ summary for the reader that holds the answer block (`summary_format_reward`): th
 
 import re
 
-from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, has_right_format, turn_parts
+from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, turn_parts
 from mini_r1.rewards.verdict import Verdict, reward_from
 from mini_r1.rewards.wording import times
 
@@ -31,7 +31,7 @@ def format_verdict(text: str) -> Verdict:
         >>> format_reward(completions=["1+2 is 3</think>\\n<answer>1+2</answer>", "1+2"], prefill=["<think>"] * 2)
         [1.0, 0.0]
     """
-    return Verdict.CORRECT if has_right_format(text) else Verdict.WRONG
+    return Verdict.WRONG if format_fault(text) else Verdict.CORRECT
 
 
 format_reward = reward_from("format_reward", format_verdict)
@@ -67,12 +67,7 @@ def summary_format_verdict(text: str) -> Verdict:
         >>> summary_format_reward([form.format("One apple is left: "), form.format("")], prefill)
         [1.0, 0.0]
     """
-    parts = turn_parts(text)
-    if parts is None:
-        return Verdict.WRONG
-    reasoning, between, answer, after = parts
-    filled = reasoning.strip() and answer.strip()
-    return Verdict.CORRECT if filled and not any(summary_faults(between, after)) else Verdict.WRONG
+    return Verdict.WRONG if format_fault(text, "summary_format_reward") else Verdict.CORRECT
 
 
 summary_format_reward = reward_from("summary_format_reward", summary_format_verdict)

@@ -41,18 +41,6 @@ def turn_parts(text: str) -> tuple[str, str, str, str] | None:
     return (reasoning, between, answer, after) if closed else None
 
 
-def has_right_format(text: str) -> bool:
-    """Whether the text is `<think>R</think>`, whitespace, `<answer>A</answer>`: nothing else, each tag once, no blank.
-
-    Example: `has_right_format("<think>1+2 it is</think>\\n<answer>1+2</answer>")` is True.
-    """
-    parts = turn_parts(text)
-    if parts is None:
-        return False
-    reasoning, between, answer, after = parts
-    return bool(reasoning.strip() and not between.strip() and answer.strip() and not after)
-
-
 def answer_block(text: str) -> str | None:
     """The content of the only `<answer>...</answer>`, if that follows a closed think block; else None.
 
