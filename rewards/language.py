@@ -46,19 +46,19 @@ _CJK_PUNCTUATION = b"\xe3\x80"  # U+3000 to U+303F
 _NO_WORD = bytes(byte for byte in range(256) if _CLASSES[byte] == ord(" ") and byte not in string.digits.encode())
 
 
-def _classes(utf8: bytes) -> bytes:
-    return b" " + utf8.translate(_CLASSES, _PASSED_OVER)
+def _classes(utf8: bytes, table: bytes = _CLASSES) -> bytes:
+    return b" " + utf8.translate(table, _PASSED_OVER)
 
 
 def _runs_with_x(classes: bytes) -> int:
     return classes.translate(None, b"w").count(b" x") if b"x" in classes else 0
 
 
-def _foreign_words(utf8: bytes) -> tuple[int, int]:
+def _foreign_words(utf8: bytes, table: bytes = _CLASSES) -> tuple[int, int]:
     """How many words are Chinese, and how many of a language that is neither Chinese nor English."""
     if utf8.isascii():
         return 0, 0
-    classes = _classes(utf8)
+    classes = _classes(utf8, table)
     kana = utf8.count(0xE3) - utf8.count(_CJK_PUNCTUATION)
     return len(utf8.translate(None, _NOT_HAN)), _runs_with_x(classes) + classes.count(b"ggg") + kana
 
@@ -83,14 +83,8 @@ def words_by_script(text: str) -> tuple[int, int]:
     """
     text = text.replace("×", " ").replace("÷", " ")
     utf8 = text.encode("utf-8", "replace")
-    if utf8.isascii():
-        others = 0
-    else:
-        classes = b" " + utf8.translate(_SCRIPTS, _PASSED_OVER)
-        kana = utf8.count(0xE3) - utf8.count(_CJK_PUNCTUATION)
-        others = len(utf8.translate(None, _NOT_HAN)) + kana + _runs_with_x(classes) + classes.count(b"ggg")
     plain = _SPAN.sub(" ", text, count=MAX_SPANS).encode("utf-8", "replace")
-    return (b" " + plain.translate(_SCRIPTS, _PASSED_OVER)).count(b" ww"), others
+    return _classes(plain, _SCRIPTS).count(b" ww"), sum(_foreign_words(utf8, _SCRIPTS))
 
 
 def reasoning(text: str) -> str:
