@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from fractions import Fraction
 from numbers import Integral
 
@@ -337,12 +338,16 @@ def read_number(block: str) -> Fraction | None:
 
 def first_number(block: str) -> Fraction | None:
     """The first number in an answer block, without its sign; None where there is none, or it is malformed."""
+    _, value = next(_numbers(block), ("", None))
+    return None if value is None else Fraction(value)
+
+
+def _numbers(block: str) -> Iterator[tuple[str, Fraction | int | None]]:
+    """(text, value) of each number in an answer block, without its sign; the value is None where it is malformed."""
     for token in _TOKEN.finditer(_Reader(block, Fraction(0)).block):
         digits = token[0].rstrip(".,")
-        if token.lastgroup == "fraction" or (token.lastgroup == "number" and digits):
-            value = _read(digits)
-            return None if value is None else Fraction(value)
-    return None
+        if token.lastgroup in {"number", "fraction"} and digits:
+            yield digits, _read(digits)
 
 
 def number_reason(block: str, text: str, answer: str | int) -> str:
@@ -355,8 +360,11 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
         return f"the answer is {short_number(gold)}"
     if value is not None:
         return f"it says {short_number(value)}, the answer is {short_number(gold)}"
-    if len(found := _different_numbers(block)) > 1:
-        return f"{'two' if len(found) == 2 else len(found)} different numbers: {listed([short(one) for one in found])}"
+    found: dict[str | int | Fraction, str] = {}  # value, or the text where it has none -> the first text of it
+    for digits, number in _numbers(block):
+        found.setdefault(digits if number is None else number, short(digits))
+    if len(found) > 1:
+        return f"{'two' if len(found) == 2 else len(found)} different numbers: {listed([*found.values()])}"
     if not found:
         return "there is no number in the answer"
     first = first_number(block)
@@ -369,14 +377,3 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
     spoilt_by = max(readers, key=lambda reader: reader.seen).spoilt_by.strip()
     because = f" (because of '{short(spoilt_by)}')" if spoilt_by.isalpha() else ""
     return f"it is not plainly one number: {short(block)}{because}"
-
-
-def _different_numbers(block: str) -> list[str]:
-    """The numbers in an answer block as they are written there, one for each value."""
-    found: dict[str | int | Fraction, str] = {}
-    for token in _TOKEN.finditer(_Reader(block, Fraction(0)).block):
-        digits = token[0].rstrip(".,")
-        if token.lastgroup in {"number", "fraction"} and digits:
-            value = _read(digits)
-            found.setdefault(digits if value is None else value, digits)
-    return list(found.values())
