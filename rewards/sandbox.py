@@ -187,17 +187,8 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
         argv += ["--perms", "0444", "--file", str(descriptor), name]
     argv += ["--remount-ro", "/", "--seccomp", str(seccomp), "--"]
     # -S: no site-packages, and half the start; the hash seed is fixed so that a program always gives the same output
-    argv += [
-        os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
-        "-P",
-        "-s",
-        "-S",
-        "-B",
-        "-X",
-        "utf8",
-        "-c",
-        _PRELUDE,
-    ]
+    python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    argv += [python, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _PRELUDE]
     cpu, _, memory, _, threads, files = astuple(limits)
     return [*argv, *map(str, (uid, cpu, memory, threads, files))]
 
