@@ -509,12 +509,7 @@ def write(value: int | Fraction) -> str:
 
 def _calculate(calculation: str, values: dict) -> tuple[int | Fraction, int | Fraction, int | Fraction]:
     """Value, left and right operand of "left op right", each operand a field or an integer."""
-    left, op, right = _parts(calculation)
+    left, op, right = calculation.split(" ")
     x = values[left] if left in values else int(left)
     y = values[right] if right in values else int(right)
     return OPERATIONS[op](x, y), x, y
-
-
-@functools.cache
-def _parts(calculation: str) -> list[str]:
-    return calculation.split(" ")

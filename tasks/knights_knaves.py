@@ -133,11 +133,9 @@ def check_names(names: Sequence[str]) -> None:
     """Raises ValueError for names that are not all different, or that the reward could not read in an answer."""
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"a name comes twice in {names!r}")
-    roles = ["knight"] * len(names)
-    if (
-        roles_verdict(f"<think></think><answer>{_written(list(names), roles)}</answer>", list(names), roles)
-        is not Verdict.CORRECT
-    ):
+    names, roles = list(names), ["knight"] * len(names)
+    answer = f"<think></think><answer>{_written(names, roles)}</answer>"
+    if roles_verdict(answer, names, roles) is not Verdict.CORRECT:
         raise ValueError(f"no answer could use all of the names {names!r}; 'A' or 'Knight' are words of answers")
 
 
@@ -148,13 +146,7 @@ def _read_statements(text: object, n: int) -> tuple:
     )
     try:
         statements = ast.literal_eval(str(text))
-    except (
-        ValueError,
-        SyntaxError,
-        TypeError,
-        RecursionError,
-        MemoryError,
-    ):  # all that literal_eval raises for bad text
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that literal_eval raises
         raise wrong from None
 
     def is_statement(value: object) -> bool:
@@ -406,17 +398,14 @@ class StatementMaker:
         if head == NOT:
             inner, table = self._draw(depth - 1, claims)
             return (NOT, inner), self.everywhere ^ table
-        left, first = self._part(depth, self.claims)
+        left, first = self._draw(depth - 1, self.claims)
         about = left[1] if left[0] != NOT else left[1][1]  # a person, where the part is a claim or denies one
         allowed = self.others[about] if isinstance(about, int) else self.claims
         while True:
-            right, second = self._part(depth, allowed)
+            right, second = self._draw(depth - 1, allowed)
             table = _connect(head, first, second, self.everywhere)
             if table and table != self.everywhere:
                 return (head, left, right), table
-
-    def _part(self, depth: int, claims: list[tuple[Statement, int]]) -> tuple[Statement, int]:
-        return self._draw(depth - 1, claims) if depth > 1 else claims[int(self.random() * len(claims))]
 
 
 def draw_puzzle(maker: StatementMaker) -> tuple[tuple[Statement, ...], tuple[bool, ...]] | None:
