@@ -69,14 +69,18 @@ def get(name: str | None) -> ModuleType:
     """The task of that name, or at that dotted path.
 
     Raises:
-        RecipeError: with the nearest name where there is none, and with what is missing where a module is no task.
+        RecipeError: with the nearest name or all names where there is none, and with what is missing where a module
+            is no task.
     """
+    choices = "choose one of: " + ", ".join(names())
+    if name is None:
+        raise RecipeError(f"is missing; {choices}, or a dotted path such as my_pkg.my_task", key="task")
     if name in names():
         return importlib.import_module(f"{__name__}.{name}")
-    own = str(name).removeprefix("mini_r1.").removeprefix("tasks.")  # where the path is one into this package
-    if name is None or "." not in name or name == f"{__name__}.{own}":
+    own = name.removeprefix("mini_r1.").removeprefix("tasks.")  # where the path is one into this package
+    if "." not in name or name == f"{__name__}.{own}":
         near = difflib.get_close_matches(own, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(names())
+        hint = f"did you mean {near[0]}?" if near else choices
         raise RecipeError(f"there is no task {name!r}; {hint}", key="task")
     if not all(part.isidentifier() for part in name.split(".")):
         raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_task", key="task")

@@ -195,5 +195,5 @@ def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_nam
 def test_unknown_task():
     with pytest.raises(RecipeError, match=r"^task: there is no task 'countdwn'; did you mean countdown\?$"):
         tasks.get("countdwn")
-    with pytest.raises(RecipeError, match=r"^task: there is no task None; choose one of: .*countdown"):
+    with pytest.raises(RecipeError, match=r"^task: is missing; choose one of: .*countdown"):
         tasks.get(None)

@@ -87,6 +87,7 @@ def test_rows_of_ones_own_task_are_graded_under_its_dotted_name(write_task):
         ("tasks.countdown", "there is no module 'tasks'; use countdown"),
         ("tasks.mine", "there is no module 'tasks'; ours is mini_r1.tasks, or set PYTHONPATH to the folder that holds"),
         ("traces", "there is no task 'traces'; choose one of: chat, code, countdown, "),
+        (None, "is missing; choose one of: chat, code, countdown, gsm8k, knights_knaves, math, or a dotted path such "),
     ],
 )
 def test_what_is_no_task(write_task, name, message):
