@@ -21,6 +21,7 @@ def question(row): return f"Double {row['n']}."
 def gold_answer(row): return row["answer"]
 def generate(n, seed): return [{"n": seed + i} for i in range(n)]
 """
+CHOICES = f"choose one of: {', '.join(tasks.names())}"
 FUNCTIONS = [name for name, value in vars(Task).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
@@ -86,8 +87,8 @@ def test_rows_of_ones_own_task_are_graded_under_its_dotted_name(write_task):
         ("mini_r1.tasks.countdown", "there is no task 'mini_r1.tasks.countdown'; did you mean countdown?"),
         ("tasks.countdown", "there is no module 'tasks'; use countdown"),
         ("tasks.mine", "there is no module 'tasks'; ours is mini_r1.tasks, or set PYTHONPATH to the folder that holds"),
-        ("traces", "there is no task 'traces'; choose one of: chat, code, countdown, "),
-        (None, "is missing; choose one of: chat, code, countdown, gsm8k, knights_knaves, math, or a dotted path such "),
+        ("traces", f"there is no task 'traces'; {CHOICES}"),
+        (None, f"is missing; {CHOICES}, or a dotted path such as my_pkg.my_task"),
     ],
 )
 def test_what_is_no_task(write_task, name, message):
