@@ -1,9 +1,9 @@
-"""Rewards: text in, verdict out. Standard library only; no IO, no torch, no TRL.
+"""Verifiers map a text to a verdict, rewards map verdicts to numbers; with the standard library only, no torch, no TRL.
 
-One exception to "no IO": `code_reward` starts processes, since it runs the answer's program (`rewards/sandbox.py`).
+They do no input and output. The one exception is `code_reward`, which runs the answer's program in a sandbox.
 
-A verifier's file has its verdict, its reward, and where there is one its vote (what a completion counts for in majority
-voting) and its reason (why the answer is right or wrong, in words). To add a verifier, write
+The file of a verifier has, in this order, its verdict, its reward, its vote (what a completion counts for in majority
+voting) and its reason (why the answer is right or wrong, in words); not all have the last two. To add a verifier, write
 `my_verdict(text, <columns>)` in a new file here, make it a reward with `reward_from("my_reward", my_verdict)`, and
 export both below. A recipe's `reward_funcs` can name every exported function whose name ends in `_reward`.
 """
@@ -60,7 +60,7 @@ __all__ = [
 # The rewards for the format, whatever the answer says. A prompt template names the one that its prompts ask for.
 FORMAT_REWARDS = ("format_reward", "summary_format_reward")
 
-# (columns that a row of the task has, its verifier, the reason for its verdict: (block, text, *columns) -> str).
+# (columns of a task's rows, its verifier, the reason for the verdict: (block, text, *columns) -> str).
 _EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
     (("nums", "target"), equation_verdict, equation_reason),
     (("names", "roles"), roles_verdict, roles_reason),
@@ -71,18 +71,18 @@ _EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
 
 
 def explain(text: str, row: dict) -> str:
-    """Says in one sentence why a completion is right or wrong: the verdict, then the faults, the format first.
+    """Says in one line why a completion is right or wrong: the verdict, then the faults, the format's first.
 
     Args:
         text: prefill and completion.
         row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `needs` and `bans`, `tests`,
-            or `answer`. Without any of these the sentence is about the format alone. With `tests` the answer's program
-            runs (again). `format_reward`, if present, names the reward for the format that the prompt asked for.
+            or `answer`. Without any of these the line is about the format alone. `tests` make the answer's program
+            run (again). `format_reward`, if present, names the reward for the format that the prompt asked for.
 
     Returns:
-        "right: ..." or "right, but ..." (the format is not) where the task's verdict is CORRECT, "wrong: ..." for
-        WRONG, "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable, or this machine cannot
-        run programs. Always one line.
+        "right: ..." or, where the format is wrong, "right, but ..." for the verdict CORRECT, "wrong: ..." for WRONG,
+        "no answer: ..." for UNPARSEABLE, "no verdict: ..." where the gold is unusable or this machine cannot run
+        programs.
 
     Example:
         >>> explain("<think>hm</think><answer>2 + 3</answer>", {"nums": [2, 3], "target": 8})
@@ -111,7 +111,7 @@ def explain(text: str, row: dict) -> str:
 
 
 def _task_of(row: dict) -> tuple:
-    """The entry of `_EXPLAINED` whose columns the row has; in a mixed run the columns of other tasks are null."""
+    """The entry of `_EXPLAINED` whose columns the row has; a mixed run sets the columns of other tasks to null."""
     there = [task for task in _EXPLAINED if all(column in row for column in task[0])]
     filled = [task for task in there if any(row[column] is not None for column in task[0])]
     return next(iter([*filled, *there]), ((), None, None))

@@ -1,7 +1,8 @@
-"""Programs: does the answer's Python program print, for each test's input, the expected output?
+"""Verifies programs: the answer's Python program prints the expected output for the input of each test.
 
-The one reward that does input and output: it starts processes. The answer's program never runs in this process, and the
-expected outputs never leave it; `rewards/sandbox.py` says what the sandbox protects from, and what it does not.
+Only this reward does input and output: it starts processes. The answer's program never runs in this process, and the
+expected outputs never leave this process; `rewards/sandbox.py` says what the sandbox protects from, and what it does
+not.
 """
 
 import hashlib
@@ -24,9 +25,9 @@ _LANGUAGES = ("", "python", "python3", "py")
 
 @dataclass(frozen=True)
 class Failure:
-    """The first test that a program fails: its number, counted from 1, the expected output, and what came.
+    """The first test that a program fails: its number, from 1 on, the expected output, and how the run ended.
 
-    Of outputs the first `SHOWN` characters, of stderr the last.
+    Outputs are cut to their first `SHOWN` characters, stderr to its last.
     """
 
     test: int
@@ -35,9 +36,10 @@ class Failure:
 
 
 def program_in(block: str) -> str | None:
-    """The program in an answer block: its only fenced block, or all of it where there is no fence.
+    """The program in an answer block: its only fenced block, or all of the block where there is no fence.
 
-    None where it is blank, and where there is more than one fenced block, an unclosed one or one in another language.
+    None where the program is blank, and where there is more than one fenced block, an unclosed one, or one in another
+    language.
 
     Example: `program_in("It is\\n```python\\nprint(7)\\n```")` is `"print(7)"`.
     """
@@ -54,7 +56,7 @@ def program_in(block: str) -> str | None:
 
 
 def read_tests(tests: object) -> list[tuple[str, str]] | None:
-    """(input, output) of each test; None where there is none, or one is no pair of texts.
+    """(input, output) of each test; None where there is no test, or one is not a pair of texts.
 
     Args:
         tests: a list of {"input": str, "output": str}, or that list as JSON.
@@ -74,16 +76,16 @@ def normalised(output: str) -> str:
     """The output without blanks at the end of its lines, and without empty lines at its end.
 
     Programming contests ignore these, since they are invisible. Everything else counts: spaces within a line, case,
-    empty lines between others, 1.0 for 1.
+    empty lines between others, 1.0 instead of 1.
     """
     return "\n".join(line.rstrip() for line in output.rstrip().split("\n"))
 
 
 def first_failure(program: str, tests: list[tuple[str, str]]) -> Failure | None:
-    """Runs the program on one input after the other, until it fails. None where it passes all.
+    """The first test that the program fails, run on one input after the other; None where it passes all.
 
-    Keeps the last `REMEMBERED` results: a completion is graded for the reward, for the log and for the reader, and the
-    programs of a group are often the same. So a program close to its limits keeps its first verdict.
+    The last `REMEMBERED` results are kept: a completion is graded for the reward, for the log and for its explanation,
+    and the programs of a group are often the same. A program close to its limits so keeps its first verdict.
     """
     text = repr((program, tests, LIMITS)).encode("utf-8", "surrogatepass")
     case = hashlib.sha256(text).digest()  # the texts themselves may take megabytes
@@ -118,8 +120,9 @@ def code_verdict(text: str, tests: list[dict] | str) -> Verdict | None:
     of CPU, 10 s in all, 1 GiB, 1 MiB of output. Outputs are compared without blanks at the end of lines and of the
     text. A program of more than `PROGRAM_CAP` characters is wrong, too, and does not run.
 
-    Unparseable where there is no answer block, no one program in it (`program_in`), or it does not compile.
-    None where `tests` is unusable: no list of {"input": str, "output": str}, nor JSON of one, or empty.
+    The verdict is unparseable where there is no answer block, where the block is not one program (`program_in`), and
+    where the program does not compile. It is None where `tests` is unusable: neither a list of
+    {"input": str, "output": str} nor JSON of one, or empty.
 
     Raises:
         SandboxError: where no sandbox can be made on this machine (`sandbox.unavailable` says why).
@@ -148,7 +151,7 @@ code_reward = reward_from("code_reward", code_verdict, in_parallel=True, unavail
 
 
 def code_reason(block: str, text: str, tests: list[dict] | str) -> str:
-    """Why the program in the answer block is right or wrong; runs it."""
+    """Why the program in the answer block is right or wrong; runs the program."""
     program, pairs = program_in(block), read_tests(tests) or []
     if program is None:
         return "it is not one Python program, bare or in one fenced block"

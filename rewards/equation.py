@@ -1,4 +1,4 @@
-"""Countdown: does the answer make the target out of exactly the given numbers?"""
+"""Verifies Countdown answers: an expression that uses exactly the given numbers and equals the target."""
 
 import itertools
 import operator
@@ -20,9 +20,9 @@ TOO_LARGE = 10**4000  # Python refuses to write numbers of more than 4,300 digit
 
 NOT_ALLOWED = "not allowed: "  # the start of a vote for an expression that breaks a rule; no value starts so
 _KEPT = 100  # characters of such an expression in its vote
-_MOST_BITS = 2000  # Python can be set to write no integer of more than 640 digits; larger ones are hexadecimal
+_MOST_BITS = 2000  # Python may refuse to write integers of more than 640 digits; larger ones become hexadecimal
 
-# A number, or any one character but ASCII whitespace. No two alternatives begin alike, so nothing backtracks.
+# A number, or any one character but ASCII whitespace. The two alternatives begin differently, so nothing backtracks.
 _TOKEN = re.compile(r"[0-9]+|[^0-9 \t\n\r\f\v]")
 _DIGITS = frozenset("0123456789")
 _WORD = re.compile(r"[^\W\d_]+|\S")
@@ -69,7 +69,7 @@ def evaluate(tokens: list[str]) -> int | Fraction:
                 nesting += 1
                 operators.append(token)
             else:
-                raise NotAnExpression(f"{token!r} where a number is due, or nested too deep")
+                raise NotAnExpression(f"{token!r} where a number is expected, or nested too deep")
         elif token in _BINARY:
             while operators and _PRECEDENCE[operators[-1]] >= _PRECEDENCE[token]:
                 apply_last()
@@ -81,7 +81,7 @@ def evaluate(tokens: list[str]) -> int | Fraction:
                 apply_last()
             operators.pop()
         else:
-            raise NotAnExpression(f"{token!r} where an operator is due")
+            raise NotAnExpression(f"{token!r} where an operator is expected")
     if operand_due or nesting:
         raise NotAnExpression("the expression ends too early")
     while operators:
@@ -123,8 +123,8 @@ def equation_verdict(text: str, nums: list[int], target: int) -> Verdict | None:
     if len(answer) > ANSWER_CAP:
         return Verdict.WRONG
     tokens = _TOKEN.findall(answer)
-    # Compares texts, before any arithmetic: this refuses leading zeros, and no literal that the puzzle does not have,
-    # however long, is ever turned into a number or multiplied.
+    # The texts are compared before any arithmetic. This refuses leading zeros, and no literal that the puzzle does not
+    # have, however long, is ever turned into a number or multiplied.
     if sorted(token for token in tokens if token[0] in _DIGITS) != sorted(str(int(n)) for n in nums):
         return Verdict.WRONG
     try:
@@ -188,7 +188,7 @@ def equation_reason(block: str, text: str, nums: list[int], target: int) -> str:
     except ZeroDivisionError:
         return "it divides by zero"
     except NotAnExpression as error:
-        return f"it is no expression: {short(str(error))}"
+        return f"it is not an expression: {short(str(error))}"
     made = "" if value == target else f", not {short_number(target)}"
     return f"{short(block)} makes {short_number(value)}{made}"
 

@@ -1,8 +1,8 @@
-"""Did the model think first and then answer, in the form that it was asked for?
+"""Verifies the format: the completion is first reasoning, then an answer, in the form that the prompt asked for.
 
-Two forms. The plain one is reasoning, then the answer block (`format_reward`). The readable one is reasoning, then a
-summary for the reader that holds the answer block (`summary_format_reward`): the form of DeepSeek-R1's cold start
-(arXiv:2501.12948, 2.3.1). There special tokens mark the two; here it is the tags that all rewards read.
+There are two forms. The plain one is reasoning, then the answer block (`format_reward`). The readable one is reasoning,
+then a summary for the reader that holds the answer block (`summary_format_reward`): the form of DeepSeek-R1's cold
+start (arXiv:2501.12948, 2.3.1). Special tokens mark the two parts there; tags, which all rewards read, mark them here.
 """
 
 import re
@@ -11,7 +11,7 @@ from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_O
 from mini_r1.rewards.verdict import Verdict, reward_from
 from mini_r1.rewards.wording import times
 
-# Characters of the summary beside the answer block, some 170 English words. A summary is for a reader: a longer one is
+# Characters of the summary beside the answer block, about 170 English words. A longer one is not for a reader: it is
 # reasoning that has moved out of the think block, where a reward measures its language.
 SUMMARY_CAP = 1_000
 SUMMARY_WORDS = 2  # fewer are a label, such as `Answer:`
@@ -41,7 +41,7 @@ def summary_faults(between: str, after: str) -> tuple[int, int]:
     """(characters over the cap, words missing) of a summary, from the texts before and after its answer block.
 
     Blanks at the ends of the two do not count. A word is a run of letters, or one Han character or kana, since these
-    are written without blanks; digits, signs, LaTeX's backslashes and tags such as `<b>` are no words.
+    are written without blanks; digits, signs, LaTeX's backslashes and tags such as `<b>` are not words.
 
     Example: `summary_faults("\\nAnswer: ", "")` is `(0, 1)`.
     """
@@ -56,8 +56,8 @@ def summary_format_verdict(text: str) -> Verdict:
     """Correct where the whole text, stripped, is `<think>R</think>` and then a summary with one `<answer>A</answer>`.
 
     Each of the four tags occurs exactly once, in this order, and is case-sensitive; R and A are not blank; nothing
-    comes before `<think>`. Everything after `</think>` is the summary. Beside the answer block, before or after it,
-    it has at least `SUMMARY_WORDS` words and at most `SUMMARY_CAP` characters; the content of the answer counts for
+    comes before `<think>`. Everything after `</think>` is the summary. Before and after the answer block it
+    has at least `SUMMARY_WORDS` words and at most `SUMMARY_CAP` characters; the content of the answer counts for
     neither, so that an answer may be a long program. Everything else is wrong, including an answer block without words
     around it, which is right for `format_reward`; nothing is unparseable. Whether the summary fits the reasoning, and
     what the answer says, does not matter. The time is linear in the text.
@@ -77,7 +77,7 @@ def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
     """The first fault of the format, in plain words; None where it is right. The answer itself does not matter.
 
     Args:
-        format_reward: the one of `rewards.FORMAT_REWARDS` that the prompt asked for.
+        format_reward: the one of `rewards.FORMAT_REWARDS` that rewards what the prompt asked for.
 
     Example: `format_fault("<think>hm</think><answer>1</answer> Bye!")` is "there is text after the answer".
     """
@@ -90,7 +90,7 @@ def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
         return "there is no text at all"
     for tag in (THINK_OPEN, THINK_CLOSE):
         if counts[tag] > 1:
-            return f"{tag} stands there {times(counts[tag])}"
+            return f"{tag} occurs {times(counts[tag])}"
     if not counts[THINK_OPEN]:
         return "<think> is missing"
     if not counts[ANSWER_OPEN]:
@@ -98,7 +98,7 @@ def format_fault(text: str, format_reward: str = "format_reward") -> str | None:
             return "it ends inside the thinking, before any answer"
         return "<answer> is missing" if counts[ANSWER_CLOSE] else "the answer block is missing"
     if counts[ANSWER_OPEN] > 1 or counts[ANSWER_CLOSE] > 1:
-        return f"there are {max(counts[ANSWER_OPEN], counts[ANSWER_CLOSE])} answer tags, where one is due"
+        return f"there are {max(counts[ANSWER_OPEN], counts[ANSWER_CLOSE])} answer tags, where one is expected"
     if not counts[THINK_CLOSE]:
         return "</think> is missing before the answer"
     if not counts[ANSWER_CLOSE]:

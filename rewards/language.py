@@ -1,4 +1,4 @@
-"""Is the reasoning written in one language, or does it mix them?"""
+"""Measures how much of the reasoning is written in the target language."""
 
 import re
 import string
@@ -10,20 +10,20 @@ Language = Literal["en", "zh"]
 
 # Code, LaTeX, URLs and tags. A character that begins no span is a match, too, so that the number of matches bounds the
 # time; a span ends at the next character that could begin one like it, so that nothing is read twice. Every branch
-# begins with a plain character: Python then looks for these alone, seven times as fast.
+# begins with a plain character, since Python then looks for these alone, seven times as fast.
 _SPAN = re.compile(
     r"```[^`]*+(?:`{1,2}+[^`]++)*+```|`[^`\n]*+`"
     r"|\$\$[^$]*+\$\$|\$[^$\n]*+\$|\\[(\[](?:[^\\]++|\\[^()\[\]])*+\\[)\]]|\\[A-Za-z]++"
     r"|://[!-~]++|</?[A-Za-z][A-Za-z0-9_-]*+>"
     r"|`|\$|\\|:|<"
 )
-MAX_SPANS = 10_000  # No honest reasoning has as many. What comes after them is counted as text.
+MAX_SPANS = 10_000  # More than honest reasoning has; what comes after them counts as text.
 
 
 def _first_byte_classes() -> bytes:
     """Class of a character by the first byte of its UTF-8: w for a-z, x another letter, g Greek, a blank for the rest.
 
-    C2, E2, EE, EF hold symbols; CC, CD combining marks. E3 to E9 are kana and Han, which are counted by themselves.
+    C2, E2, EE, EF begin symbols; CC, CD combining marks. E3 to E9 begin kana and Han, which are counted separately.
     """
     table = bytearray(b" " * 256)
     for letter in string.ascii_letters.encode():
@@ -35,7 +35,7 @@ def _first_byte_classes() -> bytes:
 
 
 _CLASSES = _first_byte_classes()
-# The same by script: Latin letters with accents are w, too, up to U+02FF, and plain capitals are U.
+# The same classes by script: Latin letters with accents are w, too, up to U+02FF, and plain capitals are U.
 _SCRIPTS = bytes(
     ord("U") if byte in string.ascii_uppercase.encode() else ord("w") if 0xC3 <= byte < 0xCC else _CLASSES[byte]
     for byte in range(256)
@@ -67,17 +67,17 @@ def _english_words(text: str, utf8: bytes) -> int:
     """How many words outside code are English. `utf8` is the text encoded."""
     if b"ww" not in _classes(utf8):
         return 0
-    # Code hides what is a-z and nothing else: no other language can be hidden there.
+    # A span hides letters a-z and nothing else, so that no other language can hide there.
     classes = _classes(_SPAN.sub(" ", text, count=MAX_SPANS).encode("utf-8", "replace"))
-    # Runs of two letters or more, where each x makes two, less those with an x: runs of a-z alone.
+    # Runs of two letters or more, each x counting as two, less the runs with an x: runs of a-z alone.
     return classes.replace(b"x", b"ww").count(b" ww") - _runs_with_x(classes)
 
 
 def words_by_script(text: str) -> tuple[int, int]:
     """How many words are in Latin letters, and how many in others; each Han character and each kana is one.
 
-    Unlike for `language_share`, accents (but those of Vietnamese) make no difference, and Latin words that begin with a
-    plain capital are left out, as names are written so in any text. What is neutral there is neutral here.
+    Unlike in `language_share`, accents (but those of Vietnamese) make no difference, and Latin words that begin with a
+    plain capital do not count, since any text writes names so. What is neutral there is neutral here.
 
     Example: `words_by_script("so Zoey 是 naïve")` is `(2, 1)`.
     """
@@ -88,9 +88,9 @@ def words_by_script(text: str) -> tuple[int, int]:
 
 
 def reasoning(text: str) -> str:
-    """What stands between the first `<think>` and the last `</think>`.
+    """The text between the first `<think>` and the last `</think>`.
 
-    Never closed, it goes on to the end; never opened, it goes from the start. Without either it is all before
+    Without `</think>` it goes on to the end, without `<think>` it begins at the start. Without either it is all before
     `<answer>`.
 
     Example: `reasoning("<think>1+2 it is</think><answer>3</answer>")` is `"1+2 it is"`.
@@ -107,9 +107,9 @@ def reasoning(text: str) -> str:
 def language_share(text: str, language: Language) -> float:
     """The share of words of the reasoning that are in `language`, from 0 to 1; see `language_consistency_reward`.
 
-    A fixed number of passes over the text, almost all of them over bytes.
+    It makes a fixed number of passes over the text, almost all of them over bytes.
     """
-    # Signs that stand in blocks of letters, or that no pattern has to look for.
+    # These signs stand among letters in Unicode, or need no place in the pattern once they are replaced.
     thought = reasoning(text).replace("’", "'").replace("×", " ").replace("÷", " ")
     thought = thought.replace("https://", "://").replace("http://", "://")
     utf8 = thought.encode("utf-8", "replace")
@@ -129,18 +129,18 @@ def language_consistency_reward(
 
         reward = words in the target language / words of any language
 
-    Words are told apart by script, as the standard library knows no dictionaries:
+    The script tells languages apart, since the standard library has no dictionaries:
         English     a run of two or more letters a-z; apostrophes belong to it, hyphens (minus signs) do not
         Chinese     each Han character is a word (U+4000 to U+9FFF); Japanese kanji cannot be told from it
         others      a run of letters with one that is not a-z (`voilà`, Russian, Korean, ...), each kana (with the
                     rarities up to U+3FFF), and every three Greek letters in a row
     So French or German without accents counts as English.
 
-    Neutral, in neither number, are single letters a-z and one or two Greek ones (variables), digits, punctuation,
-    operators, emoji and characters beyond U+FFFF, and what is a-z in code between backticks, LaTeX, URLs and tags;
-    words of another script count there, too. So with "zh" a policy may hide English between backticks: look at samples.
-    Reasoning with neutral letters or digits alone gives 1.0, as `3 * 4 = 12` is at fault in no language; blank or
-    nothing but punctuation gives 0.0, so that silence does not pay.
+    Single letters a-z and one or two Greek ones (variables), digits, punctuation, operators, emoji and characters
+    beyond U+FFFF are neutral: they are in neither number. So are letters a-z in code between backticks, LaTeX, URLs and
+    tags, but words of another script count there, too. A policy may so hide English between backticks with "zh": look
+    at samples. Reasoning of neutral letters or digits alone gives 1.0, since `3 * 4 = 12` is right in any language.
+    Blank reasoning, or nothing but punctuation, gives 0.0, so that silence does not pay.
 
     Args:
         language: "en" or "zh" for all rows, or a dataset column with one for each row; None where no reward is due.

@@ -1,6 +1,6 @@
-"""Requests that rules can measure: does the answer have the texts that are due, and the response none of the banned?
+"""Verifies requests that rules can measure: the answer has all needed texts, and the response no banned one.
 
-Case and blanks do not matter, but whole words do, so no letter or digit may come directly before or after the text:
+Case and blanks do not matter. Only whole words count, so no letter or digit may stand directly before or after a text:
 "The  BUS\nis late!" has "the bus is late", "the bus is later" does not.
 """
 
@@ -12,13 +12,13 @@ ANSWER_CAP = 20_000  # characters of the answer block, never of the reasoning
 
 
 def missing(answer: str, needs: list[str] | None) -> list[str]:
-    """Those of `needs` that `answer` lacks. Example: `missing("Dear Ava.", ["ava", "late"])` is `["late"]`."""
+    """The texts of `needs` that `answer` lacks. Example: `missing("Dear Ava.", ["ava", "late"])` is `["late"]`."""
     answer = _plain(answer)
     return [need for need in needs or () if not _stands_in(_plain(need), answer)]
 
 
 def banned(text: str, bans: list[str] | None) -> list[str]:
-    """Those of `bans` that `text` has. Example: `banned("Foolish idiot!", ["fool", "idiot"])` is `["idiot"]`."""
+    """The texts of `bans` that `text` has. Example: `banned("Foolish idiot!", ["fool", "idiot"])` is `["idiot"]`."""
     text = _plain(text)
     return [ban for ban in bans or () if _stands_in(_plain(ban), text)]
 
@@ -41,7 +41,7 @@ def _stands_in(part: str, text: str) -> bool:
 
 
 def _usable(texts: object) -> bool:
-    """Whether it is None, or a list or tuple of texts that are not blank."""
+    """Whether `texts` is None, or a list or tuple of texts that are not blank."""
     if texts is None:
         return True
     return isinstance(texts, (list, tuple)) and all(isinstance(text, str) and text.strip() for text in texts)
@@ -50,15 +50,13 @@ def _usable(texts: object) -> bool:
 def needs_verdict(text: str, needs: list[str] | None, bans: list[str] | None) -> Verdict | None:
     """Correct where the answer block contains each of `needs`, and the whole response none of `bans`.
 
-    It measures requests that were made so that rules can measure them. It measures neither helpfulness nor
-    harmlessness: an answer of nothing but the needed texts is correct, and so is an insult that `bans` does not list or
-    that is spelt differently. Use a reward model for these.
+    The verdict measures neither helpfulness nor harmlessness: an answer of nothing but the needed texts is correct, and
+    so is an insult that `bans` does not list or that is spelt differently. A reward model measures these.
 
-    The response is all of the text, reasoning included. Unparseable where there is no answer block; wrong, too, where
-    that has more than `ANSWER_CAP` characters.
-
-    None where neither `needs` nor `bans` has a text, as in rows that a reward model alone can judge, and where one of
-    them is neither None nor a list of texts that are not blank.
+    The response is all of the text, reasoning included. The verdict is unparseable where there is no answer block, and
+    wrong, too, where the block has more than `ANSWER_CAP` characters. It is None where neither `needs` nor `bans` has a
+    text, as in rows that only a reward model can judge, and where one of them is neither None nor a list of texts that
+    are not blank.
 
     Example:
         >>> completions = ["hm</think><answer>Dear Ava, the bus is late.</answer>", "</think><answer>Done.</answer>"]
@@ -78,10 +76,10 @@ def needs_verdict(text: str, needs: list[str] | None, bans: list[str] | None) ->
 needs_reward = reward_from("needs_reward", needs_verdict)
 
 
-def needs_reason(block: str, text: str, due: list[str] | None, bans: list[str] | None) -> str:
+def needs_reason(block: str, text: str, needs: list[str] | None, bans: list[str] | None) -> str:
     """Why the answer block and the response are right or wrong."""
     if fault := too_long(block, ANSWER_CAP):
         return fault
-    faults = [f"the answer lacks '{short(need)}'" for need in missing(block, due)]
+    faults = [f"the answer lacks '{short(need)}'" for need in missing(block, needs)]
     faults += [f"the response has '{short(ban)}', which is banned" for ban in banned(text, bans)]
     return listed(faults) if faults else "it has what is asked for, and nothing that is banned"

@@ -1,4 +1,4 @@
-"""GSM8K: is the answer exactly one number, and is it the gold?"""
+"""Verifies GSM8K answers: exactly one number, equal to the gold."""
 
 import re
 import unicodedata
@@ -21,9 +21,9 @@ _GOLD = re.compile(rf"([-−]?)\$?([-−]?)({_DECIMAL})")
 _DIGIT = re.compile(r"[0-9]")
 _LETTER = r"[^\W\d_]"
 
-# Every repetition is over one set of characters and what may follow it is outside that set, so nothing backtracks
-# further than the token it is in. The last alternative takes any character: the tokens cover the whole block. The
-# first lookahead in an alternative only saves time.
+# Every repetition is over one set of characters, and what may follow it is outside that set, so nothing backtracks
+# further than its token. The last alternative takes any character, so the tokens cover the whole block. The first
+# lookahead in an alternative only saves time.
 _TOKEN = re.compile(
     rf"""
       (?P<space>[ \t\r\n\f\v]+)
@@ -58,7 +58,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words around a number, in English: which make it another number, or no answer at all.
+# English words around a number that make it another number, or no answer at all.
 SMALL = _words(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -101,10 +101,10 @@ JOINS = _words("and times over less into by from of than per another x")  # 72 a
 def parse_gold(answer: str | int) -> Fraction:
     """The exact value of a gold answer: digits, thousands commas in threes, a decimal part, a minus, a leading `$`.
 
-    Of a raw rationale, the text after the last `####` counts. An integer is its own value.
+    A raw rationale counts from its last `####` on. An integer is its own value.
 
     Raises:
-        ValueError: where that is not one such number of at most `NUMBER_CAP` characters.
+        ValueError: where the answer is not one such number of at most `NUMBER_CAP` characters.
 
     Example: `parse_gold("She has 1000 + 234 = 1,234 eggs.\\n#### 1,234")` is `Fraction(1234)`.
     """
@@ -154,13 +154,13 @@ def _same_again(gap: str) -> bool:
 
 
 class _Reader:
-    """One pass over an answer block. Each method reads a token of one kind and says whether it spoils the answer."""
+    """Reads an answer block in one pass. A method reads a token of one kind and says whether it spoils the answer."""
 
     def __init__(self, block: str, gold: Fraction):
         self.block, self.gold = block.replace("{,}", ",").replace(",\\!", ","), gold  # thousands commas in LaTeX
         self.seen = -1  # where the last number ended; below 0: none yet
         self.sign = ""  # "-" a sign that touches what follows, "minus" the word, "?" a dash or slash, no clear sign
-        self.before = self.last = ""  # the last word but for those passed over, and the last of all
+        self.before = self.last = ""  # the last word that is not passed over, and the last of all
         self.after = ""  # what the next word follows: "number", its "unit", a "clause", "helping", "number and", "and"
         self.word_end = -1
         self.spoilt_by = ""  # the token that is_gold stopped at
@@ -189,7 +189,7 @@ class _Reader:
             elif kind == "power_unit":
                 spoils = self.after != "number"
                 self.after, self.word_end = "unit", token.end()
-            elif kind == "bang":  # after a word it ends a sentence: that is neither 72! nor !72
+            elif kind == "bang":  # after a word it ends a sentence; 72! and !72 are other numbers
                 spoils = self.after == "number" or (self.seen < 0 and start != self.word_end)
             else:
                 spoils = kind == "wrong" or (kind == "arrow" and self.seen >= 0)
@@ -199,7 +199,7 @@ class _Reader:
         return self.seen >= 0 and not self.sign
 
     def number(self, text: str, start: int) -> bool:
-        """It must be the gold and, where it is not the first, plainly the same number said again."""
+        """A number spoils the answer where it is not the gold, or not plainly the same number said again."""
         number = text.rstrip(".,")
         value = _read(number)
         if value is None or start == self.word_end or self.sign == "?" or self.before in SPOILS_NEXT:
@@ -211,7 +211,7 @@ class _Reader:
         return not good
 
     def word(self, text: str, start: int) -> bool:
-        """A word may spoil the answer by itself, by what stands before it, or for the number that comes next."""
+        """A word spoils the answer by itself or by what stands before it, or it spoils the number that comes next."""
         word = "and" if text == "&" else text.lower()
         adjacent = start == self.word_end + 1
         self.word_end = start + len(text)
@@ -234,7 +234,7 @@ class _Reader:
         return False
 
     def spared(self, word: str, adjacent: bool) -> bool:
-        """Whether a negation is about something else: "No. of eggs: 72", "72 students do not play"."""
+        """Whether a negation does not negate the number: "No. of eggs: 72", "72 students do not play"."""
         if word == "no":
             return self.block.startswith(". of ", self.word_end)
         helped = word[:-3] in HELPING and self.after in {"unit", "clause"}  # 72 students don't play
@@ -287,8 +287,8 @@ def number_verdict(text: str, answer: str | int) -> Verdict | None:
         six inches`). Fine: `72 times`, `72 one-dollar bills`, `72 boys don't play`, `It went up by 72`
     Other characters:           control and zero-width characters, mathematical signs, unknown LaTeX commands and tags
 
-    Words are judged in English only. Unparseable where there is no answer block, or no digit in it; wrong where it
-    has more than `ANSWER_CAP` characters. None where the gold is unusable, see `parse_gold`.
+    Only English words are judged. The verdict is unparseable where there is no answer block, or no digit in it, wrong
+    where it has more than `ANSWER_CAP` characters, and None where the gold is unusable, see `parse_gold`.
 
     Example:
         >>> completions = ["hm</think><answer>$1,234.00</answer>", "hm</think><answer>12 or 34</answer>"]
@@ -316,7 +316,8 @@ def number_vote(text: str, answer: str | int) -> str | None:
     """The number that the answer gives, as a whole number or a fraction in lowest terms: "72" for `$72.0`, "5/2".
 
     None where there is no answer block, where the answer is not plainly one number (`71 or 72`, `about 72`), and where
-    it has more characters than the cap. The gold `answer` does not matter: a problem with an unusable one has votes.
+    it has more characters than the cap. The gold `answer` does not matter: even a problem with an unusable gold has
+    votes.
     """
     block = answer_block(text)
     value = None if block is None else read_number(block)
@@ -324,7 +325,7 @@ def number_vote(text: str, answer: str | int) -> str | None:
 
 
 def read_number(block: str) -> Fraction | None:
-    """The one number that an answer block gives, by the rules of `number_verdict`; None where it is not plainly one.
+    """The one number that an answer block gives by the rules of `number_verdict`; None where it is not plainly one.
 
     Example: `read_number("It is $1,234.50.")` is `Fraction(2469, 2)`, `read_number("7 or 8")` is None.
     """
@@ -370,7 +371,7 @@ def number_reason(block: str, text: str, answer: str | int) -> str:
     first = first_number(block)
     if first is None:
         return f"{short(block)} cannot be read as a number"
-    # The token at which a reader that looks for this very number stops; of both signs, the one that gets further.
+    # Reads for this very number, with both signs; the reader that gets further stops at the token to blame.
     readers = [_Reader(block, sign * first) for sign in (1, -1)]
     for reader in readers:
         reader.is_gold()

@@ -1,10 +1,10 @@
-"""Knights and Knaves: does the answer give every person's role, each once, as in the solution?
+"""Verifies Knights and Knaves answers: every person's role, each once, as in the solution.
 
-The answer is cut into tokens, each token becomes one letter that says what it is, and a grammar over these letters has
-to cover all of them. So anything that the grammar does not know (not, or, probably, was, if, says, ?, another person's
-name) spoils the answer, and no list of such words is needed.
+The verifier cuts the answer into tokens, each token becomes one letter that says what it is, and a grammar over these
+letters has to cover all of them. So anything that the grammar does not know (not, or, probably, was, if, says, ?,
+another person's name) spoils the answer, and no list of such words is needed.
 
-An answer is optional lead-ins, then claims. Lead-ins:
+An answer has optional lead-ins, then claims. Lead-ins:
     So    Therefore    In conclusion,    Conclusion:    Based on the analysis,    Answer:    The correct answer is:
     Here is the solution:    The roles are as follows:    Roles:    ### Final answer
 Claims:
@@ -15,16 +15,15 @@ Claims:
     Zoey and Ethan are also knights    The knights are Zoey and Ethan    There are no knaves
     Knights: Zoey, Ethan    Knight: Zoey, Ethan    Knaves: none    Knaves: (none)
     a heading "Knights:", "Knight:", or "Knights" on a line of its own, and under it lines of names or of "none"
-Between claims there is a line break, one of , ; . and/or one of "and", "but", "while", "whereas". A claim may begin
-with (1), 1. or 1), also in the middle of a line, and with - * • or # at the start of a line. The last one may end with
-"!".
-Instead of claims there may be one JSON object of names and roles, also in a ```json fence, or a table of rows
+A line break, one of , ; . and/or one of "and", "but", "while", "whereas" separates claims. A claim may begin with (1),
+1. or 1), also in the middle of a line, and with - * • or # at the start of a line. The last one may end with "!".
+Instead of claims an answer may have one JSON object of names and roles, also in a ```json fence, or a table of rows
 | Zoey | knight |, with or without a header: Name, Person or Inhabitant over the names, then Role, Type or Identity.
 
-Case does not matter, nor do white space, `*`, `_` and backticks between words; ’ is an apostrophe. Nothing else is
-normalised: a full-width or Cyrillic letter, a zero-width character or a decomposed accent makes another word.
-"The knights ...", "Knights: ...", "... is the knight", "the only knight", "none" and "no" speak of all knights there
-are; they are right only where they name all.
+Case, white space, `*`, `_` and backticks between words do not matter; ’ is an apostrophe. Nothing else is normalised:
+a full-width or Cyrillic letter, a zero-width character or a decomposed accent makes another word.
+"The knights ...", "Knights: ...", "... is the knight", "the only knight", "none" and "no" speak of all knights, and are
+right only where they name all.
 
 Not accepted, though some readers would: everyone and no one (a person is named or not answered for), "Zoey, Ethan is a
 knave", "Zoey is a knight, Ethan a knave", "Zoey knight", "A knight is Zoey", "While Zoey is a knight, Ethan is a
@@ -45,11 +44,11 @@ ROLES = {"knight": "K", "knave": "V"}
 ROLE_OF = {"K": "knight", "V": "knave"}
 
 # Tokens of one mark. Any other token is a run of characters up to the next mark or white space.
-# Line breaks and arrows are spelt in capitals, which lower-cased text has not; the longest arrow comes first.
+# Line breaks and arrows have names in capitals, which lower-cased text never has; the longest arrow comes first.
 _MARKS = {"\n": "NEWLINE"} | dict.fromkeys(("-->", "->", "=>", "→"), "ARROW")
 _MARKS |= {mark: mark for mark in ',;.:=()|{}"•–—?!'}
 _SPACED = tuple((mark, f" {token} ") for mark, token in _MARKS.items())
-# Token -> letter. A known person's name becomes N, anything that is not listed ?
+# Token -> letter. A known person's name becomes N, a token that is not listed becomes ?
 _NUMBERS = {str(number): "1" for number in range(1, 1000)}
 _WORDS = {
     **ROLES,
@@ -62,7 +61,7 @@ _WORDS = {
     **{"#" * level: "#" for level in range(1, 7)},
     **{"-" * length: "~" for length in range(2, 60)},  # the line under a table's header
 }
-# In lead-ins and table headers only, so that a name may have them: Person 1
+# Words of lead-ins and table headers only, so that a name may have them: Person 1
 _FRAME = {
     **{"in": "I", "conclusion": "C", "based": "B", "on": "O", "analysis": "Y", "here": "E", "correct": "F"},
     **{"roles": "R", "as": "A", "follows": "f", "json": "J"},
@@ -72,7 +71,7 @@ _KINDS = _FRAME | _WORDS | _NUMBERS
 _OWN = frozenset(_WORDS) - {"."}
 _ROLE_LETTERS = frozenset("KVPQ")
 
-# The grammar. Every repetition is possessive, and no claim is a part of a longer one, so nothing backtracks far.
+# The grammar. Every repetition is possessive, and no claim is part of a longer one, so nothing backtracks far.
 _NUMBER = r"(?:\(1\)|1[.)])"
 _LABEL = rf"(?:{_NUMBER}|(?<![^\n])[-•#])?+"
 _LEAD = r"""\A \n*+ (?: [#]?+
@@ -107,7 +106,7 @@ _JSON_OR_TABLE = re.compile(
 
 
 def _tokens(text: str) -> list[str]:
-    """Lower-case tokens. The Kelvin sign goes, as its lower case is a plain k; no other letter becomes one of a-z."""
+    """Lower-case tokens. The Kelvin sign becomes ?, since its lower case is a plain k; no other letter becomes a-z."""
     text = text.replace("\u212a", "?").lower().replace("’", "'")
     for mark, spaced in _SPACED:
         if mark in text:
@@ -133,7 +132,7 @@ def _gold_roles(names: tuple[str, ...], roles: tuple[str, ...]) -> dict[str, str
 
 
 def _join_names(tokens: list[str], gold: dict[str, str]) -> list[str]:
-    """The tokens, with those of a name of several tokens joined to one, the longest name first."""
+    """The tokens, with the tokens of each longer name joined to one, the longest name first."""
     lengths: dict[str, set[int]] = {}  # first token -> how many tokens such names have
     for name in gold:
         parts = name.split(" ")
@@ -162,7 +161,8 @@ def _read(answer: str, gold: dict[str, str]) -> tuple[list[str], str]:
 def _said_roles(kinds: str) -> list[str] | None:
     """The role, K or V, that the text gives to each N in turn.
 
-    None where the grammar does not cover all of it, or where it speaks of all who have a role and gives it to others.
+    None where the grammar does not cover the whole text, or where the text speaks of all who have a role and gives that
+    role to others, too.
     """
     if "{" in kinds or "|" in kinds:
         found = _JSON_OR_TABLE.fullmatch(kinds)
@@ -187,9 +187,9 @@ def _said_roles(kinds: str) -> list[str] | None:
 def roles_verdict(text: str, names: list[str], roles: list[str]) -> Verdict | None:
     """Correct where the answer names each of `names` once, with its role in `roles`, in the grammar above.
 
-    Unparseable where there is no answer block, or where that names nobody of `names` or has no word knight(s) or
-    knave(s): no claim at all. Everything else is wrong: another or an incomplete solution, a person named twice, an
-    unknown person, any word or mark outside the grammar, more than `ANSWER_CAP` characters.
+    The verdict is unparseable where there is no answer block, or where the block claims nothing: it names nobody of
+    `names`, or has no word knight(s) or knave(s). Everything else is wrong: another or an incomplete solution, a person
+    named twice, an unknown person, any word or mark outside the grammar, more than `ANSWER_CAP` characters.
 
     None where the gold is unusable: `names` and `roles` not lists (or tuples) of one length, nonempty, a role not
     exactly "knight" or "knave", names equal but for case or full stops, a blank name, and one that the grammar could
@@ -238,9 +238,9 @@ def roles_vote(text: str, names: list[str], roles: list[str]) -> str | None:
 
 
 def read_roles(text: str, names: list[str], roles: list[str]) -> dict[str, list[str]] | None:
-    """For each of `names`, in their order, the roles that the answer gives to it: [] where it gives none.
+    """Name -> the roles that the answer gives to it, in the order of `names`; [] where it gives none.
 
-    None where there is no answer block, where the grammar does not cover it, where it has more than `ANSWER_CAP`
+    None where there is no answer block, where the grammar does not cover the block, where it has more than `ANSWER_CAP`
     characters, or where the gold is unusable.
     """
     if roles_verdict(text, names, roles) is None:
@@ -266,7 +266,7 @@ def roles_reason(block: str, text: str, names: list[str], roles: list[str]) -> s
     tokens, kinds = _read(block, gold)
     if "N" not in kinds:
         return f"nothing said about {listed(names, 'or')}"
-    if not set(kinds) & set("KVPQ"):
+    if _ROLE_LETTERS.isdisjoint(kinds):
         return "nobody is called a knight or a knave"
     claims = read_roles(text, names, roles)
     if claims is None:

@@ -1,17 +1,17 @@
-"""Runs a Python program that nobody has read: bubblewrap (`bwrap`), namespaces, a seccomp filter and rlimits.
+"""Runs an untrusted Python program with bubblewrap (`bwrap`), in namespaces, under a seccomp filter and rlimits.
 
-What it protects from. The program sees the interpreter and system libraries, read-only, /dev/null and its input: no
-home, no repository, no /proc, no environment variable of ours, no place to write to. It is alone in its process,
-network, IPC, host name and mount namespaces, has no capabilities, cannot start a process or open a socket, and is ended
-at the limits on CPU, time, memory, threads, open files and output (`Limits`). When it ends, or the calling process
-does, everything inside ends, too; nothing is left to clean up.
+What the sandbox protects: the program sees the interpreter and system libraries, read-only, /dev/null and its input,
+but no home, no repository, no /proc, no environment variable of ours, and no place to write to. It is alone in its
+process, network, IPC, host name and mount namespaces, has no capabilities, and cannot start a process or open a socket.
+The sandbox ends it at the limits on CPU, time, memory, threads, open files and output (`Limits`). When the program or
+the calling process ends, everything inside ends, too; nothing is left to clean up.
 
-What it does not protect from. A bug in the kernel behind a system call that `rewards/seccomp.py` lets through; timing
-and other side channels; CPU and memory up to its limits, times the programs that run at once. It is not a virtual
-machine: to train on programs of somebody hostile, put the whole trainer into one.
+What it does not protect from: a bug in the kernel behind a system call that `rewards/seccomp.py` lets through; timing
+and other side channels; the use of CPU and memory up to the limits, by each program that runs at the same time. It is
+not a virtual machine: to train on programs of a hostile author, put the whole trainer into one.
 
-An ordinary user needs user namespaces; the program runs as that user, inside a namespace of its own. For root, to whom
-the kernel applies no limit on threads, each program runs as an unprivileged user of its own.
+An ordinary user needs user namespaces; the program runs as that user, inside a namespace of its own. Where root calls,
+to whom the kernel applies no limit on threads, each program runs as an unprivileged user of its own.
 """
 
 import functools
@@ -33,8 +33,8 @@ INSTALL = "bubblewrap, which runs programs safely, is not installed; run: apt in
 START_SECONDS = 60  # to make the sandbox and start Python, which takes 50 ms; the program's time begins after that
 FIRST_UID, UIDS = 61184, 4000  # for a caller that is root; systemd's range for users that exist only while in use
 
-# Runs inside, before the program. It first gives up what it cannot get back, then marks stderr: \0 for "the sandbox is
-# ready", another for "it compiles". The marks come before anything that the program could write.
+# Runs inside the sandbox, before the program. It first gives up rights for good, then marks stderr: \0 for "the sandbox
+# is ready", another for "the program compiles". The marks come before anything that the program could write.
 _PRELUDE = """
 def start():
     import os, resource, sys
@@ -90,8 +90,8 @@ class Outcome:
 
     Attributes:
         ended: "ok" (status 0); "exit" (another status); "signal"; "cpu", "wall" or "output" where that limit was hit;
-            "compile" where it is no Python program, or compiling it took too much.
-        stdout, stderr: decoded as UTF-8, what is not is replaced; at most `output_bytes` each.
+            "compile" where the text is no Python program, or compiling it took too much.
+        stdout, stderr: decoded as UTF-8, with replacements for other bytes; at most `output_bytes` each.
         code: exit status, or number of the signal.
     """
 
@@ -145,7 +145,7 @@ def run_program(program: str, stdin: str = "", limits: Limits = Limits()) -> Out
 
 @functools.cache
 def unavailable() -> str | None:
-    """Why this machine can run no program, in one line with the remedy; None where it can. It tries once."""
+    """Why this machine can run no program, in one line with the remedy; None where it can. Tries once."""
     if sys.platform != "linux" or platform.machine() not in ARCHITECTURES:
         return f"programs are run on Linux on {' or '.join(ARCHITECTURES)} only; leave code_reward out here"
     try:
@@ -178,7 +178,7 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
     """The argv of bubblewrap, with the descriptors of the files that it copies."""
     uid, argv = 0, ["bwrap", *_surroundings()]
     if os.geteuid() == 0:
-        # The prelude gives these two up with the uid. Each run has its own uid, since the kernel counts threads by uid.
+        # The prelude gives up these two with the uid. Each run has its own uid, since the kernel counts threads by uid.
         uid = FIRST_UID + (os.getpid() * 61 + next(_runs)) % UIDS
         argv += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
@@ -186,7 +186,7 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
     for descriptor, name in ((source, "/program.py"), (given, "/dev/stdin")):
         argv += ["--perms", "0444", "--file", str(descriptor), name]
     argv += ["--remount-ro", "/", "--seccomp", str(seccomp), "--"]
-    # -S: no site-packages, and half the start; the hash seed is fixed so that a program always gives the same output
+    # -S: no site-packages, and half the start-up time; the fixed hash seed makes a program's output reproducible
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     argv += [python, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _PRELUDE]
     cpu, _, memory, _, threads, files = astuple(limits)
@@ -195,7 +195,7 @@ def bwrap_argv(source: int, given: int, seccomp: int, limits: Limits) -> list[st
 
 @functools.cache
 def _surroundings() -> tuple[str, ...]:
-    """Options that are the same for all runs: namespaces, and the files of this machine that the program sees."""
+    """The options that all runs share: namespaces, and the files of this machine that the program sees."""
     prefix = os.path.realpath(sys.base_prefix)
     shown = ["/usr/lib", "/usr/lib64", *(f"{prefix}/{folder}" for folder in ("bin", "lib", "lib64"))]
     shown = [folder for folder in dict.fromkeys(shown) if os.path.isdir(folder)]
@@ -222,7 +222,7 @@ def _parents(folder: str) -> list[str]:
 
 
 def _read(process: subprocess.Popen, limits: Limits) -> tuple[str | None, bytes, bytes]:
-    """(the limit that was hit, "wall" or "output", or None; stdout; stderr), up to the end or that limit."""
+    """(the limit that was hit: "wall", "output" or None; stdout; stderr), up to the process's end or that limit."""
     assert process.stdout and process.stderr  # both are pipes
     stdout, stderr = bytearray(), bytearray()
     outputs = {process.stdout.fileno(): stdout, process.stderr.fileno(): stderr}

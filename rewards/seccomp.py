@@ -1,9 +1,9 @@
 """The system calls that a sandboxed program may not make, as a seccomp filter for `bwrap --seccomp`.
 
-It lists what is denied, not what is allowed, since Python's own calls differ between versions and C libraries. Calls
-newer than `NEWEST` are denied, too. The program may start threads, but no process, which rules out fork bombs, daemons
-and shells that outlive it. The filter is assembled here (a dozen instructions of classic BPF, `linux/filter.h`), so
-that no machine needs libseccomp and its Python package.
+The filter lists what is denied, not what is allowed, since Python's own calls differ between versions and C libraries.
+It denies calls newer than `NEWEST`, too. The program may start threads, but no process, which rules out fork bombs,
+daemons and shells that outlive it. This file assembles the filter itself (classic BPF, `linux/filter.h`), so that no
+machine needs libseccomp and its Python package.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""The one place that reads think and answer tags.
+"""Reads the think and answer tags of a text, for all rewards.
 
 Every function makes a fixed number of `str` searches, so that a megabyte of reasoning costs about a millisecond.
 """
@@ -44,7 +44,7 @@ def turn_parts(text: str) -> tuple[str, str, str, str] | None:
 def answer_block(text: str) -> str | None:
     """The content of the only `<answer>...</answer>`, if that follows a closed think block; else None.
 
-    A second answer tag anywhere, such as one quoted in the reasoning, makes it unclear which one is meant: None.
+    A second answer tag anywhere, even one quoted in the reasoning, gives None, since the answer is then ambiguous.
     Text after the block, between the blocks or before `<think>` does not matter here.
 
     Example: `answer_block("<think></think>So: <answer>1+2</answer> Bye!")` is `"1+2"`.

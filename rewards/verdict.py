@@ -1,4 +1,4 @@
-"""Verdicts, and `reward_from`, which makes a reward for TRL of a function that gives verdicts."""
+"""Verdicts, and `reward_from`, which turns a verifier into a reward for TRL."""
 
 import functools
 import inspect
@@ -12,7 +12,7 @@ from mini_r1.rewards.text import full_text
 
 
 class Verdict(Enum):
-    """What a verifier says about one text."""
+    """A verifier's verdict on one text."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -24,7 +24,7 @@ DEFAULT_VALUES = (1.0, 0.0, 0.0)
 
 
 def workers() -> int:
-    """The number of verifiers that run at once: one for each CPU; the processes of a run share the CPUs."""
+    """How many verifiers run at once: one for each CPU; the processes of a run share the CPUs."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -42,11 +42,11 @@ def reward_from(
     Args:
         name: the reward's `__name__`, which is public: TRL logs `rewards/<name>/mean`.
         verifier: `verifier(text, <columns>) -> Verdict | None`. Its parameters after `text` name the dataset columns
-            it needs; it gets one row's values. It returns None where the row's gold is unusable: no reward is due.
+            that it needs; it gets one row's values. It returns None, for no reward, where the row's gold is unusable.
         values: the numbers for correct, wrong and unparseable.
         in_parallel: verify several texts at once, in `workers()` threads; for a verifier that waits for processes.
         unavailable: says in one line why the verifier cannot work on this machine, with the remedy; None where it
-            can. It is called before a run, so that a recipe is refused early.
+            can. Every run calls it before it starts, so that a recipe is refused early.
 
     Example:
         >>> def short_verdict(text, limit):
@@ -62,7 +62,7 @@ def reward_from(
         if missing := [column for column in needed if column not in columns]:
             raise TypeError(f"{name} needs the dataset columns {', '.join(needed)}; missing: {', '.join(missing)}")
         for column in needed:
-            if isinstance(columns[column], str):  # it would be read letter by letter
+            if isinstance(columns[column], str):  # zip would read it letter by letter
                 raise TypeError(f"{name} needs a list in {column}, with one value for each completion")
         nothing = [None] * len(completions)
         gold = [nothing if columns[column] is None else columns[column] for column in needed]
