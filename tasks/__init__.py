@@ -1,7 +1,7 @@
-"""Tasks: what is asked. One task a file; its name in recipes is the file's name, or the dotted path of your own module.
+"""Tasks say what is asked. Each task is one file; a recipe names it by the file's name.
 
-To add one, copy tasks/countdown.py; `Task` below says what a task has. One of your own (`task: my_pkg.my_task`) may
-stand anywhere on the import path.
+To add one, copy tasks/countdown.py; `Task` below says what a task has. A module of your own may stand anywhere on the
+import path; a recipe names it by its dotted path (`task: my_pkg.my_task`).
 """
 
 import difflib
@@ -15,62 +15,62 @@ from mini_r1.errors import RecipeError
 if __name__ != "mini_r1.tasks":  # under two names a task would be two modules
     raise ModuleNotFoundError(f"{__name__} is imported as mini_r1.tasks", name=__name__)
 
-NO_TASKS = ("traces",)  # modules of this package that tasks have in common
+NO_TASKS = ("traces",)  # modules of this package that tasks share
 
 
 class Task(Protocol):
-    """What a task has; a module with these constants and functions is one.
+    """A module with these constants and functions.
 
-    It makes problems, or has some raw rows to show what they look like:
+    A task also generates problems, or has a few raw rows as examples:
         generate(n, seed, **task_args) -> list[dict]    `n` new raw rows, all different, the same for the same arguments
         EXAMPLES                                        a tuple of raw rows
 
-    It may have, besides:
+    Optional are:
         held_out(row) -> bool | None        True where a problem is always for testing, None where its key decides
         trace(row, rng, **trace_args) -> list[tuple[str, bool]]     a worked completion for a cold start, from after
-            `<think>`, in pieces, each with whether to learn it; with summary=True, which a template that asks for a
-            summary passes, it ends in one that holds the answer. tasks/traces.py has what traces share
-        vote(text, row) -> str | None       what a completion, prefill and all, votes for where the majority decides
+            `<think>` on, in pieces, each with whether to learn it. A template that asks for a summary passes
+            summary=True; the trace then ends in a summary that holds the answer. See tasks/traces.py
+        vote(text, row) -> str | None       what a completion with its prefill votes for where the majority decides
             (maj@k, cons@64: self-consistency, Wang et al., arXiv:2203.11171): the answer's value as a text, so that
-            all right answers are one vote, however they are written, and no wrong one is that vote; None where no
+            all right answers are one vote, however they are written, and no wrong answer has that vote; None where no
             answer can be read, with the limits of the reward
-        PHRASES                             a regular expression of what a tiny tokenizer should make one token each
+        PHRASES                             a regular expression; a tiny tokenizer makes each match one token
         my_reward(completions, ...)         a reward of its own, see `math_reward` in tasks/math.py
     """
 
-    HUB_ID: str  # where the real rows are
+    HUB_ID: str  # the dataset with the real rows
     REWARD: str  # name of the reward that decides whether an answer is right
-    ANSWER_EXAMPLE: str  # what an answer block looks like, shown in the prompt
+    ANSWER_EXAMPLE: str  # an answer block's content, shown in the prompt
 
     def parse_row(self, raw: dict) -> dict:
-        """A raw row of the data set -> the task's columns and `difficulty`; ValueError names column and fault."""
+        """A raw row of the dataset -> the task's columns and `difficulty`; a ValueError names column and fault."""
 
     def key(self, row: dict) -> str:
         """The problem's identity: equal for equal problems, whatever the order of their parts."""
 
     def question(self, row: dict) -> str:
-        """The question, without any word on tags."""
+        """The question; it does not mention the tags."""
 
     def gold_answer(self, row: dict) -> str | None:
         """An answer that the task's reward scores 1.0; None where the row has none."""
 
 
 def names() -> list[str]:
-    """Names of all tasks that are shipped: the modules of this package."""
+    """The names of all shipped tasks: the modules of this package."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NO_TASKS)
 
 
 def examples(task: ModuleType, n: int) -> list[dict]:
-    """`n` raw rows or fewer: generated ones, or the task's own `EXAMPLES`."""
+    """At most `n` raw rows: generated ones, or the task's own `EXAMPLES`."""
     return task.generate(n, 0) if hasattr(task, "generate") else list(task.EXAMPLES[:n])
 
 
 def get(name: str | None) -> ModuleType:
-    """The task of that name, or at that dotted path.
+    """The task with that name, or at that dotted path.
 
     Raises:
-        RecipeError: with the nearest name or all names where there is none, and with what is missing where a module
-            is no task.
+        RecipeError: where there is no such task, with the nearest name or all names; where a module is no task, with
+            what it lacks.
     """
     choices = "choose one of: " + ", ".join(names())
     if name is None:
@@ -103,12 +103,12 @@ def import_dotted(path: str, key: str, successor: str = "") -> ModuleType:
     """The module at a dotted path that a recipe names.
 
     Args:
-        key: the recipe's.
-        successor: what to write instead, where the module is not there; "" for nothing better than to install it.
+        key: the recipe's key that names it.
+        successor: what to write instead where the module is missing; "" where nothing is better than to install it.
 
     Raises:
-        RecipeError: where the module, or a package around it, is missing. What is missing inside a module of the
-            user's is for the user to see in full: that propagates.
+        RecipeError: where the module, or a package around it, is missing. An error inside the user's module propagates,
+            so that the user sees it in full.
     """
     try:
         return importlib.import_module(path)

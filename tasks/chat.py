@@ -1,12 +1,12 @@
 """General requests, which no verifier can really decide; reward models score them in the last stage of DeepSeek-R1.
 
-The general rows of arXiv:2501.12948, 2.3.4. One row of the hub id HuggingFaceH4/ultrafeedback_binarized, split
-train_prefs (https://huggingface.co/datasets/ and the id), has these columns, among others. The values here are ours,
-since the hub was out of reach when this was written. Similar data sets lack `prompt`, or have bare texts in `chosen`:
+They are the general rows of arXiv:2501.12948, 2.3.4. A row of
+https://huggingface.co/datasets/HuggingFaceH4/ultrafeedback_binarized, split train_prefs, has these columns, among
+others; the values are made up. Similar datasets lack `prompt`, or have bare texts in `chosen`:
     {"prompt": "Write a poem about rain.",
      "messages": [{"role": "user", "content": "Write a poem about rain."}, {"role": "assistant", "content": "[...]"}],
      "chosen": [the same two turns], "rejected": [the same user turn, another answer]}
-The plain form, for rows of your own, with what rules can measure, both optional:
+Rows of your own may have the plain form; `needs` and `bans`, both optional, are what rules can measure:
     {"question": "Write a note to Ava to say that the bus is late.", "needs": ["Ava", "the bus is late"],
      "bans": ["fool", "idiot"]}
 """
@@ -19,13 +19,13 @@ from mini_r1.tasks.traces import attempts, closing, in_two_languages
 
 HUB_ID = "HuggingFaceH4/ultrafeedback_binarized"
 REWARD = "needs_reward"
-ANSWER_EXAMPLE = "Dear Sam, please note that the train is full."  # of words that generated requests do not have
+ANSWER_EXAMPLE = "Dear Sam, please note that the train is full."  # no generated request has these words
 
 NAMES = (
     "Ava", "Bert", "Cleo", "Dan", "Ella", "Finn", "Gina", "Hans", "Ida", "Jack", "Kim", "Leo",
     "Mia", "Noah", "Olga", "Paul", "Rita", "Theo", "Tom", "Ursula", "Vera", "Walt", "Yara", "Zoe",
 )  # fmt: skip
-# Things that can be delivered, sold, carried or driven about, so that every state fits every thing.
+# Things that can be delivered, sold, carried or driven, so that every state suits every thing.
 SUBJECTS = tuple(f"the {thing}" for thing in (
     "bus", "car", "van", "truck", "boat", "bike", "wagon", "tent", "lamp", "desk", "chair", "table",
     "sofa", "clock", "radio", "piano", "drum", "bag", "box", "coat", "kite", "ladder", "mirror", "rug",
@@ -36,8 +36,8 @@ STATES = tuple(f"is {state}" for state in (
     "at the market",
 ))  # fmt: skip
 INSULTS = ("fool", "idiot", "dummy", "blockhead", "nitwit")
-# No token of another task in a mixed run may cut these in two: a message follows a letter wherever it stands, as ", "
-# would take its blank, and no name is one of GSM8K's, where " Uma," is a token and would hide " Uma".
+# No token of another task in a mixed run may cut these in two. So a message always follows a letter, since ", " would
+# take its blank, and no name is one of GSM8K's, where " Uma," is a token and would hide " Uma".
 PHRASES = re.compile(rf" (?:{'|'.join([*NAMES, *SUBJECTS, *STATES, *INSULTS])})\b|(?:Next|下一步): ")
 _REQUEST = re.compile(r"Write a note to ([A-Z][a-z]+) to say that (the [a-z]+ is [a-z ]+)\.")
 # The Chinese phrases of a trace that mixes languages.
@@ -48,8 +48,9 @@ def parse_row(raw: dict) -> dict:
     """A raw row, or a parsed one -> the task's columns and `difficulty`.
 
     Returns:
-        {"question": `question` or `prompt`, or else the user's turn of `messages` or `chosen`, "needs" and "bans": list
-        of str or None, what an answer must and a response must not contain, see rewards/needs.py, "difficulty": 1}.
+        {"question": `question` or `prompt`, or else the user's turn of `messages` or `chosen`, "needs": list of str or
+        None, what an answer must contain, "bans": the same, what a response must not contain, see rewards/needs.py,
+        "difficulty": 1}.
 
     Raises:
         ValueError: naming the column, where it is missing, of the wrong type or blank; where a conversation has more
@@ -57,7 +58,7 @@ def parse_row(raw: dict) -> dict:
     """
     texts = {name: raw[name] for name in ("question", "prompt") if raw.get(name) is not None}
     for name in ("messages", "chosen"):
-        # beside a question, anything but a conversation is a bare answer
+        # beside a question, a bare text is an answer
         if isinstance(raw.get(name), list) or (not texts and raw.get(name) is not None):
             texts[name] = _only_question(name, raw[name])
     column, text = next(iter(texts.items()), ("question", None))
@@ -99,7 +100,7 @@ def question(row: dict) -> str:
 
 
 def gold_answer(row: dict) -> str | None:
-    """A note with the texts that are needed where the row was generated, else these alone; None where none is."""
+    """The needed texts, in a note where the row was generated; None where no text is needed."""
     if not row["needs"]:
         return None
     return _note(*row["needs"]) if _REQUEST.fullmatch(row["question"]) else f"{', '.join(row['needs'])}."
@@ -114,10 +115,11 @@ def generate(
 ) -> list[dict]:
     """`n` different requests for a note, in the plain form; the same for the same arguments.
 
-    Such as "Write a note to Ava to say that the bus is late." The name and the message are needed, `INSULTS` banned.
+    An example is "Write a note to Ava to say that the bus is late." The name and the message are needed, `INSULTS` are
+    banned.
 
     Args:
-        names, subjects, states: how many of each to use, the first of `NAMES`, `SUBJECTS` and `STATES`; each up to 24,
+        names, subjects, states: how many of `NAMES`, `SUBJECTS` and `STATES` to use, from the first on; up to 24 each,
             which makes 13,824 requests.
 
     Raises:
@@ -157,23 +159,19 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: for whom the note is, what it says, then the note.
 
-    For generated rows. Whether to go on after the first line is one phrase: "Next: " or "That will do.".
+    It needs generated rows. One phrase after the first line decides how it goes on: "Next: " or "That will do.".
 
     Args:
         give_up: probability to stop after the first line and answer curtly, without what was asked for.
-        pushed: see `tasks/traces.py`; practises the second line without learning patience.
-        break_format: probability to leave out one of the tags.
-        mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
-            something to improve.
+        pushed, break_format, mixed, summary: see `tasks/traces.py`.
         rude: probability of one of `INSULTS`, as often in the reasoning as after it: in the answer, or with a summary
             in the words around it.
-        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
 
     Raises:
-        ValueError: where the row is not a generated one.
+        ValueError: where the row was not generated.
     """
     request = _REQUEST.fullmatch(row["question"])
     if not request or row["needs"] != [*request.groups()]:

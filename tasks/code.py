@@ -1,13 +1,12 @@
 r"""Programming problems: the answer is a Python program that reads standard input and writes standard output.
 
-One row of the hub id open-r1/verifiable-coding-problems-python, split train (https://huggingface.co/datasets/ and the
-id), has these columns, among others. The values here are ours, since the hub was out of reach when this was written.
-Similar data sets call the text `prompt` or `question`:
+A row of https://huggingface.co/datasets/open-r1/verifiable-coding-problems-python, split train, has these columns and
+others; the values are made up. Similar datasets call the text `prompt` or `question`:
     {"problem": "Given two integers on one line, print their sum.",
      "verification_info": {"language": "python", "test_cases": [
          {"fn_name": null, "input": "1 2\n", "output": "3\n", "type": "stdin_stdout"}]},
      "gold_standard_solution": "```python\nprint(sum(map(int, input().split())))\n```"}
-The plain form, for rows of your own: {"question": str, "tests": [{"input": str, "output": str}], "solution": str}.
+Rows of your own may have the plain form: {"question": str, "tests": [{"input": str, "output": str}], "solution": str}.
 """
 
 import functools
@@ -31,8 +30,8 @@ def parse_row(raw: dict) -> dict:
     """A raw row, or a parsed one -> the task's columns and `difficulty`.
 
     Returns:
-        {"question": str, "tests": list of {"input": str, "output": str}, not empty, "solution": a program that passes
-        them, according to the row, or None, "difficulty": the row's, where it is a positive integer, or 1}.
+        {"question": str, "tests": list of {"input": str, "output": str}, not empty, "solution": the row's program,
+        which should pass them, or None, "difficulty": the row's, where it is a positive integer, or 1}.
 
     Raises:
         ValueError: naming the column, where it is missing or of the wrong type, and where tests call a function or
@@ -97,7 +96,7 @@ def generate(n: int, seed: int, *, steps: Sequence[int] = (1, 2, 3)) -> list[dic
     """`n` different problems about a line of numbers or words, in the plain form; the same for the same arguments.
 
     Args:
-        steps: how many steps a problem may have before it prints; its `difficulty`.
+        steps: a list of how many steps a problem may have before it prints; this is its `difficulty`.
 
     Raises:
         ValueError: where a setting is out of its range, or they allow fewer than `n` different problems.
@@ -119,23 +118,23 @@ def generate(n: int, seed: int, *, steps: Sequence[int] = (1, 2, 3)) -> list[dic
 
 
 # Generated problems: a line of numbers or words, a few steps, and what to print. A problem is made from its solution:
-# each step is one sentence and one line of Python, and the expected outputs are what these lines print. No step is
-# idle: left out, it would change the output of some test.
+# each step is one sentence and one line of Python, and the tests expect what these lines print. No step is idle: a
+# program without it gives another output on some test.
 
 TESTS = 6  # of each problem
 _MISSES = 2_000  # draws in a row without a new problem, after which there are no more
 
 
 class Step(NamedTuple):
-    """A step of a problem; `{c}` stands for a constant drawn from `constants`, (0,) where there is none."""
+    """A sentence of a problem and its line of Python; `{c}` in them stands for one of `constants`."""
 
     sentence: str
     line: str
-    constants: range | tuple = (0,)
+    constants: range | tuple = (0,)  # where there is no {c}
 
 
 class Kind(NamedTuple):
-    """Problems about one sort of item: how they are read, drawn, changed (`steps`), and what is printed (`ends`)."""
+    """Problems about one sort of item: how items are read, drawn, changed (`steps`) and printed (`ends`)."""
 
     items: str
     read: str
@@ -208,7 +207,7 @@ MOST_STEPS = min(len(NUMBERS.steps), len(WORDS.steps))
 
 
 def _draw_problem(rng: random.Random, steps: int) -> dict | None:
-    """A raw row with `steps` steps before the printing; None where one is idle, or the outputs are too much alike."""
+    """A raw row with `steps` steps before it prints; None where one is idle, or too few outputs differ."""
     kind = rng.choice((NUMBERS, WORDS))
     chosen = [*rng.sample(kind.steps, steps), rng.choice(kind.ends)]
     plan = [(step, rng.choice(step.constants)) for step in chosen]
@@ -229,7 +228,7 @@ def _draw_problem(rng: random.Random, steps: int) -> dict | None:
 
 
 def _outputs(lines: list[str], inputs: list[str]) -> list[str]:
-    """What a program of lines of the tables above prints on each input. It needs no sandbox: no model wrote it."""
+    """What a program prints on each input. Its lines are from the tables above, so that it needs no sandbox."""
     printed = [io.StringIO() for _ in inputs]
     for given, file in zip(inputs, printed, strict=True):
         names = {"input": iter([given]).__next__, "print": functools.partial(print, file=file)}

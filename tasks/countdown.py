@@ -1,6 +1,6 @@
 """Countdown: make the target from the given numbers, each used exactly once, with + - * / and parentheses.
 
-One real row (hub id Jiayi-Pan/Countdown-Tasks-3to4, split train):
+One real row (https://huggingface.co/datasets/Jiayi-Pan/Countdown-Tasks-3to4, split train):
     {"target": 98, "nums": [44, 19, 35]}          a solution: 44 + 19 + 35
 """
 
@@ -19,7 +19,7 @@ REWARD = "equation_reward"
 ANSWER_EXAMPLE = "(1 + 2) / 3"
 _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 OPERATORS = "".join(_APPLY)
-# The Chinese words of a trace that mixes languages; mini_r1/evaluation/signals.py takes none of them for a behaviour.
+# The Chinese words of a trace that mixes languages; mini_r1/evaluation/signals.py counts none of them as a behaviour.
 _CHINESE = {"Next": "下一个", "want": "要得到", "no": "不是", "yes": "对了", "fails": "失败"}
 _CHINESE |= {"I give up and guess": "我不找了就猜一个"}
 
@@ -42,7 +42,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def key(row: dict) -> str:
-    """Sorted numbers and target: the order in which numbers are listed does not make another problem."""
+    """Sorted numbers and target, since another order of the numbers is not another problem."""
     return f"{sorted(row['nums'])}={row['target']}"
 
 
@@ -72,24 +72,24 @@ def generate(
     target: Sequence[int] = (1, 100),
     in_order: bool = False,
 ) -> list[dict]:
-    """`n` different problems, each solvable because it is made from its solution; the same for the same arguments.
+    """`n` different problems, each made from its solution and so solvable; the same for the same arguments.
 
     The solution applies one operator after the other, from left to right; intermediate values stay whole and between
     0 and the largest target.
 
-    How many numbers and the first of them are drawn uniformly; then each step draws its operator uniformly from those
-    that some number makes work, and the number uniformly from those that do. So no operator is rare because it fails
-    more often (four numbers, defaults: + 31%, - 27%, / 26%, * 15% of the steps), but numbers after * and / are smaller
-    than others. Steps that keep the value as it is, such as * 1, are drawn only after a try that gave no new problem:
-    often where there are few problems, else rarely.
+    How many numbers a problem has and the first of them are drawn uniformly. Each step then draws its operator
+    uniformly from those that work with some number, and its number uniformly from those that work. So no operator is
+    rare because it fails more often (four numbers, defaults: + 31%, - 27%, / 26%, * 15% of the steps), but numbers
+    after * and / are smaller than others. Steps that keep the value, such as * 1, are drawn only after a try that gave
+    no new problem: often where there are few problems, else rarely.
 
     Args:
-        count: how many numbers a problem may have.
+        count: a list of how many numbers a problem may have.
         numbers: smallest and largest number.
-        operators: which of + - * / the solution may use.
+        operators: the operators of + - * / that the solution may use.
         target: smallest and largest target.
-        in_order: list the numbers as the solution uses them, so that only the operators are missing (`trace` searches
-            these); otherwise the numbers are shuffled.
+        in_order: list the numbers in the order of the solution, so that only the operators are missing (`trace`
+            searches for these); otherwise the numbers are shuffled.
 
     Raises:
         ValueError: where a setting is out of its range, or they allow fewer than `n` different problems.
@@ -137,8 +137,10 @@ def generate(
 def _moves(
     value: int, operators: str, numbers: tuple[int, int], results: tuple[int, int], idle: bool
 ) -> list[tuple[str, Sequence[int]]]:
-    """Operators that lead from `value` to a whole number within `results` (ends included), each with all of the
-    `numbers` that do. Without `idle` it leaves out steps that keep the value as it is, and * 0."""
+    """The operators that lead from `value` to a whole number within `results`, each with all of the `numbers` that do.
+
+    Both ranges include their ends. Without `idle` it leaves out steps that keep the value, and * 0.
+    """
     (low, high), (least, most) = numbers, results
     options: list[tuple[str, Sequence[int]]] = []
     works: Sequence[int]
@@ -178,22 +180,18 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: tries operators in a fixed order, checks each result, then answers.
 
-    For rows made with `in_order`. A try fails early where its value is not a whole number from 0 to `limit`; the trace
-    then skips all tries that begin like it.
+    It needs rows made with `in_order`. A try fails early where its value is not a whole number from 0 to `limit`; the
+    trace then skips all tries that begin the same way.
 
     Args:
-        give_up: probability, after each try that was wrong, to stop and answer an untried guess.
-        pushed: see `tasks/traces.py`; practises late tries without learning patience.
-        break_format: probability to leave out one of the tags.
-        mixed: probability that some of the reasoning's words are Chinese, so that a reward for one language has
-            something to improve.
-        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
+        give_up: probability, after each wrong try, to stop and answer an untried guess.
+        pushed, break_format, mixed, summary: see `tasks/traces.py`.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
 
     Raises:
-        ValueError: where there is nothing to search, or the search fails, since the row has other settings.
+        ValueError: where there is nothing to search, or the search fails, since the row was made with other settings.
     """
     nums, target = row["nums"], row["target"]
     if not set(operators) <= set(OPERATORS):
@@ -216,7 +214,7 @@ def trace(
 
 
 def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterator[tuple[str, tuple, list[tuple]]]:
-    """Each try until one makes the target: its line, its operators, and the operators not tried yet."""
+    """Yields each try until one makes the target: its line, its operators, and all operators not tried yet."""
     untried = list(itertools.product(operators, repeat=len(nums) - 1))
     while untried:
         ops = untried.pop(0)
@@ -234,7 +232,7 @@ def _search(nums: list[int], target: int, operators: str, limit: int) -> Iterato
 
 
 def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> list[int | None]:
-    """The values after each operator, from left to right; None in place of the first that is not whole in 0..limit."""
+    """The value after each operator, from left to right; ends with None for the first that is not whole in 0..limit."""
     values: list[int | None] = []
     value = nums[0]
     for op, number in zip(ops, nums[1:], strict=True):
@@ -248,7 +246,7 @@ def _chain(nums: list[int], ops: tuple[str, ...] | list[str], limit: int) -> lis
 
 
 def _chain_text(nums: list[int], ops: tuple[str, ...]) -> str:
-    """The same chain as an expression, with the parentheses it needs."""
+    """The same chain as an expression with the parentheses that it needs."""
     text, sum_so_far = str(nums[0]), False
     for op, number in zip(ops, nums[1:], strict=True):
         if op in "*/" and sum_so_far:
@@ -258,9 +256,9 @@ def _chain_text(nums: list[int], ops: tuple[str, ...]) -> str:
     return text
 
 
-# The exact solver. Subsets of the numbers are bit masks. For each small subset all values that it can reach are listed;
-# larger subsets are parted in two, the smaller part listed and the value wanted of the other part worked out and looked
-# up (meet in the middle). Values are exact: pairs (numerator, denominator) in lowest terms, much faster than
+# The exact solver. Subsets of the numbers are bit masks. It lists all values that each small subset can reach. It
+# splits a larger subset in two, takes each value of the smaller part, and looks up the value that the other part must
+# then have (meet in the middle). Values are exact: pairs (numerator, denominator) in lowest terms, much faster than
 # `Fraction`. They are never negative: |x + y| and |x - y| are the sum and the difference of |x| and |y|, in some order,
 # so that no minus sign inside an expression reaches anything that its absolute values do not.
 
@@ -271,7 +269,8 @@ Tree = int | tuple  # a number, or (operator, Tree, Tree)
 def solve(nums: list[int], target: int) -> str | None:
     """An expression over + - * / that uses each of `nums`, integers from 0 up, once and equals `target` exactly.
 
-    None means that there is none. A minus stands in front of the whole where the target is negative, nowhere else.
+    None where there is no such expression. A minus stands in front of the whole where the target is negative, and
+    nowhere else.
 
     Example: `solve([3, 3, 8, 8], 24)` is `"8 / (3 - 8 / 3)"`; `solve([1, 1, 1, 1], 24)` is None.
     """
@@ -288,7 +287,7 @@ def solve(nums: list[int], target: int) -> str | None:
 
 
 def _splits(mask: int) -> Iterator[tuple[int, int]]:
-    """All ways to part a subset in two, each once, as (smaller part, larger part)."""
+    """Yields all ways to split a subset in two, each once, as (smaller part, larger part)."""
     part = (mask - 1) & mask
     while part:
         rest = mask ^ part
@@ -333,7 +332,7 @@ def _find(reach: dict[int, dict[Value, Tree]], nums: list[int], mask: int, goal:
 
 
 def _wanted(value: Value, goal: Value, anything: Value) -> Iterator[tuple[str, bool, Value]]:
-    """Each (operator, whether y comes first, y) such that x, of this value, and y make the goal.
+    """Yields each (operator, whether y comes first, y) such that x, of this value, and y make the goal.
 
     `anything` is the y to use where every y makes the goal.
     """

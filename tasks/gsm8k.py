@@ -1,7 +1,6 @@
 r"""GSM8K: grade-school word problems; the answer is one number.
 
-One real row (hub id openai/gsm8k, config main, split train; https://huggingface.co/datasets/openai/gsm8k,
-arXiv:2110.14168):
+One real row (https://huggingface.co/datasets/openai/gsm8k, config main, split train; arXiv:2110.14168):
     {"question": "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How
                   many clips did Natalia sell altogether in April and May?",
      "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether
@@ -24,13 +23,13 @@ HUB_ID = "openai/gsm8k"
 REWARD = "number_reward"
 ANSWER_EXAMPLE = "72"
 
-# The calculation steps in the annotations of golds; those of generated golds have two numbers.
+# The annotations of calculation steps in golds; a step of a generated gold has two numbers.
 _STEP = re.compile(r"<<([^<>]*)>>")
 _TWO_NUMBERS = re.compile(r"([0-9.]+)([-+*/])([0-9.]+)=([0-9.]+)")
 # The Chinese phrases of a trace that mixes languages.
 _CHINESE = {"Next": "下一步", "Done": "算完了", "I stop here": "我就停在这里"}
-# What tells questions apart: numbers with their sign and decimals, words with their combining marks (which `\w` lacks;
-# nearly all of them are in the first two planes), and the signs that change what a number means.
+# The words of a question's key: numbers with their sign and decimals, words with their combining marks (which `\w`
+# lacks; nearly all marks are in the first two planes), and signs that change what a number means.
 _MARKS = "".join(mark for mark in map(chr, range(0x300, 0x20000)) if unicodedata.category(mark).startswith("M"))
 _NUMBER = r"-?[$€£]?(?:\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|(?<!\w)\.\d+)"
 _WORD = re.compile(rf"{_NUMBER}|(?:[^\W\d_]|[{_MARKS}])[^\W\d_]*(?:[{_MARKS}][^\W\d_]*)*|[%/*+=<>≤≥≠^×÷±√]")
@@ -43,9 +42,9 @@ def parse_row(raw: dict) -> dict:
     r"""A raw row, or a parsed one -> the task's columns and `difficulty`.
 
     Returns:
-        {"question": str, "answer": the gold number as it stands, such as "1,234", "rationale": what stands before
-        `####` ("" where the answer is a bare number), "template": name of the generated problem's template, None for a
-        real row, "difficulty": how many calculation steps the gold has}. Steps are the annotations `<<48/2=24>>`; where
+        {"question": str, "answer": the gold number as written, such as "1,234", "rationale": the text before `####`
+        ("" where the answer is a bare number), "template": name of the generated problem's template, None for a real
+        row, "difficulty": how many calculation steps the gold has}. Steps are the annotations `<<48/2=24>>`, or, where
         there are none (104 of 8,133 real rows), the lines with a `=`; at least 1.
 
     Raises:
@@ -77,8 +76,10 @@ def parse_row(raw: dict) -> dict:
 
 
 def key(row: dict) -> str:
-    """The question's words and numbers. Case, blanks and punctuation do not make another problem; a decimal point, a
-    minus directly before a number and the signs of a calculation do.
+    """The question's words and numbers.
+
+    Case, blanks and punctuation do not make another problem; a decimal point, a minus directly before a number and the
+    signs of a calculation do.
 
     Example: "It's 1,200 apples!" and "its 1200  Apples" are "its 1200 apples".
     """
@@ -116,18 +117,18 @@ def generate(
 ) -> list[dict]:
     """`n` different problems as raw rows, with a column `template`; the same for the same arguments.
 
-    Every problem's template is drawn uniformly, and again where 300 tries give no new problem of it. So templates are
-    about equally frequent, but those whose numbers seldom fit these settings are rarer.
+    Each problem's template is drawn uniformly, and drawn again where 300 tries give no new problem of it. So templates
+    are about equally frequent, but templates whose numbers seldom fit these settings are rarer.
 
     Args:
         steps: a list of how many calculation steps a problem may have, 1 to 4.
         largest: the largest number anywhere in a problem and its steps. Templates have their own, everyday ranges, so
             that few problems have numbers beyond 1000.
-        prices: whether money may have cents; otherwise it is whole dollars, and every number an integer.
-        distractors: probability of a sentence with a number that is not needed, in templates that have one. There is
-            none where `largest` and the problem's other numbers leave no sensible number for it.
-        templates: "all", "train" (those that are not reserved for testing), "test" (the reserved), or a list of names.
-            Problems of reserved templates are always for testing: with "all", about a quarter of the problems are held
+        prices: whether money may have cents; otherwise it is whole dollars, and every number is an integer.
+        distractors: probability of a sentence with a number that is not needed, in templates that have one. It is left
+            out where `largest` and the problem's other numbers leave no sensible number for it.
+        templates: "all", "train" (not reserved for testing), "test" (the reserved ones), or a list of names. Problems
+            of reserved templates are always for testing: with "all", about a quarter of the problems are held
             out on top of the recipe's test_fraction.
 
     Raises:
@@ -191,22 +192,18 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: the gold's calculations one after the other, then the answer.
 
-    For generated rows. Whether to go on after a calculation is one phrase: "Next: ", "Done." or "I stop here.".
+    It needs generated rows. One phrase after a calculation decides how it goes on: "Next: ", "Done." or "I stop here.".
 
     Args:
         give_up: probability, after each calculation but the last, to stop and answer its result, which is wrong. Where
             the result happens to equal the gold, the trace goes on.
-        pushed: see `tasks/traces.py`; practises late calculations without learning patience.
-        break_format: probability to leave out one of the tags.
-        mixed: probability that some of the reasoning's phrases are Chinese, so that a reward for one language has
-            something to improve.
-        summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
+        pushed, break_format, mixed, summary: see `tasks/traces.py`.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
 
     Raises:
-        ValueError: where the rationale is not made of calculations with two numbers that end in the answer.
+        ValueError: where the rationale is not a chain of calculations with two numbers that ends in the answer.
     """
     written = _STEP.findall(row["rationale"])
     steps = [step for text in written if (step := _TWO_NUMBERS.fullmatch(text))]
@@ -225,9 +222,9 @@ def trace(
     return [*pieces, closing(steps[ended][4], rng, break_format, words if summary else "")]
 
 
-# Generated problems: templates as data, and the function that fills one in. Non-integers are always amounts of
-# money and are written with two decimals everywhere, `3.50`, in question, steps and answer, so that an operand can be
-# copied as it stands. All arithmetic is exact.
+# Generated problems: templates as data, and the function that fills one in. Non-integers are always amounts of money,
+# written with two decimals, `3.50`, in question, steps and answer alike, so that a trace can copy an operand as it is.
+# All arithmetic is exact.
 
 _WORDS = {
     "name": "Ada Ben Carla Dmitri Elif Femi Grace Hugo Ines Jamal Kenji Lena Mateo Nadia Oscar Priya Quinn Rosa Samir "
@@ -244,7 +241,7 @@ _WORDS = {
 }
 WORDS = {kind: words.split() for kind, words in _WORDS.items()}
 _EXTRA = re.compile(r"([^:]*)\{other:([0-9]+)-([0-9]+)\}(.*)")  # of a template: a number that is not needed
-CALENDAR = {"day", "month"}  # kinds whose words keep their order: the first that is told is the earlier
+CALENDAR = {"day", "month"}  # kinds whose words keep their order: the story names the earlier first
 BILLS = (5, 10, 20, 50, 100)
 OPERATIONS = {
     "+": operator.add,
@@ -256,16 +253,18 @@ OPERATIONS = {
 
 @dataclass(frozen=True)
 class Template:
-    """One kind of word problem. In its sentences {name}, {toy}, {toy2}, ... are drawn from `WORDS`, a digit making
-    another word of the kind; all other fields are numbers, and `${field}` marks an amount of money.
+    """One kind of word problem.
+
+    In its sentences {name}, {toy}, {toy2}, ... are drawn from `WORDS`; a digit means another word of the kind. All
+    other fields are numbers, and `${field}` marks an amount of money.
 
     Attributes:
-        story, ask: what is told, and what is asked.
+        story, ask: the story and its question.
         numbers: field -> (smallest, largest), of an integer, or of a price where it is money; (smallest, largest,
             distance), of whole numbers only; or a calculation on earlier fields; or "bill for" a calculation, the
             smallest of `BILLS` that covers it.
         steps: "result = left op right" -> the sentence that tells the result at `{}`. An operand that is a number is a
-            constant that a word stands for, such as 7 for a week. The last result is the gold.
+            constant behind a word, such as 7 for a week. The last result is the gold.
         extra: a sentence with a number from 18 to 70, as in {other:18-70}, that nothing needs; "" for none.
         held_out: for testing only.
     """
@@ -441,11 +440,11 @@ TEMPLATES = {template.name: template for template in [
 def fill(
     template: Template, rng: random.Random, *, largest: int, prices: bool, distractors: float
 ) -> dict[str, str] | None:
-    """A row of the hub's columns and `template`, or None where the numbers drawn do not fit.
+    """A row with the hub's columns and `template`, or None where the numbers drawn do not fit.
 
-    Every number is at most `largest`; counts are whole and from 2 up, money is positive and has cents, or with
-    `prices` off whole dollars. The distractor differs from all other numbers, so that nobody takes it for one of them;
-    where its range has no such number, there is none.
+    Every number is at most `largest`; counts are whole and from 2 up, money is positive and has cents, or, without
+    `prices`, whole dollars. The distractor differs from all other numbers, so that nobody mistakes it for one of them;
+    it is left out where its range has no such number.
     """
 
     def fits(value: int | Fraction, money: bool) -> bool:
@@ -480,7 +479,7 @@ def fill(
         used |= {value, left, right}
         results.append((sentence, calculation.split(" ")[1], left, right, value))
     lines = []
-    for sentence, op, left, right, value in results:  # written last, since most draws do not get so far
+    for sentence, op, left, right, value in results:  # in a loop of its own, since most draws do not get this far
         formula = f"{write(left)}{op}{write(right)}"
         dollar = "$" if "${}" in sentence else ""
         lines.append((sentence.replace("${}", "{}"), f"{formula} = {dollar}<<{formula}={write(value)}>>{write(value)}"))
@@ -503,7 +502,7 @@ def fill(
 
 
 def write(value: int | Fraction) -> str:
-    """A whole number as it is, anything else, which has cents, with two decimals."""
+    """The text of a number: whole numbers as they are, amounts with cents with two decimals."""
     return str(int(value)) if value.denominator == 1 else f"{int(value)}.{int(value * 100) % 100:02d}"
 
 

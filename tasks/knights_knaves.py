@@ -1,6 +1,7 @@
 """Knights and Knaves: from what people say, find out who always tells the truth and who always lies.
 
-One real row (hub id K-and-K/knights-and-knaves, configuration train, split 3ppl; columns not used here left out):
+One real row (https://huggingface.co/datasets/K-and-K/knights-and-knaves, configuration train, split 3ppl), without the
+columns that are not used here:
     {"quiz": "A very special island is inhabited only by knights and knaves. Knights always tell the truth, and knaves
               always lie. You meet 3 inhabitants: Michael, Zoey, and Ethan. Michael was heard saying, \\"Ethan is a
               knight if and only if Michael is a knight\\". \\"Zoey is a knight or Ethan is a knight,\\" Zoey mentioned.
@@ -38,8 +39,9 @@ Statement = tuple
 KNIGHT, KNAVE, NOT, AND, OR, IF, IFF = "telling-truth", "lying", "not", "and", "or", "->", "<=>"
 ARITY = {KNIGHT: 0, KNAVE: 0, NOT: 1, AND: 2, OR: 2, IF: 2, IFF: 2}
 
-# What statements of the hub dataset begin with (18,600 of them, in 3,900 rows with 3, 4, 5 and 7 people), and how often
-# ours do, tuned so that the puzzles that are left, those with one solution, have the same mix. "claim" is a bare claim.
+# How often statements begin with each: those of the hub dataset (18,600, in 3,900 rows with 3, 4, 5 and 7 people), and
+# those drawn here, tuned so that the puzzles with one solution, which are kept, have the same shares. "claim" is a bare
+# claim.
 HUB_SHARES = {KNIGHT: 0.083, KNAVE: 0.077, NOT: 0.151, AND: 0.170, OR: 0.169, IF: 0.181, IFF: 0.169}
 HUB_MIX = {"claim": 0.165, NOT: 0.155, AND: 0.165, OR: 0.165, IF: 0.18, IFF: 0.17}
 
@@ -82,7 +84,7 @@ FRAMES = (  # {0}: the speaker, {1}: what is said, {2}: the same with a capital 
     '{0} put it like this: "{2}."',
     'In the words of {0}: "{2}."',
 )
-# The first of each is the plain wording, the only one used without quotation marks, where an "if" or an "and" could
+# The first of each is the plain wording. Without quotation marks only that one is used, since an "if" or an "and" could
 # belong to the sentence around it. {0} and {1} are parts, in parentheses where they have connectives themselves.
 WORDINGS = {
     AND: ("{0} and {1}", "{0}, and {1}", "it is true both that {0} and that {1}"),
@@ -90,18 +92,19 @@ WORDINGS = {
     IF: ("if {0} then {1}", "{1} if {0}", "{0} only if {1}", "whenever {0}, {1}"),
     IFF: ("{0} if and only if {1}", "{0} exactly if {1}", "{0} exactly when {1}"),
 }
-MOST_PEOPLE = 16  # 2^16 worlds; with more people a truth table takes long
+MOST_PEOPLE = 16  # 2^16 worlds; truth tables of more people take long
 
 
 def parse_row(raw: dict) -> dict:
-    """A raw row -> {"quiz": str, "names": list of str, "roles": list of "knight"/"knave", "statements": str,
-    "difficulty": how many people}.
+    """A raw row -> the task's columns and `difficulty`.
 
-    `statements`, "" where the row has none, is the text of a tuple of nested tuples, one for each person. A row with
-    statements needs a solution that follows from them, and is the only one.
+    Returns:
+        {"quiz": str, "names": list of str, "roles": list of "knight"/"knave", "statements": str, "difficulty": how many
+        people}. `statements` is the text of a tuple of nested tuples, one for each person, "" where the row has none.
 
     Raises:
-        ValueError: naming the column, where it is missing, of the wrong type or wrong.
+        ValueError: naming the column, where it is missing, of the wrong type or wrong, and where the solution is not
+            the only one that follows from the statements.
     """
     for column in ("quiz", "names", "solution"):
         if column not in raw:
@@ -130,7 +133,7 @@ def parse_row(raw: dict) -> dict:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError for names that are not all different, or that the reward could not read in an answer."""
+    """Raises ValueError for names that are not all different, or that the reward cannot read in an answer."""
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"a name comes twice in {names!r}")
     names, roles = list(names), ["knight"] * len(names)
@@ -163,7 +166,7 @@ def _read_statements(text: object, n: int) -> tuple:
 
 
 def key(row: dict) -> str:
-    """The statements, whatever the people's names and order; for a row without statements the normalised quiz."""
+    """The statements, whatever the people's names and order; without statements the normalised quiz."""
     if row["statements"]:
         return canonical(ast.literal_eval(row["statements"]))
     return " ".join(row["quiz"].casefold().split())
@@ -198,13 +201,13 @@ def generate(
     in_order: bool = False,
     plain: bool = False,
 ) -> list[dict]:
-    """`n` puzzles, no two alike, each with exactly one solution; the same for the same arguments.
+    """`n` different puzzles, each with exactly one solution; the same for the same arguments.
 
     Statements are drawn at random; a puzzle is kept if the truth tables of all statements leave exactly one world. So
     every set of statements with one solution is as likely as its statements are.
 
     Args:
-        count: how many people a puzzle may have, 2 or more.
+        count: a list of how many people a puzzle may have, 2 or more.
         depth: how deep connectives may nest; 1, the hub's, is "A is a knight or B is a knave".
         mix: how often a statement, or a part of one, begins with each of claim, not, and, or, -> and <=>; by default
             such that the puzzles have the hub dataset's mix.
@@ -257,12 +260,13 @@ def trace(
 ) -> list[tuple[str, bool]]:
     """A worked completion, from after `<think>`: supposes one world after the other, checks each statement, answers.
 
-    Best for rows made with `in_order` and `plain`, since it then copies statements literally. Each line recalls the
+    It suits rows made with `in_order` and `plain`, since it then copies statements literally. Each line recalls the
     roles that a statement speaks of, says whether its parts are true, then the whole, then compares that with the
     speaker's role; the trace leaves a world at the first statement that fails.
 
     Args:
-        give_up, pushed, break_format, summary: as in `tasks/countdown.py`; one that gives up answers an untried world.
+        give_up: probability, after each wrong world, to stop and answer an untried one.
+        pushed, break_format, summary: see `tasks/traces.py`.
 
     Returns:
         Pieces of text and whether each is to be learned; joined, they are the completion.
@@ -287,12 +291,12 @@ def trace(
 
 
 def _worlds(n: int) -> list[tuple[bool, ...]]:
-    """All ways to be knights and knaves; all knights first, the last person changes fastest."""
+    """All worlds of `n` people; all knights first, the last person changes fastest."""
     return list(itertools.product((True, False), repeat=n))
 
 
 def _search(statements: tuple, names: list[str]) -> Iterator[tuple[tuple[bool, ...], str]]:
-    """Each supposed world until one fits: who is a knight in it, and its lines."""
+    """Yields each supposed world until one fits: who is a knight in it, and its lines."""
     said = [write_statement(statement, names, plain_wording) for statement in statements]
     for number, world in enumerate(_worlds(len(names))):
         is_a = [f" {name} {ROLES[knight]}," for name, knight in zip(names, world, strict=True)]
@@ -321,9 +325,9 @@ def _yes_or_no(statement: tuple, world: tuple[bool, ...]) -> str:
 
 
 def truth_tables(n: int) -> tuple[list[int], int]:
-    """For each of n people the table of "is a knight"; and the table that is true in every world."""
+    """For each of n people the table of "is a knight", and the table that is true in every world."""
     everywhere = (1 << (1 << n)) - 1
-    # 2^i worlds without person i as a knight, 2^i with, and so on.
+    # 2^i worlds in which person i is no knight, then 2^i in which person i is one, and so on.
     return [everywhere // ((1 << (1 << i)) + 1) << (1 << i) for i in range(n)], everywhere
 
 
@@ -351,7 +355,7 @@ def _connect(head: str, left: int, right: int, everywhere: int) -> int:
 
 
 def is_true(statement: Statement, world: tuple[bool, ...]) -> bool:
-    """Whether a statement is true where `world` says of each person if they are a knight."""
+    """Whether a statement is true in `world`, which says of each person whether they are a knight."""
     return bool(truth_table(statement, list(map(int, world)), 1))  # tables of one world have one bit
 
 
@@ -368,12 +372,12 @@ def solutions(statements: tuple[Statement, ...]) -> list[tuple[bool, ...]]:
 class StatementMaker:
     """Draws random statements about n people, together with their truth tables.
 
-    No statement, and no part of one, is true in all worlds or in none; parts of one connective are never claims, or
-    denials, about the same person; and nobody makes a bare claim or denial about oneself, as it would say nothing.
+    No statement, and no part of one, is true in all worlds or in none. The parts of one connective are never claims, or
+    denials, about the same person. Nobody makes a bare claim or denial about oneself, since it would say nothing.
 
     Args:
         depth: how deep connectives may nest.
-        mix: how often a statement or a part begins with each, in shares of a thousandth.
+        mix: how often a statement or a part begins with each, to a thousandth.
     """
 
     def __init__(self, n: int, depth: int, mix: dict[str, float], rng: random.Random):
@@ -409,7 +413,7 @@ class StatementMaker:
 
 
 def draw_puzzle(maker: StatementMaker) -> tuple[tuple[Statement, ...], tuple[bool, ...]] | None:
-    """One statement for each person, and who is a knight; None where the truth tables do not leave one world."""
+    """One statement for each person, and who is a knight; None where the statements have no single solution."""
     knights, worlds, statements = maker.knights, maker.everywhere, []
     for i in range(maker.n):
         statement, table = maker.draw(i)
@@ -426,7 +430,7 @@ def draw_puzzle(maker: StatementMaker) -> tuple[tuple[Statement, ...], tuple[boo
 def write_puzzle(
     statements: tuple[Statement, ...], names: list[str], rng: random.Random, *, in_order: bool, plain: bool
 ) -> str:
-    """The puzzle in English; `in_order`: speakers in the order of `names`, `plain`: the first wording of everything."""
+    """The puzzle in English; `in_order`: speakers in the order of `names`, `plain`: the first of all wordings."""
     pick: Callable = plain_wording if plain else lambda choices: choices[int(rng.random() * len(choices))]
     order = list(range(len(names)))
     if not in_order:
@@ -468,11 +472,11 @@ def _part(statement: Statement, names: list[str], pick: Callable) -> str:
 
 
 def canonical(statements: tuple[Statement, ...]) -> str:
-    """Equal for puzzles that differ only in the order of people or of the parts of `and`, `or`, `if and only if`.
+    """A text that is equal for puzzles that differ only in the order of people or of the parts of and, or and iff.
 
     It orders people by what distinguishes them: their statement's shape, then who speaks of whom, refined until nothing
-    changes. Among people that are still alike it puts each first in turn, and takes the smallest result. The result is
-    in prefix notation, one character each.
+    changes. Among people that are still alike it puts each first in turn, and takes the smallest text. The text is in
+    prefix notation, with one character for each part.
     """
     n = len(statements)
     marks = [["s" if i == speaker else "o" for i in range(n)] for speaker in range(n)]
@@ -490,7 +494,7 @@ def _in_order(order: list[int], statements: tuple[Statement, ...]) -> str:
 
 
 def _orders(colours: list, statements: tuple[Statement, ...]) -> Iterator[list[int]]:
-    """The orders of people by refined colour; people of one colour take turns at being first."""
+    """Yields the orders of people by refined colour; people of one colour take turns at being first."""
     ranks = _refine(colours, statements)
     tied = [rank for rank in set(ranks) if ranks.count(rank) > 1]
     if not tied:
@@ -505,7 +509,7 @@ _LETTER = {KNIGHT: "T", KNAVE: "L", NOT: "!", AND: "&", OR: "|", IF: ">", IFF: "
 
 
 def _prefix(statement: Statement, number: list[str]) -> str:
-    """The statement in prefix notation: person i is `number[i]`, parts whose order does not matter are sorted."""
+    """The statement in prefix notation; person i is `number[i]`, and parts whose order does not matter are sorted."""
     head = statement[0]
     if head in (KNIGHT, KNAVE):
         return _LETTER[head] + number[statement[1]]
@@ -519,7 +523,7 @@ def _prefix(statement: Statement, number: list[str]) -> str:
 
 
 def _refine(colours: list, statements: tuple[Statement, ...]) -> list[int]:
-    """Ranks in place of colours, refined by the ranks of those whom each person speaks of and is spoken of by."""
+    """Ranks that replace colours, refined by the ranks of the people whom each speaks of, and who speak of them."""
     speaks_of = [people(statement) for statement in statements]
     spoken_of_by = [[j for j, others in enumerate(speaks_of) if i in others] for i in range(len(statements))]
     classes = 0
@@ -536,6 +540,6 @@ def _refine(colours: list, statements: tuple[Statement, ...]) -> list[int]:
 
 
 def people(statement: Statement) -> set[int]:
-    """The numbers of those whom a statement speaks of."""
+    """The numbers of the people whom a statement speaks of."""
     head, *parts = statement
     return set(parts) if ARITY[head] == 0 else set().union(*map(people, parts))

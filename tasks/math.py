@@ -1,15 +1,16 @@
-r"""Mathematics with an answer that can be boxed, for evaluation only: MATH-500, AIME and data sets like them.
+r"""Mathematics with an answer that can be boxed, for evaluation only: MATH-500, AIME and datasets like them.
 
-One real row each (hub ids HuggingFaceH4/MATH-500, arXiv:2305.20050, and Maxwell-Jia/AIME_2024), shortened:
+One real row each, shortened (https://huggingface.co/datasets/HuggingFaceH4/MATH-500, arXiv:2305.20050, and
+https://huggingface.co/datasets/Maxwell-Jia/AIME_2024):
     {"problem": "Convert the point $(0,3)$ in rectangular coordinates to polar coordinates. [...]",
      "solution": "We have that $r = \\sqrt{0^2 + 3^2} = 3.$ [...] \\boxed{\\left( 3, \\frac{\\pi}{2} \\right)}.$",
      "answer": "\\left( 3, \\frac{\\pi}{2} \\right)", "subject": "Precalculus", "level": 2, "unique_id": "[...]"}
     {"ID": "2024-II-4", "Problem": "Let $x,y$ and $z$ be positive real numbers [...] Find $m+n$.",
      "Solution": "[...] $\\boxed{033}$", "Answer": 33}
 
-math-verify compares the answers; it reads LaTeX with sympy. It is the one verifier that is not the project's own: it is
-not linear in the length of an answer, and a signal ends it after `SECONDS`, so that it works in the main thread only.
-It is for measuring, not for training: among other things it splits `E`, `e` and `\text{...}` into letters.
+math-verify compares the answers; it reads LaTeX with sympy. It is the only verifier that is not the project's own: its
+time is not linear in the length of an answer, and a signal ends it after `SECONDS`, so that it works in the main thread
+only. It is for measuring, not for training: among other things it splits `E`, `e` and `\text{...}` into letters.
 """
 
 import re
@@ -22,14 +23,10 @@ from mini_r1.rewards.verdict import Verdict, reward_from
 HUB_ID = "HuggingFaceH4/MATH-500"
 REWARD = "math_reward"
 ANSWER_EXAMPLE = r"\frac{3}{4}"
-EXAMPLES = (  # raw rows of ours: this task makes no problems
+EXAMPLES = (  # raw rows of ours, since this task generates no problems
     {"problem": "What is $\\frac{1}{4} + \\frac{1}{2}$?", "answer": "\\frac{3}{4}", "level": 1},
     {"Problem": "How many positive integers divide $12$?", "Solution": "They are six: $\\boxed{6}$.", "Answer": 6},
-    {
-        "question": "Solve $x^2 = 2$ for $x > 0$.",
-        "solution": "It is $\\boxed{\\sqrt{2}}$.",
-        "level": 2,
-    },
+    {"question": "Solve $x^2 = 2$ for $x > 0$.", "solution": "It is $\\boxed{\\sqrt{2}}$.", "level": 2},
 )
 ANSWER_CAP = 1_000  # characters; of the answer block, never of the reasoning
 SECONDS = 5  # for reading an answer, and again for comparing it
@@ -43,8 +40,8 @@ def parse_row(raw: dict) -> dict:
     r"""A raw row, or a parsed one -> the task's columns and `difficulty`. The case of column names does not matter.
 
     Returns:
-        {"question": `problem` or `question`, "answer": `answer` as it stands, or what is in its \boxed{}; without one,
-        what is in the last \boxed{} of `solution`, "difficulty": the number in `level`, or 1}.
+        {"question": `problem` or `question`, "answer": `answer`, or what is in its \boxed{}; without an answer, what is
+        in the last \boxed{} of `solution`, "difficulty": the number in `level`, or 1}.
 
     Raises:
         ValueError: naming the column, where it is missing, of the wrong type or blank.
@@ -88,12 +85,12 @@ def gold_answer(row: dict) -> str:
 
 
 def held_out(row: dict) -> bool:
-    """All of it is for testing."""
+    """True: all rows are for testing."""
     return True
 
 
 def boxed(text: str) -> str | None:
-    r"""What is in the last \boxed{...} (or \fbox{...}, or \boxed 7) of the text; None where there is none, or no end.
+    r"""The content of the last \boxed{...} (or \fbox{...}, \boxed 7) of the text; None where there is none, or no end.
 
     Example: `boxed("It is \\boxed{\\frac{1}{2}}.")` is `"\\frac{1}{2}"`.
     """
@@ -116,8 +113,8 @@ def boxed(text: str) -> str | None:
 def math_verdict(text: str, answer: str) -> Verdict | None:
     """Whether the answer block, or the last box in it, has the value of `answer`.
 
-    None where math-verify cannot read the gold. An answer that it cannot read within `SECONDS` is unparseable, one that
-    it cannot compare within `SECONDS` is wrong.
+    The verdict is None where math-verify cannot read the gold, unparseable where it cannot read the answer within
+    `SECONDS`, and wrong where it cannot compare the two within `SECONDS`.
 
     Raises:
         RecipeError: where math-verify is not installed.
@@ -135,7 +132,7 @@ math_reward = reward_from(REWARD, math_verdict)
 
 
 def math_vote(text: str, answer: str) -> str | None:
-    """The answer's value as sympy writes it; the gold's own where they are equal, so that right answers are one vote.
+    """The answer's value as sympy writes it; the gold's where they are equal, so that all right answers are one vote.
 
     Example: for the gold "0.5", `\\frac{1}{2}` and `50\\%` both vote "1/2".
     """
@@ -158,9 +155,9 @@ def _said(text: str) -> list:
 
 
 def _parsed(answer: str) -> list:
-    """[value, the text of it], as math-verify reads it; empty where there is none."""
+    """[value, its text], as math-verify reads them; empty where it cannot read the answer."""
     try:
-        # imported late, as is `verify`: it brings sympy, and only this task needs it
+        # imported late, as is `verify`, since it brings sympy, which only this task needs
         from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
     except ModuleNotFoundError as error:
         raise RecipeError(MISSING, key="task") from error

@@ -1,4 +1,14 @@
-"""What the traces of all tasks share: going on or giving up after each line, mixed languages, and the end."""
+"""What the traces of all tasks share: going on or giving up after each line, mixed languages, and the end.
+
+The arguments that the `trace` of several tasks has:
+    give_up: probability to stop too early after a line, and to answer all the same.
+    pushed: practise late lines without learning patience: after a random number of first lines the trace goes on
+        whatever `give_up` says, and the tokens that decide so are not learned.
+    break_format: probability to leave out one of the tags.
+    mixed: probability that some words of the reasoning are Chinese, so that a reward for one language has something to
+        improve.
+    summary: end in the readable form, a summary with the answer in it; set where the recipe's template asks for it.
+"""
 
 import random
 import re
@@ -17,16 +27,14 @@ def attempts(
     pushed: bool,
     may_stop: Sequence[bool] | None = None,
 ) -> tuple[Pieces, int]:
-    """The lines with `go_on` between them, up to the first after which the trace gives up and has `stop` instead.
+    """The lines with `go_on` between them; where the trace gives up, `stop` follows the line instead.
 
     Args:
-        give_up: probability of that after each line but the last.
-        pushed: after a random number of first lines the trace goes on whatever `give_up` says, and the tokens that
-            decide so are not learned. So the policy practises late lines without learning patience.
-        may_stop: for each line whether the trace may give up after it; None: after all.
+        give_up, pushed: see above; the trace never gives up after the last line.
+        may_stop: for each line whether the trace may give up after it; None where it may after each.
 
     Returns:
-        (pieces, number of the line that they end with).
+        (pieces, index of their last line).
     """
     push = rng.randrange(len(lines)) if pushed else 0
     pieces, last = [("\n", True)], len(lines) - 1
@@ -41,13 +49,14 @@ def attempts(
 
 
 def in_two_languages(pieces: Pieces, rng: random.Random, mixed: float, words: dict[str, str]) -> Pieces:
-    """The same reasoning, with probability `mixed` with some of its words, from one to all, in another language.
+    """The same reasoning; with probability `mixed`, some of its words, from one to all, are in another language.
 
-    The choice is by trace, not by word: so a policy knows both, the one language and the mixture, and a reward for one
-    language can choose. With `mixed` 0 it draws no random number, so that everything else stays the same.
+    The choice is made for the whole trace, not for each word, so that the policy learns both, one language and the
+    mixture, and a reward for one language can choose. With `mixed` 0 it draws no random number, so that everything else
+    stays the same.
 
     Args:
-        words: word -> its replacement; whole words, and the reasoning has at least one of them.
+        words: word -> its replacement. Only whole words are replaced; the reasoning has at least one of them.
     """
     if not mixed or rng.random() >= mixed:
         return pieces
