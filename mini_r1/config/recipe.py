@@ -4,6 +4,7 @@ A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relat
 starts from: maps merge, lists and everything else replace. Flags come last. Types are checked in run_config.py.
 """
 
+import functools
 import json
 import math
 import os
@@ -17,13 +18,11 @@ import yaml
 
 from mini_r1.config.keys import COSMETIC, RUN
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, wrong_kind
-from mini_r1.config.recipe_file import COMMAND_LINE, RecipeFile, find_recipe, merge
+from mini_r1.config.recipe_file import COMMAND_LINE, PLACEHOLDER_KEYS, PLACES, RecipeFile, filled, find_recipe, merge
 from mini_r1.config.yaml_file import Loader, dump_yaml, short_path
 from mini_r1.errors import RecipeError
 
 USAGE = "give a recipe and then any keys to override: --config recipes/NAME.yaml [--key value ...]"
-PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
-DATASETS = "sft_datasets"  # a list of maps, whose `path` takes them, too
 _SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
@@ -91,27 +90,20 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
             stage that is not there or not clear.
     """
     overrides = dict(overrides or {})
-    stage = overrides.pop("stage", None)
-    found, named = find_recipe(str(path))
-    for_stages = {key: value for key, value in overrides.items() if "." in key}
-    file = RecipeFile(found, for_stages | {key: overrides[key] for key in ("seed",) if key in overrides})
+    wanted = overrides.pop("stage", None)
+    found, stage = find_recipe(str(path))
+    told = {key: value for key, value in overrides.items() if "." in key or key == "seed"}
+    file = RecipeFile(found, told)
+    if wanted is not None:
+        stage = file.stage(str(wanted), "--stage", COMMAND_LINE)
     if file.stages:
-        overrides = {key: value for key, value in overrides.items() if key not in for_stages}
-        stage = named if stage is None else file.stage(str(stage), "--stage", COMMAND_LINE)
         stage = stage or file.pick(kind)
-        source = file.source(stage)
-        if source:
-            file, stage = (
-                RecipeFile(source[0], {key: value for key, value in file.told.items() if key == "seed"}),
-                source[1],
-            )
-        values, origin = file.run(stage) if stage else file.alone(kind)
-        seed = for_stages.get(f"{stage}.seed")
-        overrides |= {} if seed is None else {"seed": seed}
-    else:
-        if stage is not None:
-            file.stage(str(stage), "--stage", COMMAND_LINE)
-        values, origin = file.alone(kind)
+        overrides = {key: value for key, value in overrides.items() if "." not in key}
+        if f"{stage}.seed" in told:
+            overrides["seed"] = told[f"{stage}.seed"]
+        if source := file.source(stage):
+            file, stage = file.other(source[0]), source[1]
+    values, origin = file.run(stage) if stage else file.alone(kind)
     values = merge(values, overrides)
     origin |= dict.fromkeys(overrides, COMMAND_LINE)
     fill_placeholders(values, file.name, origin)
@@ -131,7 +123,7 @@ def kind_of(argv: list[str]) -> str:
 
 
 def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str]) -> None:
-    """Fill them in, in place.
+    """Fill in `{recipe}` and `{seed}`, in place.
 
     Args:
         name: the recipe's.
@@ -140,24 +132,12 @@ def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str])
     Raises:
         RecipeError: for any other placeholder, or `{seed}` where there is no seed.
     """
-    places = [(values, key, key) for key in PLACEHOLDER_KEYS]
-    if isinstance(values.get(DATASETS), list):
-        values[DATASETS] = [dict(one) if isinstance(one, dict) else one for one in values[DATASETS]]
-        places += [(one, "path", DATASETS) for one in values[DATASETS] if isinstance(one, dict)]
-    judges = [(values, "reward_funcs", "reward_funcs")]
-    if isinstance(values.get("tasks"), list):
-        values["tasks"] = [dict(one) if isinstance(one, dict) else one for one in values["tasks"]]
-        judges += [(one, "reward_funcs", "tasks") for one in values["tasks"] if isinstance(one, dict)]
-    for place, part, key in judges:
-        if isinstance(place.get(part), list):
-            place[part] = [dict(one) if isinstance(one, dict) else one for one in place[part]]
-            places += [(one, "reward_model", key) for one in place[part] if isinstance(one, dict)]
-    for place, part, key in places:
-        if isinstance(place.get(part), str):
-            place[part] = _fill(key, place[part], name, values.get("seed"), origin[key])
+    for key in PLACES & values.keys():
+        fill = functools.partial(_fill, key, name, values.get("seed"), origin[key])
+        values[key] = filled(key, values[key], fill)
 
 
-def _fill(key: str, text: str, name: str, seed: Any, source: str) -> str:
+def _fill(key: str, name: str, seed: Any, source: str, text: str) -> str:
     for placeholder in re.findall(r"\{\w*\}", text):
         if placeholder not in ("{recipe}", "{seed}"):
             raise RecipeError(f"unknown placeholder {placeholder}; use {{recipe}} or {{seed}}", key=key, file=source)

@@ -13,6 +13,7 @@ A file without `stages` is one run. A file with `stages` is an experiment, a map
 A stage's run directory is its `output_dir`, or else runs/<file>-s<seed>/<stage>; no other stage hands it one.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,16 @@ REFERENCES = {  # name an earlier stage: -> the key that gets the run directory 
     "data_from": "sft_datasets",
     "teacher_from": "teacher_model_name_or_path",
 }
-NAMES_RECIPES = ("model_name_or_path", "teacher_model_name_or_path", "sft_datasets", "reward_funcs", "tasks")
+# Keys in which `{recipe}` and `{seed}` are filled in, and the lists whose maps have such keys.
+PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
+PLACES = {*PLACEHOLDER_KEYS, "sft_datasets", "path", "tasks", "reward_funcs", "reward_model"}
 RENAMED = {  # recipes that are gone, and whose run directory no stage has -> (file, stage)
     "countdown-tiny-samples-sft": ("countdown-tiny-rejection", "from-base"),
     "logic-rl-tiny-two-eval": ("study-knights-knaves", "rl-trained"),
 }
 
 Flat = tuple[dict[str, Any], dict[str, str]]  # values, and per key its origin
+Layer = tuple[dict[str, Any], dict[str, str], bool]  # the same, and whether they hold for all stages
 
 
 def find_recipe(text: str) -> tuple[Path, str | None]:
@@ -87,33 +91,28 @@ class RecipeFile:
             seen: files that are being read, and wait for this one.
         """
         self.path, self.name, self.told = path, path.stem, told or {}
-        self._layers: list[tuple[str, dict, dict]] = []  # nearest first: (source, keys above the stages, stages)
-        self._base: tuple[Path, str | None] | None = None  # one run of another file that the last layer starts from
         self._waiting = (*seen, path.resolve())
         self._others: dict[Path, RecipeFile] = {}
-        self._known: dict[str, list[tuple[dict, dict[str, str], bool]]] = {}  # what `_raw` has found
-        chain, named, chosen = seen, None, None
-        while True:
-            values = load_yaml(path)
-            stages = values.pop("stages", None)
-            experiment = stages is not None
-            source = short_path(path)
-            if self._layers and experiment and not self._layers[-1][2]:
-                self._base = (path, named or chosen)
-                break
-            chain = (*chain, path.resolve())
-            chosen, base = values.pop("stage", None), values.pop("extends", None)
-            self._layers.append((source, values, _checked(stages, source) if experiment else {}))
-            if experiment and "output_dir" in values:
-                raise RecipeError("belongs to a stage: all of them would share it", key="output_dir", file=source)
-            if base is None:
-                break
-            path, named = self._extended(base, path, source, chain)
+        self._known: dict[str, list[Layer]] = {}  # what `_raw` has found
+        self._layers: list[tuple[str, dict, dict]] = []  # furthest first: (source, keys above the stages, stages)
+        self._base: tuple[Path, str | None] | None = None  # the run of an experiment that a file of one run extends
         self.stages: dict[str, dict] = {}
-        for _, _, stages in reversed(self._layers):
-            for name, entry in stages.items():
-                replaces = "from" in entry or name not in self.stages
-                self.stages[name] = entry if replaces else merge(self.stages[name], entry)
+        values, source = load_yaml(path), short_path(path)
+        stages = _checked(values.pop("stages"), source) if "stages" in values else {}
+        chosen, extends = values.pop("stage", None), values.pop("extends", None)
+        if stages and "output_dir" in values:
+            raise RecipeError("belongs to a stage: all of them would share it", key="output_dir", file=source)
+        if extends is not None:
+            base, named = _extended(extends, path, source, self._waiting)
+            other = self.other(base)
+            if other.stages and not stages:
+                self._base = (base, named or chosen)
+            else:
+                self._layers, self._base, self.stages = [*other._layers], other._base, dict(other.stages)
+        self._layers.append((source, values, stages))
+        for name, entry in stages.items():
+            replaces = "from" in entry or name not in self.stages
+            self.stages[name] = entry if replaces else merge(self.stages[name], entry)
         for name, entry in self.stages.items():
             self._check_entry(name, entry)
         for key in self.told:
@@ -124,6 +123,13 @@ class RecipeFile:
                         f"{name} is a run of {self.stages[name]['from']}: change it there, or say extends for from"
                     )
                     raise RecipeError(problem, key=f"--{key}", file=COMMAND_LINE)
+
+    def other(self, path: Path) -> "RecipeFile":
+        """Returns another file, which this one names, with the command line's seed."""
+        if path not in self._others:
+            seed = {"seed": self.told["seed"]} if "seed" in self.told else {}
+            self._others[path] = RecipeFile(path, seed, self._waiting)
+        return self._others[path]
 
     def stage(self, name: str, key: str, file: str | None = None) -> str:
         """Returns the name of a stage that is there; raises a `RecipeError` for the key that gave any other."""
@@ -144,9 +150,7 @@ class RecipeFile:
         tail = f"-{'eval' if kind == 'evaluate' else kind}" if kind in ONLY_SAMPLE else ""
         folders = (f"runs/{self.name}{tail}-s{{seed}}", f"runs/{self.name}-s{{seed}}")
         main = [name for name in found if self.folder(name) in folders]
-        if kind is None and len(main) == 1:
-            return main[0]
-        for names in (found, main):
+        for names in (main, found) if kind is None else (found, main):
             if len(names) == 1:
                 return names[0]
         which = f"{len(found) or 'no'} stages" + (f" with run: {kind}" if kind else "")
@@ -157,31 +161,24 @@ class RecipeFile:
 
     def kind(self, name: str) -> str:
         """Returns the stage's `run`."""
-        source = self.source(name)
-        layers = [self._other(*source)] if source else self._raw(name)
-        run = next((layer[0][RUN] for layer in reversed(layers) if RUN in layer[0]), None)
+        run = next((values[RUN] for values, _, _ in reversed(self._raw(name)) if RUN in values), None)
         if problem := wrong_kind(run):
             raise RecipeError(f"stage {name}: {problem}", key=RUN, file=short_path(self.path))
         return str(run)
 
     def source(self, name: str) -> tuple[Path, str | None] | None:
         """Returns (file, stage or None) that a stage with `from` is taken from; None for any other stage."""
-        entry = self.stages[name]
-        if "from" not in entry:
-            return None
-        path, named = self._extended(entry["from"], self.path, self._where(name), self._waiting, "from")
-        return path, self._stage_of(path, named or entry.get("stage"), name)
+        return self._named_run(name, "from") if "from" in self.stages[name] else None
 
     def folder(self, name: str) -> str:
         """Returns the stage's run directory. `{seed}` in it is the experiment's; a stage's own seed is filled in."""
-        source = self.source(name)
-        if source:
+        if source := self.source(name):
             return self._other(*source)[0]["output_dir"]
         text = self.told.get(f"{name}.output_dir", self.stages[name].get("output_dir"))
         if not isinstance(text, str):
             return f"runs/{self.name}-s{{seed}}/{name}"
         own, common = self._seeds(name)
-        return _named(text if own == common else text.replace("{seed}", str(own)), self.name)
+        return (text if own == common else text.replace("{seed}", str(own))).replace("{recipe}", self.name)
 
     def references(self, name: str) -> dict[str, str]:
         """Returns which stages of this file it starts from, by `init_from`, `data_from` and `teacher_from`."""
@@ -190,23 +187,22 @@ class RecipeFile:
     def run(self, name: str) -> Flat:
         """Returns values and origin of one stage."""
         values, origin, named = self._merged(name)
-        own, common = self._seeds(name)
+        where, (own, common) = self._where(name), self._seeds(name)
 
-        def place(text: str) -> str:
-            return text if own == common else text.replace("{seed}", str(common))
+        def place(stage: str) -> str:
+            folder = self.folder(stage)
+            return folder if own == common else folder.replace("{seed}", str(common))
 
-        where = self._where(name)
         for word, wanted in named.items():
-            folder = place(self.folder(self.stage(wanted, word, where)))
-            key = REFERENCES[word]
+            folder, key = place(self.stage(wanted, word, where)), REFERENCES[word]
             if word == "data_from":
                 values[key] = with_path(values.get(key), f"{folder}/dataset")
                 origin.setdefault(key, where)
             else:
                 values[key], origin[key] = folder, where
-        values |= {key: _named(values[key], self.name) for key in NAMES_RECIPES if key in values}
-        values["output_dir"] = place(self.folder(name))
-        origin["output_dir"] = where
+        values["output_dir"], origin["output_dir"] = place(name), where
+        for key in PLACES & values.keys() - {"run_name"}:
+            values[key] = filled(key, values[key], lambda text: text.replace("{recipe}", self.name))
         told = {key.rpartition(".")[2]: value for key, value in self.told.items() if key.rpartition(".")[0] == name}
         told.pop("output_dir", None)
         return merge(values, told), origin | dict.fromkeys(told, COMMAND_LINE)
@@ -221,55 +217,52 @@ class RecipeFile:
         origin: dict[str, str] = {}
         if self._base:
             said = [own[RUN] for _, own, _ in self._layers if RUN in own]
-            kind = said[0] if said else None if kind in ONLY_SAMPLE else kind
+            kind = said[-1] if said else None if kind in ONLY_SAMPLE else kind
             values, origin = self._other(*self._base, kind)
             values["output_dir"] = "runs/{recipe}-s{seed}"
-        for source, own, _ in reversed(self._layers):
+        for source, own, _ in self._layers:
             values = merge(values, own)
             origin |= dict.fromkeys(own, source)
         return values, origin
 
-    def _raw(self, name: str, below: tuple[str, ...] = ()) -> list[tuple[dict, dict[str, str], bool]]:
-        """Returns what makes a stage, furthest first: (keys, their origin, whether they hold for all stages)."""
+    def _raw(self, name: str, below: tuple[str, ...] = ()) -> list[Layer]:
+        """Returns what makes a stage, furthest first."""
         if name in self._known:
             return self._known[name]
-        source = self.source(name)
-        if source:
-            values, origin = self._other(*source)
-            return [({key: value for key, value in values.items() if key != "output_dir"}, origin, False)]
-        entry = self.stages[name]
-        base, where = entry.get("extends"), self._where(name)
-        layers: list[tuple[dict, dict[str, str], bool]] = []
-        if base in self.stages:
+        entry, where = self.stages[name], self._where(name)
+        base = entry.get("extends")
+        layers: list[Layer] = []
+        if source := self.source(name):
+            layers = [(*self._other(*source), False)]
+        elif base in self.stages:
             if base in (name, *below):
                 chain = " -> ".join([*below, name, base])
                 raise RecipeError(f"goes in a circle: {chain}", key="extends", file=where)
             layers = [*self._raw(base, (*below, name))]
-        elif base is not None:
-            path, named = self._extended(base, self.path, where, self._waiting)
-            stage = self._stage_of(path, named or entry.get("stage"), name)
-            layers = [(*self._other(path, stage, entry.get(RUN)), False)]
-        if base not in self.stages and self._base:
-            layers.append((*self._other(*self._base), True))
-        for source, own, stages in reversed(self._layers):
+        else:
+            if base is not None:
+                layers = [(*self._other(*self._named_run(name, "extends"), entry.get(RUN)), False)]
+            if self._base:
+                layers.append((*self._other(*self._base), True))
+        for file, own, stages in [] if source else self._layers:
             if base not in self.stages:
-                layers.append((own, dict.fromkeys(own, source), True))
+                layers.append((own, dict.fromkeys(own, file), True))
             said = {key: value for key, value in stages.get(name, {}).items() if key not in ("extends", "stage")}
-            layers.append((said, dict.fromkeys(said, f"{source}: stage {name}"), False))
+            layers.append((said, dict.fromkeys(said, f"{file}: stage {name}"), False))
         self._known[name] = [
-            ({key: value for key, value in own.items() if key != "output_dir"}, origin, for_all)
-            for own, origin, for_all in layers
+            ({key: value for key, value in values.items() if key != "output_dir"}, origin, for_all)
+            for values, origin, for_all in layers
         ]
         return self._known[name]
 
     def _merged(self, name: str) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         """Returns (values, origin, word -> stage that it names); a nearer key replaces what a word stands for."""
-        kind = self.kind(name)
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
         named: dict[str, str] = {}
         kinds = {self.kind(each) for each, entry in self.stages.items() if "from" not in entry}
-        others = {key for each in kinds - {kind} for key in keys_of_kind(each)}
+        # a key that no stage knows stays, to be refused
+        of_others = {key for kind in kinds for key in keys_of_kind(kind)} - keys_of_kind(self.kind(name)).keys()
         for own, source, for_all in self._raw(name):
             for word, key in REFERENCES.items():
                 if key in own:
@@ -279,74 +272,37 @@ class RecipeFile:
                         problem = f"says the same as {word}: leave one of the two out"
                         raise RecipeError(problem, key=key, file=source[key])
                     named[word] = own[word]
-            # a key that no stage knows stays, to be refused
-            own = {
-                key: value
-                for key, value in own.items()
-                if key not in REFERENCES and (not for_all or key in keys_of_kind(kind) or key not in others)
-            }
+            left_out = {*REFERENCES, *(of_others if for_all else ())}
+            own = {key: value for key, value in own.items() if key not in left_out}
             values = merge(values, own)
             origin |= {key: source[key] for key in own}
         return values, origin, named
 
     def _seeds(self, name: str) -> tuple[Any, Any]:
         """Returns (the stage's own seed, that of the experiment)."""
-        layers = self._raw(name)
-        common = next((own["seed"] for own, _, for_all in reversed(layers) if for_all and "seed" in own), None)
-        own = next((own["seed"] for own, _, _ in reversed(layers) if "seed" in own), None)
-        if "seed" not in self.stages[name]:
-            common = own
-        common, own = self.told.get("seed", common), self.told.get("seed", own)
+        said = [(values["seed"], for_all) for values, _, for_all in self._raw(name) if "seed" in values]
+        own = self.told.get("seed", said[-1][0] if said else None)
+        default = None if "seed" in self.stages[name] else own
+        common = self.told.get("seed", next((seed for seed, for_all in reversed(said) if for_all), default))
         return self.told.get(f"{name}.seed", own), common
 
     def _other(self, path: Path, stage: str | None, kind: str | None = None) -> Flat:
         """Returns one run of another file, with that file's name filled in."""
-        other = self._file(path)
+        other = self.other(path)
         if other.stages:
             return other.run(other.stage(stage, "stage", short_path(self.path)) if stage else other.pick(kind))
         values, origin = other.alone(kind)
-        if isinstance(values.get("output_dir"), str):
-            values["output_dir"] = values["output_dir"].replace("{recipe}", other.name)
+        if "output_dir" in values:
+            values["output_dir"] = filled(
+                "output_dir", values["output_dir"], lambda text: text.replace("{recipe}", other.name)
+            )
         return values, origin
 
-    def _file(self, path: Path) -> "RecipeFile":
-        if path not in self._others:
-            seed = {"seed": self.told["seed"]} if "seed" in self.told else {}
-            self._others[path] = RecipeFile(path, seed, self._waiting)
-        return self._others[path]
-
-    def _stage_of(self, path: Path, stage: Any, name: str) -> str | None:
-        """Returns which stage of another file is meant: the one that is named, or the one of the same name."""
-        return str(stage) if stage is not None else name if name in self._file(path).stages else None
-
-    def _extended(
-        self, base: Any, path: Path, source: str, chain: tuple[Path, ...], key: str = "extends"
-    ) -> tuple[Path, str | None]:
-        """Returns (file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
-
-        Args:
-            chain: the files that wait for this one.
-        """
-        here = {"key": key, "file": source}
-        if not isinstance(base, str):
-            raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
-        root = extends_root(path)
-        around = extends_root(root / base) if Path(base).is_absolute() else root
-        roots = [around] if around.name == "recipes" else [around, Path.cwd() / "recipes"]
-        files_there = ((each / base, None) for each in roots if (each / base).is_file())
-        found: tuple[Path, str | None] | None = next(files_there, None)
-        found = found or next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
-        if not found:
-            files = list(root.rglob("*.yaml"))
-            options = [*(str(file.relative_to(root)) for file in files), *(file.name for file in files)]
-            raise RecipeError(
-                f"no file {base} in {short_path(root)}{did_you_mean(base.removesuffix('.yaml') + '.yaml', options)}",
-                **here,
-            )
-        if found[0].resolve() in chain:
-            way = " -> ".join(short_path(each) for each in (*chain, found[0]))
-            raise RecipeError(f"goes in a circle: {way}", **here)
-        return found
+    def _named_run(self, name: str, key: str) -> tuple[Path, str | None]:
+        """Returns (file, stage or None) that a stage's `from` or `extends` names; the stage may have the same name."""
+        path, named = _extended(self.stages[name][key], self.path, self._where(name), self._waiting, key)
+        stage = named or self.stages[name].get("stage")
+        return path, str(stage) if stage is not None else name if name in self.other(path).stages else None
 
     def _where(self, name: str) -> str:
         return f"{short_path(self.path)}: stage {name}"
@@ -358,6 +314,46 @@ class RecipeFile:
             raise RecipeError(problem, key=more, file=self._where(name))
         if "stage" in entry and not entry.keys() & {"from", "extends"}:
             raise RecipeError("goes with from or extends, and names a stage there", key="stage", file=self._where(name))
+
+
+def filled(key: str, value: Any, fill: Callable[[str], str]) -> Any:
+    """Returns a key's value with its placeholders filled in, those of the maps in it, too."""
+    if key not in PLACES:
+        return value
+    if isinstance(value, list):
+        return [filled(key, each, fill) for each in value]
+    if isinstance(value, dict):
+        return {name: filled(name, each, fill) for name, each in value.items()}
+    return fill(value) if isinstance(value, str) else value
+
+
+def _extended(
+    base: Any, path: Path, source: str, chain: tuple[Path, ...], key: str = "extends"
+) -> tuple[Path, str | None]:
+    """Returns (file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
+
+    Args:
+        path: the file that has the key; `source` is how errors name it.
+        chain: the files that wait for this one.
+    """
+    here = {"key": key, "file": source}
+    if not isinstance(base, str):
+        raise RecipeError(f"got {base!r}, expected the name of one file, such as _base/grpo.yaml", **here)
+    root = extends_root(path)
+    roots = [extends_root(Path(base)) if Path(base).is_absolute() else root, Path.cwd() / "recipes"]
+    file = next((each / base for each in roots if (each / base).is_file()), None)
+    found = (file, None) if file else next(filter(None, (_by_name(_name(base), each, chain) for each in roots)), None)
+    if not found:
+        files = list(root.rglob("*.yaml"))
+        options = [*(str(file.relative_to(root)) for file in files), *(file.name for file in files)]
+        raise RecipeError(
+            f"no file {base} in {short_path(root)}{did_you_mean(base.removesuffix('.yaml') + '.yaml', options)}",
+            **here,
+        )
+    if found[0].resolve() in chain:
+        way = " -> ".join(short_path(each) for each in (*chain, found[0]))
+        raise RecipeError(f"goes in a circle: {way}", **here)
+    return found
 
 
 def extends_root(path: Path) -> Path:
@@ -401,13 +397,9 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
         may_have_it = "stages:" in text and (name.startswith(file.stem) or name in text)
         if may_have_it and file.resolve() not in besides:
             with suppress(RecipeError):  # what cannot be read has no stages
-                recipe = RecipeFile(file)
-                folders = {
-                    stage: _named(entry.get("output_dir"), recipe.name) for stage, entry in recipe.stages.items()
-                }
-                found = [stage for stage, folder in folders.items() if folder == f"runs/{name}-s{{seed}}"]
-                if found:
-                    return file, found[0]
+                for stage, entry in RecipeFile(file).stages.items():
+                    if str(entry.get("output_dir")).replace("{recipe}", file.stem) == f"runs/{name}-s{{seed}}":
+                        return file, stage
     return None
 
 
@@ -420,12 +412,3 @@ def with_path(sources: list[dict] | None, path: str) -> list[dict]:
         return [{"path": path}]
     first = (open_ones + named)[0]
     return [one | {"path": path} if number == first else one for number, one in enumerate(sources)]
-
-
-def _named(value: Any, name: str) -> Any:
-    """Fills in `{recipe}`, in maps and lists, too."""
-    if isinstance(value, str):
-        return value.replace("{recipe}", name)
-    if isinstance(value, list):
-        return [_named(each, name) for each in value]
-    return {key: _named(each, name) for key, each in value.items()} if isinstance(value, dict) else value
