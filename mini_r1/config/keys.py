@@ -154,7 +154,7 @@ def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
     value = _spelled(value, node)
     if _Validator(node).is_valid(value):
         return value, None
-    return value, f"got {_show(value)}, expected {_expected(value, node)}"
+    return value, f"got {_show(value)}, expected {type_text(node, value)}"
 
 
 def _environment(value: Any) -> tuple[dict[str, str], str | None]:
@@ -182,46 +182,33 @@ def _spelled(value: Any, node: Node) -> Any:
     return value
 
 
-def _expected(value: Any, node: Node) -> str:
-    """What would fit, in words."""
+def type_text(node: Node, given: Any = "") -> str:
+    """What a value may be, in words: `a whole number or null`.
+
+    Args:
+        given: a wrong value; the nearest choice is then named, or that quotes are missing.
+    """
     if "anyOf" in node:
-        return " or ".join(dict.fromkeys(_expected(value, member) for member in node["anyOf"]))
+        return " or ".join(dict.fromkeys(type_text(member, given) for member in node["anyOf"]))
     if "enum" in node:
         choices = [str(choice) for choice in node["enum"]]
-        nearest = did_you_mean(str(value), choices)
-        return "one of its choices" + nearest if nearest else "one of " + ", ".join(choices)
-    in_quotes = value is not None and not isinstance(value, dict | list | str)
-    return " or ".join(
-        _describe({**node, "type": kind}) + ("; put it in quotes" if kind == "string" and in_quotes else "")
-        for kind in _types(node)
-    )
-
-
-def type_text(node: Node) -> str:
-    """What a value may be, in words: `a whole number or null`."""
-    if "enum" in node:
-        return "one of " + ", ".join(map(str, node["enum"]))
-    if "anyOf" in node:
-        return " or ".join(type_text(member) for member in node["anyOf"])
-    return _describe(node)
+        nearest = did_you_mean(str(given), choices)
+        return f"one of its choices{nearest}" if nearest else "one of " + ", ".join(choices)
+    kinds = _types(node)
+    if len(kinds) > 1:
+        return " or ".join(type_text({**node, "type": kind}, given) for kind in kinds)
+    if "items" in node:
+        items = node["items"]
+        return "a list of " + " or ".join(_PLURALS.get(kind) or type_text(items) for kind in _types(items))
+    if "additionalProperties" in node:
+        return f"a map of text to {type_text(node['additionalProperties'])}"
+    unquoted = kinds == ["string"] and given is not None and not isinstance(given, dict | list | str)
+    return _NAMES.get(kinds[0], node.get("title", "anything")) + ("; put it in quotes" if unquoted else "")
 
 
 def _types(node: Node) -> list:
     kinds = node.get("type")
     return kinds if isinstance(kinds, list) else [kinds]
-
-
-def _describe(node: Node) -> str:
-    kinds = _types(node)
-    if len(kinds) > 1:
-        return " or ".join(_NAMES[kind] for kind in kinds)
-    if "items" in node:
-        return "a list of " + " or ".join(
-            _PLURALS.get(kind, _describe(node["items"])) for kind in _types(node["items"])
-        )
-    if "additionalProperties" in node:
-        return f"a map of text to {_describe(node['additionalProperties'])}"
-    return _NAMES[kinds[0]] if kinds[0] in _NAMES else node.get("title", "anything")
 
 
 def _show(value: Any) -> str:
