@@ -60,29 +60,17 @@ class BatchPlan:
         return math.ceil(rollouts * self.steps_per_generation * self.num_iterations / self.accumulation)
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps of the whole run: `max_steps`, or the steps of its epochs.
-
-        Raises:
-            RecipeError: if the rows do not fill one rollout.
-        """
+        """Optimizer steps of the whole run: `max_steps`, or those of its epochs, as `steps_per_epoch`."""
         if self.max_steps > 0:
             return self.max_steps
         return math.ceil(self.num_train_epochs * self.steps_per_epoch(rows))
 
     def total_rollouts(self, rows: int) -> int:
-        """Rollouts of the whole run.
-
-        Raises:
-            RecipeError: if the rows do not fill one.
-        """
+        """Rollouts of the whole run, of as many steps as `total_steps`."""
         return math.ceil(self.total_steps(rows) * self.accumulation / (self.steps_per_generation * self.num_iterations))
 
     def describe(self, rows: int | None = None) -> str:
-        """The plan in two lines, or three where the number of training rows is known.
-
-        Raises:
-            RecipeError: if the rows do not fill one rollout.
-        """
+        """The plan in two lines, or three where the number of training rows is known; see `steps_per_epoch`."""
         updates = self.steps_per_generation * self.num_iterations / self.accumulation
         lines = [
             f"optimizer step: processes {self.processes} x per-device {self.per_device} x accumulation "
@@ -116,8 +104,12 @@ def plan_batch(config: RunConfig, processes: int) -> BatchPlan:
         num_train_epochs=config.num_train_epochs,
     )
     _check_groups(plan)
-    if config.trained_completions == "one":
-        _check_whole_groups(plan)
+    if config.trained_completions == "one" and per_device % plan.num_generations:
+        raise RecipeError(
+            f"{per_device} completions of a micro-batch are not whole groups of {plan.num_generations}, of which "
+            f"trained_completions: one takes one each; use {_multiples_near(per_device, plan.num_generations)}",
+            key="per_device_train_batch_size",
+        )
     _check_evaluation(config, plan)
     _check_resume(config, plan)
     return plan
@@ -139,23 +131,22 @@ def plan_steps(training, processes: int) -> BatchPlan:
 
 def _positive(config: RunConfig, key: str) -> int:
     number = getattr(config, key)
-    if not isinstance(number, int) or number < 1:
+    if number is None or number < 1:
         raise RecipeError(f"got {number}, expected a whole number of at least 1", key=key)
     return number
 
 
 def _steps_per_generation(config: RunConfig, micro_batch: int) -> int:
-    batch = config.generation_batch_size
-    if batch is None:
-        if config.steps_per_generation is None:
-            return _positive(config, "gradient_accumulation_steps")
-        return _positive(config, "steps_per_generation")
+    if config.generation_batch_size is None:
+        given = config.steps_per_generation is not None
+        return _positive(config, "steps_per_generation" if given else "gradient_accumulation_steps")
     if config.steps_per_generation is not None:
         raise RecipeError("given together with steps_per_generation; leave one out", key="generation_batch_size")
-    if _positive(config, "generation_batch_size") % micro_batch:
+    batch = _positive(config, "generation_batch_size")
+    if batch % micro_batch:
         raise RecipeError(
             f"{batch} is not a multiple of processes x per_device_train_batch_size = {micro_batch}; "
-            f"use {_either(_multiples_near(batch, micro_batch))}",
+            f"use {_multiples_near(batch, micro_batch)}",
             key="generation_batch_size",
         )
     return batch // micro_batch
@@ -170,13 +161,12 @@ def _check_groups(plan: BatchPlan) -> None:
     whole = unit * plan.per_device
     if whole % group == 0:
         return
-    per_device = _multiples_near(plan.per_device, group // math.gcd(group, unit))
     divisors = [number for number in range(2, whole + 1) if whole % number == 0]
     groups = [max((n for n in divisors if n < group), default=0), min((n for n in divisors if n > group), default=0)]
     counted = f"{plan.completions_per_step} completions a step"
     if plan.steps_per_generation != plan.accumulation:
         counted += f" and {plan.completions_per_generation} a rollout"
-    advice = f"use per_device_train_batch_size {_either(per_device)}"
+    advice = f"use per_device_train_batch_size {_multiples_near(plan.per_device, group // math.gcd(group, unit))}"
     if any(groups):
         advice += f", or num_generations {_either(groups)}"
     raise RecipeError(
@@ -184,16 +174,6 @@ def _check_groups(plan: BatchPlan) -> None:
         f"which groups of {group} do not divide; {advice}",
         key="num_generations",
     )
-
-
-def _check_whole_groups(plan: BatchPlan) -> None:
-    if plan.per_device % plan.num_generations:
-        raise RecipeError(
-            f"{plan.per_device} completions of a micro-batch are not whole groups of {plan.num_generations}, of which "
-            f"trained_completions: one takes one each; use "
-            f"{_either(_multiples_near(plan.per_device, plan.num_generations))}",
-            key="per_device_train_batch_size",
-        )
 
 
 def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
@@ -204,7 +184,7 @@ def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
         fitting = _multiples_near(per_device, group // math.gcd(group, plan.processes))
         raise RecipeError(
             f"processes {plan.processes} x per-device {per_device} completions are not a multiple of the {group} "
-            f"generations per evaluation prompt; use {_either(fitting)}, or set num_generations_eval",
+            f"generations per evaluation prompt; use {fitting}, or set num_generations_eval",
             key="per_device_eval_batch_size",
         )
 
@@ -223,15 +203,15 @@ def _check_resume(config: RunConfig, plan: BatchPlan) -> None:
         fitting = _multiples_near(int(every), rollout // math.gcd(rollout, plan.accumulation))
         raise RecipeError(
             f"a checkpoint every {every:g} steps falls inside a rollout, which is used for "
-            f"{rollout / plan.accumulation:g} steps, and could not be resumed exactly; use {_either(fitting)}",
+            f"{rollout / plan.accumulation:g} steps, and could not be resumed exactly; use {fitting}",
             key="save_steps",
         )
 
 
-def _multiples_near(number: int, unit: int) -> list[int]:
-    """The multiples of `unit` on either side of `number`; 0 where there is none below."""
+def _multiples_near(number: int, unit: int) -> str:
+    """The multiples of `unit` on either side of `number`, as advice."""
     below = number // unit * unit
-    return [below, below + unit]
+    return _either([below, below + unit])
 
 
 def _either(numbers: list[int]) -> str:
