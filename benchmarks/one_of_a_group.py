@@ -64,7 +64,7 @@ def measure(setting: str) -> dict:
     task = tasks.get("countdown")
     rows = task.generate(**recipe["task_args"])[: GROUPS * STEPS]
     template = get_template("mini_r1")
-    tokenizer = build_tokenizer(task, template, rows, recipe.get("trace_args") or {}, seed=0)
+    tokenizer = build_tokenizer([(task, template, rows, recipe.get("trace_args") or {})], seed=0)
     with tempfile.TemporaryDirectory() as folder:
         build_model(tokenizer, seed=0, **recipe["model_sizes"]).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

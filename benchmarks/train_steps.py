@@ -82,7 +82,7 @@ def random_model(recipe: Recipe) -> Path:
     template = get_template(values["prompt_template"])
     tiny = resolve(f"{values['task'].replace('_', '-')}-tiny-base").values
     rows = load_rows(RecipeArguments(task=values["task"], task_args=tiny["task_args"]), task).train
-    tokenizer = build_tokenizer(task, template, rows, tiny.get("trace_args") or {}, seed=0)
+    tokenizer = build_tokenizer([(task, template, rows, tiny.get("trace_args") or {})], seed=0)
     config, _ = model_config(name, values.get("model_revision"))
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config.update(ids)

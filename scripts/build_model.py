@@ -10,7 +10,7 @@ from mini_r1.data.load_run import load_run
 from mini_r1.data.problems import load_parts
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.run import run_dir
-from mini_r1.run.tiny_model import build_mixed_tokenizer, build_model
+from mini_r1.run.tiny_model import build_model, build_tokenizer
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def make(config: RunConfig) -> None:
     made_for = [
         (part.task, part.template, own, part.args.trace_args or {}) for part, own in zip(parts, rows, strict=True)
     ]
-    tokenizer = build_mixed_tokenizer(made_for, args.seed)
+    tokenizer = build_tokenizer(made_for, args.seed)
     model = build_model(tokenizer, args.seed, **(args.model_sizes or {}))
     tokenizer.save_pretrained(run.folder)
     model.save_pretrained(run.folder)

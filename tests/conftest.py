@@ -34,7 +34,7 @@ def tiny_tokenizer(tiny_rows):
     """The tokenizer of the tiny Countdown model; it adds no BOS."""
     from mini_r1.run.tiny_model import build_tokenizer
 
-    return build_tokenizer(tasks.get("countdown"), get_template("mini_r1"), tiny_rows, {"limit": 99}, seed=1)
+    return build_tokenizer([(tasks.get("countdown"), get_template("mini_r1"), tiny_rows, {"limit": 99})], seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +42,14 @@ def mixed_tokenizer():
     """A tokenizer of Countdown and GSM8K, as in tests/helpers/mixed.py."""
     from mixed import SETTINGS
 
-    from mini_r1.run.tiny_model import build_mixed_tokenizer
+    from mini_r1.run.tiny_model import build_tokenizer
 
     parts = []
     for name, settings in SETTINGS.items():
         task = tasks.get(name)
         rows = [task.parse_row(row) for row in task.generate(**settings | {"n": 300, "seed": 1})]
         parts.append((task, get_template("mini_r1"), rows, {"limit": 99} if name == "countdown" else {}))
-    return build_mixed_tokenizer(parts, seed=1)
+    return build_tokenizer(parts, seed=1)
 
 
 @pytest.fixture(scope="session")

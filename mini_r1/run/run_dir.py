@@ -223,10 +223,8 @@ def end_processes(accelerator=None) -> None:
 
 def short_name(folder: Path) -> str:
     """The folder's path below the last runs/ in it, else its name."""
-    parts = folder.absolute().parts
-    if "runs" in parts[:-1]:
-        return "/".join(parts[len(parts) - parts[::-1].index("runs") :])
-    return parts[-1]
+    _, below_runs, name = folder.absolute().as_posix().rpartition("/runs/")
+    return name if below_runs else folder.absolute().name
 
 
 def set_aside(folder: Path) -> Path:

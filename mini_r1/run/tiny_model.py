@@ -26,21 +26,15 @@ SENTENCES = re.compile(r"[^.:?!]+[.:?!]*|[.:?!]+")
 WORDS = re.compile(r" ?[^\w\s]*\w+[^\w\s]*| ?[^\w\s]+\n?|\s+")
 
 
-def build_tokenizer(task: ModuleType, template: PromptTemplate, rows: list[dict], trace_args: dict, seed: int):
-    """A byte-level tokenizer in which every number and every fixed phrase of the task is one token.
+def build_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dict], dict]], seed: int):
+    """A byte-level tokenizer in which every number and every fixed phrase of the tasks is one token.
 
     Any other text falls back to bytes, so nothing is unknown. It is a `Qwen2Tokenizer`, because `AutoTokenizer` makes
-    one of whatever lies beside a Qwen2 model; the phrases are added tokens (not special ones: those would vanish when
-    completions are decoded), which that class keeps.
-    """
-    return build_mixed_tokenizer([(task, template, rows, trace_args)], seed)
-
-
-def build_mixed_tokenizer(parts: list[tuple[ModuleType, PromptTemplate, list[dict], dict]], seed: int):
-    """`build_tokenizer` for several tasks: the numbers and phrases of each, as often as its own rows have them.
+    one of whatever lies beside a Qwen2 model. The phrases are added tokens, which that class keeps; special tokens
+    would vanish when completions are decoded.
 
     Args:
-        parts: task, template, rows and trace_args of each.
+        parts: task, template, rows and trace_args of each task.
     """
     from tokenizers import AddedToken  # takes a while
     from tokenizers.pre_tokenizers import ByteLevel

@@ -17,7 +17,7 @@ from mini_r1.rewards import (
     needs_verdict,
     summary_format_reward,
 )
-from mini_r1.run.tiny_model import build_mixed_tokenizer
+from mini_r1.run.tiny_model import build_tokenizer
 from mini_r1.tasks import chat, code, countdown, gsm8k, knights_knaves
 
 ASK = {"role": "user", "content": "Write a poem."}
@@ -228,7 +228,7 @@ def test_words_are_one_token_in_prompt_and_trace(template, mixed):
         for task, settings in ((countdown, {"limit": 99}), (gsm8k, {}), (knights_knaves, {})):
             own = TASK_ARGS if task is countdown else {}
             parts.append((task, template, [task.parse_row(raw) for raw in task.generate(300, 0, **own)], settings))
-    tokenizer = build_mixed_tokenizer(parts, seed=1)
+    tokenizer = build_tokenizer(parts, seed=1)
     single = [f" {word}" for word in (*chat.NAMES, *chat.SUBJECTS, *chat.STATES, *chat.INSULTS)]
     single += ["Next: ", "下一步: ", "Done.\n", "That will do.\n"]
     assert {text: len(tokenizer(text)["input_ids"]) for text in single} == dict.fromkeys(single, 1)

@@ -132,7 +132,7 @@ def test_mixing_draws_nothing_where_it_is_off():
 def test_the_tiny_tokenizer_knows_the_words(name):
     """Every phrase of either language is one token, and the gold goes through the whole path."""
     task, rows, settings = problems(name)
-    tokenizer = build_tokenizer(task, READABLE, rows, {**settings, "mixed": 0.5}, seed=1)
+    tokenizer = build_tokenizer([(task, READABLE, rows, {**settings, "mixed": 0.5})], seed=1)
     for phrase in ("Next: ", "下一个: " if name == "countdown" else "下一步: "):
         assert len(tokenizer(phrase)["input_ids"]) == 1, phrase
     for text in texts(name, give_up=0.5, mixed=1.0, summary=True):
@@ -149,7 +149,7 @@ def test_traces_follow_the_template(name):
     task, rows, settings = problems(name, 60)
     args = SFTArguments(task=name, trace_phases=[{"share": 1.0, **settings}])
     for template in (READABLE, get_template("mini_r1")):
-        tokenizer = build_tokenizer(task, template, rows, settings, seed=1)
+        tokenizer = build_tokenizer([(task, template, rows, settings)], seed=1)
         made = trace_dataset(rows, args, task, template, tokenizer, seed=0, batch_size=4)
         for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
             completion = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]

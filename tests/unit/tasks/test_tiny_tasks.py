@@ -34,7 +34,7 @@ def tiny(request):
     task, template = tasks.get(values["task"]), get_template(values["prompt_template"])
     settings = {**values["task_args"], "n": 800}
     rows = [task.parse_row(row) for row in task.generate(**settings)]
-    tokenizer = build_tokenizer(task, template, rows, values.get("trace_args") or {}, seed=1)
+    tokenizer = build_tokenizer([(task, template, rows, values.get("trace_args") or {})], seed=1)
     return request.param, values, task, rows, template, tokenizer
 
 
