@@ -91,6 +91,7 @@ class RecipeArguments:
         metadata={"help": "When a run that cannot learn is stopped: keys: mini_r1/training/guards.py."},
     )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
+    env: dict = field(default_factory=dict, metadata={"help": "Environment variables to set, as names and texts."})
     dry_run: bool = field(default=False, metadata={"help": "Print the plan and stop before any weights are loaded."})
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Start anew; an earlier run's directory is moved aside, never deleted."}

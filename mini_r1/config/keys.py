@@ -79,7 +79,7 @@ Node = dict[str, Any]  # the JSON schema of one value
 # GRPOConfig declares text, documents text or boolean, and turns the boolean into the text.
 ALSO_BOOLEAN = ("scale_rewards",)
 
-ENV = "env"  # not a field of any dataclass: a map that is exported to the environment
+ENV = "env"  # its values become texts
 RUN = "run"  # not a field: which script the recipe is for, see kinds.py; it changes no result
 
 _EXPONENT_FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
@@ -144,7 +144,7 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
     underscored = key.replace("-", "_")
     if underscored in SUCCESSORS:
         return f"no longer a key; {SUCCESSORS[underscored]}"
-    return "unknown key" + did_you_mean(underscored, [*known, ENV, RUN, "extends"])
+    return "unknown key" + did_you_mean(underscored, [*known, RUN, "extends"])
 
 
 def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
@@ -203,7 +203,7 @@ def type_text(node: Node, given: Any = "") -> str:
     if "additionalProperties" in node:
         return f"a map of text to {type_text(node['additionalProperties'])}"
     unquoted = kinds == ["string"] and given is not None and not isinstance(given, dict | list | str)
-    return _NAMES.get(kinds[0], node.get("title", "anything")) + ("; put it in quotes" if unquoted else "")
+    return str(_NAMES.get(kinds[0], node.get("title", "anything"))) + ("; put it in quotes" if unquoted else "")
 
 
 def _types(node: Node) -> list:

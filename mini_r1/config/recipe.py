@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,6 @@ class Recipe:
     def name(self) -> str:
         """The recipe's stem: `countdown-tiny` for `recipes/tiny/countdown-tiny.yaml`."""
         return Path(self.path).stem
-
-    @contextmanager
-    def blame(self):
-        """Inside, a `RecipeError` that names a key but no file gets the file that set the key."""
-        try:
-            yield
-        except RecipeError as error:
-            error.file = error.file or self.origin.get(error.key, self.path)
-            raise
 
 
 def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:

@@ -5,12 +5,12 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mini_r1.config.keys import ENV, check_values, type_text
+from mini_r1.config.keys import check_values, type_text
 from mini_r1.config.kinds import ARGUMENTS, KINDS, dataclass_types
 from mini_r1.config.recipe import Recipe, parse_command_line, resolve
 from mini_r1.config.schema import keys_of_kind
@@ -51,9 +51,14 @@ class RunConfig:
         """The value that the recipe or a flag gives; None where TRL's default would hold, and is not what we want."""
         return self.recipe.values.get(key)
 
-    def blame(self) -> AbstractContextManager:
-        """See `Recipe.blame`."""
-        return self.recipe.blame()
+    @contextmanager
+    def blame(self) -> Iterator[None]:
+        """Inside, a `RecipeError` that names a key but no file gets the file that set the key."""
+        try:
+            yield
+        except RecipeError as error:
+            error.file = error.file or self.recipe.origin.get(str(error.key), self.recipe.path)
+            raise
 
     def with_values(self, **changes: Any) -> "RunConfig":
         """The same run with other values, which are not checked."""
@@ -123,12 +128,12 @@ def build(config: RunConfig, **instead: Any) -> RunConfig:
     Raises:
         RecipeError: where TRL refuses a combination of values.
     """
-    values = config.recipe.values | instead
-    os.environ.update(values.get(ENV) or {})
-    if values.get("use_cpu"):
+    here = config.with_values(**instead)
+    os.environ.update(config.env)
+    if here.use_cpu:
         # accelerate calls them cpu:0 and cpu:1, which `torch.load` does not know when a run resumes
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    training, model = (construct(each, values, config) for each in dataclass_types(config.kind)[1:])
+    training, model = (construct(each, here.recipe.values, config) for each in dataclass_types(config.kind)[1:])
     return dataclasses.replace(config, training=training, model=model)
 
 

@@ -29,8 +29,7 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
 }
-# What only a stage has; the values of the first three name an earlier stage.
-REFERENCES = ("init_from", "data_from", "teacher_from")
+# What only a stage has.
 FOR_STAGES: dict[str, Node] = {
     "init_from": {"type": "string", "description": "The earlier stage whose model this one starts from."},
     "data_from": {"type": "string", "description": "The earlier stage (run: generate) whose data set it learns from."},
@@ -123,7 +122,6 @@ def make_schema() -> dict:
         "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
         "stage": {"type": "string", "description": "Which stage of the other recipe is meant, where it has several."},
         "run": {"enum": list(KINDS), "description": "The kind of run: which script runs the recipe."},
-        "env": {"type": "object", "description": "Environment variables to set."},
     }
     for key, known in sorted(variants.items()):
         refs = [{"$ref": f"#/$defs/keys/{_variant(key, place)}"} for place in range(len(known))]
@@ -133,7 +131,8 @@ def make_schema() -> dict:
         for kind in KINDS
     ]
     stage = {"type": "object", "properties": own | FOR_STAGES, "additionalProperties": False, "allOf": by_kind}
-    listed = {key: {"type": "string"} for key in ("name", "run", "recipe", *REFERENCES)} | {"set": {"type": "object"}}
+    listed = {key: {"type": "string"} for key in ("name", "run", "recipe", "init_from", "data_from", "teacher_from")}
+    listed["set"] = {"type": "object"}
     stages = {
         "description": "The stages of an experiment, in order: a map from name to stage, or a list of recipes.",
         "anyOf": [
