@@ -1,10 +1,24 @@
+# ruff: noqa: RUF009 (`key` makes a field)
 """Recipe keys of our own. Everything else in a recipe is TRL's: `GRPOConfig` or `SFTConfig`, and `ModelConfig`.
 
 This module imports no torch, so that a recipe is checked before anything large is loaded.
 """
 
+import copy
 from dataclasses import dataclass, field
-from typing import ClassVar, Union
+from typing import Any, ClassVar
+
+
+def key(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A key of a recipe.
+
+    Args:
+        choices: the only texts that it may have.
+    """
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -13,132 +27,91 @@ class RecipeArguments:
 
     needs_training_rows: ClassVar[bool] = True
 
-    task: str | None = field(default=None, metadata={"help": "Name of a module in tasks/, such as countdown."})
-    tasks: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
-            "see mini_r1/data/mixture.py."
-        },
+    task: str | None = key(None, "Name of a module in tasks/, such as countdown.")
+    tasks: list[dict] | None = key(
+        None,
+        "Several tasks in one run, in place of `task`: [{task: countdown, weight: 2, ...}, {task: gsm8k}], "
+        "see mini_r1/data/mixture.py.",
     )
-    task_args: dict | None = field(
-        default=None, metadata={"help": "Settings of the task's problem generator (see its `generate`)."}
+    task_args: dict | None = key(None, "Settings of the task's problem generator (see its `generate`).")
+    dataset_id_or_path: str | None = key(
+        None, "Hub id, or a local .parquet/.jsonl file or folder. Left out: the task generates problems."
     )
-    dataset_id_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Hub id, or a local .parquet/.jsonl file or folder. Left out: the task generates problems."},
+    dataset_config: str | None = key(None, "Configuration name of a hub dataset, or of a local clone of one.")
+    dataset_train_split: str = key("train", "Split to train on.")
+    dataset_test_split: str | None = key(
+        None, "Split to evaluate on. Left out: `test_fraction` of the train split, chosen by problem key."
     )
-    dataset_config: str | None = field(
-        default=None, metadata={"help": "Configuration name of a hub dataset, or of a local clone of one."}
+    dataset_test_config: str | None = key(None, "Configuration that has `dataset_test_split`, if not `dataset_config`.")
+    test_fraction: float = key(0.1, "Share of problems held out, from 0 to 1, beside those the task reserves.")
+    max_train_rows: int | None = key(None, "At most this many training rows.")
+    max_eval_rows: int | None = key(None, "At most this many held-out rows.")
+    difficulty: list[int] | None = key(None, "Keep rows of these difficulties only.")
+    max_prompt_tokens: int = key(256, "Longer prompts are counted and dropped.")
+    prompt_template: str = key("mini_r1", "Name of a template in mini_r1/data/prompts.py.")
+    reward_funcs: list[str | dict] = key(
+        ["format_reward", "equation_reward"],
+        "Rewards in rewards/ or in the task's module, dotted paths of your own, soft_overlong or "
+        "repetition_penalty: each a name, or a map {name: ..., argument: value, ...}.",
     )
-    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    dataset_test_split: str | None = field(
-        default=None,
-        metadata={"help": "Split to evaluate on. Left out: `test_fraction` of the train split, chosen by problem key."},
+    reward_values: dict | None = key(
+        None, "Per reward the numbers for correct, wrong, unparseable; the default is 1, 0, 0."
     )
-    dataset_test_config: str | None = field(
-        default=None, metadata={"help": "Configuration that has `dataset_test_split`, if not `dataset_config`."}
+    require_format: list[str] | None = key(None, "Rewards that count as unparseable wherever the format is wrong.")
+    num_processes: int | None = key(
+        None, "Training processes the batch was written for. On other hardware launch.py keeps the batch."
     )
-    test_fraction: float = field(
-        default=0.1, metadata={"help": "Share of problems held out, from 0 to 1, beside those the task reserves."}
+    accelerate_config: str | None = key(
+        None,
+        "A file of configs/ without .yaml, such as zero3, or a path: how several processes share the "
+        "training. Left out: ddp, and one process on a CPU.",
     )
-    max_train_rows: int | None = field(default=None, metadata={"help": "At most this many training rows."})
-    max_eval_rows: int | None = field(default=None, metadata={"help": "At most this many held-out rows."})
-    difficulty: list[int] | None = field(default=None, metadata={"help": "Keep rows of these difficulties only."})
-    max_prompt_tokens: int = field(default=256, metadata={"help": "Longer prompts are counted and dropped."})
-    prompt_template: str = field(default="mini_r1", metadata={"help": "Name of a template in mini_r1/data/prompts.py."})
-    reward_funcs: list[Union[str, dict]] = field(  # noqa: UP007 (argparse cannot call what `|` makes)
-        default_factory=lambda: ["format_reward", "equation_reward"],
-        metadata={
-            "help": "Rewards in rewards/ or in the task's module, dotted paths of your own, soft_overlong or "
-            "repetition_penalty: each a name, or a map {name: ..., argument: value, ...}."
-        },
+    gpu_gib: float | None = key(None, "GiB of memory of each GPU the recipe was written for; for the check.")
+    vllm_serve_args: dict | None = key(
+        None,
+        "Flags of `vllm serve`, over those that launch.py gives: {tensor_parallel_size: 2}; true for a "
+        "flag without a value, null to leave one out.",
     )
-    reward_values: dict | None = field(
-        default=None,
-        metadata={"help": "Per reward the numbers for correct, wrong, unparseable; the default is 1, 0, 0."},
+    vllm_serve_command: list[str] | None = key(
+        None, "Words before the model's name that start the server. Left out: vllm serve, of this Python."
     )
-    require_format: list[str] | None = field(
-        default=None, metadata={"help": "Rewards that count as unparseable wherever the format is wrong."}
-    )
-    num_processes: int | None = field(
-        default=None,
-        metadata={"help": "Training processes the batch was written for. On other hardware launch.py keeps the batch."},
-    )
-    accelerate_config: str | None = field(
-        default=None,
-        metadata={
-            "help": "A file of configs/ without .yaml, such as zero3, or a path: how several processes share the "
-            "training. Left out: ddp, and one process on a CPU."
-        },
-    )
-    gpu_gib: float | None = field(
-        default=None, metadata={"help": "GiB of memory of each GPU the recipe was written for; for the check."}
-    )
-    vllm_serve_args: dict | None = field(
-        default=None,
-        metadata={
-            "help": "Flags of `vllm serve`, over those that launch.py gives: {tensor_parallel_size: 2}; true for a "
-            "flag without a value, null to leave one out."
-        },
-    )
-    vllm_serve_command: list[str] | None = field(
-        default=None,
-        metadata={"help": "Words before the model's name that start the server. Left out: vllm serve, of this Python."},
-    )
-    guards: dict | None = field(
-        default=None,
-        metadata={"help": "When a run that cannot learn is stopped: keys: mini_r1/training/guards.py."},
-    )
-    skip_bad_rows: bool = field(default=False, metadata={"help": "Count and skip unusable rows, instead of stopping."})
-    env: dict = field(default_factory=dict, metadata={"help": "Environment variables to set, as names and texts."})
-    dry_run: bool = field(default=False, metadata={"help": "Print the plan and stop before any weights are loaded."})
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew; an earlier run's directory is moved aside, never deleted."}
-    )
+    guards: dict | None = key(None, "When a run that cannot learn is stopped: keys: mini_r1/training/guards.py.")
+    skip_bad_rows: bool = key(False, "Count and skip unusable rows, instead of stopping.")
+    env: dict = key({}, "Environment variables to set, as names and texts.")
+    dry_run: bool = key(False, "Print the plan and stop before any weights are loaded.")
+    overwrite_output_dir: bool = key(False, "Start anew; an earlier run's directory is moved aside, never deleted.")
 
 
 @dataclass
 class GRPOArguments(RecipeArguments):
     """What GRPO and its relatives need beyond `GRPOConfig`."""
 
-    advantage: str = field(
-        default="group",
-        metadata={
-            "choices": ("group", "leave_one_out", "reinforce_lite", "batch"),
-            "help": "What a reward is compared with (mini_r1/training/advantages.py). group is TRL's own, with "
-            "`scale_rewards`.",
-        },
+    advantage: str = key(
+        "group",
+        "What a reward is compared with (mini_r1/training/advantages.py). group is TRL's own, with `scale_rewards`.",
+        choices=("group", "leave_one_out", "reinforce_lite", "batch"),
     )
-    trained_completions: str = field(
-        default="all",
-        metadata={
-            "choices": ("all", "one"),
-            "help": "Completions of each group that the policy is updated with; the others serve as the baseline only.",
-        },
+    trained_completions: str = key(
+        "all",
+        "Completions of each group that the policy is updated with; the others serve as the baseline only.",
+        choices=("all", "one"),
     )
-    temperature_schedule: dict | None = field(
-        default=None,
-        metadata={
-            "help": "Sampling temperature in training, linear between points: {steps: [[0, 1.2], [300, 0.9]]}, or "
-            "{fractions: [[0, 1.2], [1, 0.9]]} of the run. Left out: `temperature`, which evaluations always use."
-        },
+    temperature_schedule: dict | None = key(
+        None,
+        "Sampling temperature in training, linear between points: {steps: [[0, 1.2], [300, 0.9]]}, or "
+        "{fractions: [[0, 1.2], [1, 0.9]]} of the run. Left out: `temperature`, which evaluations always use.",
     )
-    curriculum: str = field(
-        default="none",
-        metadata={
-            "choices": ("none", "sorted", "staged"),
-            "help": "Order of the training rows (mini_r1/training/curriculum.py): shuffled, by difficulty, or one "
-            "stage for each difficulty.",
-        },
+    curriculum: str = key(
+        "none",
+        "Order of the training rows (mini_r1/training/curriculum.py): shuffled, by difficulty, or one "
+        "stage for each difficulty.",
+        choices=("none", "sorted", "staged"),
     )
-    max_generated_tokens: int | None = field(
-        default=None,
-        metadata={"help": "End the training with the step in which so many completion tokens have been sampled."},
+    max_generated_tokens: int | None = key(
+        None, "End the training with the step in which so many completion tokens have been sampled."
     )
-    sample_steps: int = field(
-        default=10,
-        metadata={"help": "Every so many steps some right and wrong completions go to samples/, to read; 0: never."},
+    sample_steps: int = key(
+        10, "Every so many steps some right and wrong completions go to samples/, to read; 0: never."
     )
 
 
@@ -148,21 +121,13 @@ class EvaluateArguments(GRPOArguments):
 
     needs_training_rows: ClassVar[bool] = False
 
-    measure_greedy: bool = field(
-        default=True, metadata={"help": "Measure one greedy completion of each problem, too, where sampling is not."}
+    measure_greedy: bool = key(True, "Measure one greedy completion of each problem, too, where sampling is not.")
+    server: str | None = key(None, "An OpenAI-compatible server that is asked, such as http://localhost:8000/v1.")
+    server_model: str | None = key(None, "The model's name on that server. Left out: the only one that it serves.")
+    server_chat: bool = key(
+        False, "The server only chats: ask without the prefill, which is another prompt than training's."
     )
-    server: str | None = field(
-        default=None,
-        metadata={"help": "An OpenAI-compatible server that is asked, such as http://localhost:8000/v1."},
-    )
-    server_model: str | None = field(
-        default=None, metadata={"help": "The model's name on that server. Left out: the only one that it serves."}
-    )
-    server_chat: bool = field(
-        default=False,
-        metadata={"help": "The server only chats: ask without the prefill, which is another prompt than training's."},
-    )
-    server_concurrency: int = field(default=64, metadata={"help": "Problems asked of a server at the same time."})
+    server_concurrency: int = key(64, "Problems asked of a server at the same time.")
 
 
 @dataclass
@@ -171,22 +136,15 @@ class GenerateArguments(EvaluateArguments):
 
     needs_training_rows: ClassVar[bool] = True
 
-    keep_per_problem: int = field(default=4, metadata={"help": "Right completions kept of each problem, at most."})
-    balance_difficulty: bool = field(
-        default=False, metadata={"help": "Keep as many of each difficulty as there are of the scarcest one."}
+    keep_per_problem: int = key(4, "Right completions kept of each problem, at most.")
+    balance_difficulty: bool = key(False, "Keep as many of each difficulty as there are of the scarcest one.")
+    filters: dict | None = key(
+        None, "Which completions are left out, beside wrong ones: see mini_r1/evaluation/rejection_sampling.py."
     )
-    filters: dict | None = field(
-        default=None,
-        metadata={
-            "help": "Which completions are left out, beside wrong ones: see mini_r1/evaluation/rejection_sampling.py."
-        },
-    )
-    judge: dict | None = field(
-        default=None,
-        metadata={
-            "help": "A model that says what is right, in place of the task's verifier: {server: "
-            "http://localhost:8000/v1, model: NAME, concurrency: 16}; see mini_r1/evaluation/judge.py."
-        },
+    judge: dict | None = key(
+        None,
+        "A model that says what is right, in place of the task's verifier: {server: "
+        "http://localhost:8000/v1, model: NAME, concurrency: 16}; see mini_r1/evaluation/judge.py.",
     )
 
 
@@ -194,56 +152,41 @@ class GenerateArguments(EvaluateArguments):
 class SFTArguments(RecipeArguments):
     """What supervised fine-tuning needs beyond `SFTConfig`."""
 
-    sft_datasets: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Conversations to learn from, in place of the task's own traces: [{path: ..., split: train, "
-            "share: 0.8}, ...]; see mini_r1/data/conversations.py."
-        },
+    sft_datasets: list[dict] | None = key(
+        None,
+        "Conversations to learn from, in place of the task's own traces: [{path: ..., split: train, "
+        "share: 0.8}, ...]; see mini_r1/data/conversations.py.",
     )
-    num_traces: int | None = field(
-        default=None,
-        metadata={"help": "How many traces are written, by all tasks; left out: one for each training row."},
+    num_traces: int | None = key(
+        None, "How many traces are written, by all tasks; left out: one for each training row."
     )
-    trace_phases: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Phases of the trace writer, in order: [{share: 0.7, give_up: 0.0}, {share: 0.3, ...}]; all keys "
-            "but `share` go to the task's `trace`, whose form follows prompt_template. Needs "
-            "train_sampling_strategy: sequential."
-        },
+    trace_phases: list[dict] | None = key(
+        None,
+        "Phases of the trace writer, in order: [{share: 0.7, give_up: 0.0}, {share: 0.3, ...}]; all keys "
+        "but `share` go to the task's `trace`, whose form follows prompt_template. Needs "
+        "train_sampling_strategy: sequential.",
     )
-    muon_learning_rate: float | None = field(
-        default=None,
-        metadata={"help": "If set, hidden matrices train with Muon at this rate; learning_rate is for all others."},
+    muon_learning_rate: float | None = key(
+        None, "If set, hidden matrices train with Muon at this rate; learning_rate is for all others."
     )
-    max_completion_length: int = field(default=1024, metadata={"help": "New tokens at most, in the evaluation."})
-    num_generations_eval: int = field(default=4, metadata={"help": "Completions for each held-out problem."})
+    max_completion_length: int = key(1024, "New tokens at most, in the evaluation.")
+    num_generations_eval: int = key(4, "Completions for each held-out problem.")
 
 
 @dataclass
 class RewardArguments(RecipeArguments):
     """What a reward model needs beyond TRL's `RewardConfig`; see mini_r1/data/preferences.py."""
 
-    preference_datasets: list[dict] | None = field(
-        default=None,
-        metadata={"help": "Pairs to learn from, in place of a task's: [{path: ..., split: train, share: 0.8}, ...]."},
+    preference_datasets: list[dict] | None = key(
+        None, "Pairs to learn from, in place of a task's: [{path: ..., split: train, share: 0.8}, ...]."
     )
-    num_pairs: int | None = field(
-        default=None, metadata={"help": "How many pairs the task writes; left out: one for each training row."}
-    )
-    chosen_trace_args: dict | None = field(
-        default=None, metadata={"help": "Settings of the task's `trace` for the better answer of each pair."}
-    )
-    rejected_trace_args: dict | None = field(
-        default=None, metadata={"help": "The same for the worse answer, such as {give_up: 1}."}
-    )
-    part: str = field(
-        default="response",
-        metadata={
-            "choices": ("summary", "response"),
-            "help": "What is judged of an answer: what follows its reasoning, or all of it.",
-        },
+    num_pairs: int | None = key(None, "How many pairs the task writes; left out: one for each training row.")
+    chosen_trace_args: dict | None = key(None, "Settings of the task's `trace` for the better answer of each pair.")
+    rejected_trace_args: dict | None = key(None, "The same for the worse answer, such as {give_up: 1}.")
+    part: str = key(
+        "response",
+        "What is judged of an answer: what follows its reasoning, or all of it.",
+        choices=("summary", "response"),
     )
 
 
@@ -251,14 +194,14 @@ class RewardArguments(RecipeArguments):
 class DistillArguments(RecipeArguments):
     """What on-policy distillation needs beyond TRL's `DistillationConfig`, which names the teacher."""
 
-    num_generations_eval: int = field(default=4, metadata={"help": "Completions for each held-out problem."})
+    num_generations_eval: int = key(4, "Completions for each held-out problem.")
 
 
 @dataclass
 class BuildArguments(RecipeArguments):
     """What `scripts/build_model.py` needs to make a model from nothing."""
 
-    seed: int = field(default=42, metadata={"help": "Of the random weights."})
-    output_dir: str = field(default="runs/{recipe}-s{seed}", metadata={"help": "Where the model folder goes."})
-    model_sizes: dict | None = field(default=None, metadata={"help": "Fields of Qwen2Config."})
-    trace_args: dict | None = field(default=None, metadata={"help": "Settings of the task's `trace`."})
+    seed: int = key(42, "Of the random weights.")
+    output_dir: str = key("runs/{recipe}-s{seed}", "Where the model folder goes.")
+    model_sizes: dict | None = key(None, "Fields of Qwen2Config.")
+    trace_args: dict | None = key(None, "Settings of the task's `trace`.")
