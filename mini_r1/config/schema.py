@@ -98,33 +98,24 @@ def keys_of(*dataclass_types: type) -> dict[str, Node]:
 @functools.cache
 def keys_of_kind(kind: str) -> dict[str, Node]:
     """key -> schema, with `default` and `description`, of a kind of run, from recipes/schema.json."""
-    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    keys = schema["$defs"]["keys"]
-    found = schema["$defs"][kind]["properties"]
-    return {key: keys[one["$ref"].rpartition("/")[2]] | {"default": one["default"]} for key, one in found.items()}
+    return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))["$defs"][kind]["properties"]
 
 
 def make_schema() -> dict:
     """The whole schema, from the installed TRL. Imports it."""
-    variants: dict[str, list[Node]] = {}  # key -> its schemas, which differ between kinds now and then
-    kinds: dict[str, dict] = {}
-    for kind in KINDS:
-        properties = {}
-        for key, node in keys_of(*dataclass_types(kind)).items():
-            default = node.pop("default")
-            known = variants.setdefault(key, [])
-            if node not in known:
-                known.append(node)
-            properties[key] = {"$ref": f"#/$defs/keys/{_variant(key, known.index(node))}", "default": default}
-        kinds[kind] = {"properties": dict(sorted(properties.items()))}
-    keys = {_variant(key, place): node for key, known in variants.items() for place, node in enumerate(known)}
+    kinds = {kind: dict(sorted(keys_of(*dataclass_types(kind)).items())) for kind in KINDS}
     own: dict[str, Node] = {
         "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
         "stage": {"type": "string", "description": "Which stage of the other recipe is meant, where it has several."},
         "run": {"enum": list(KINDS), "description": "The kind of run: which script runs the recipe."},
     }
-    for key, known in sorted(variants.items()):
-        refs = [{"$ref": f"#/$defs/keys/{_variant(key, place)}"} for place in range(len(known))]
+    for key in sorted({key for keys in kinds.values() for key in keys}):
+        variants: dict[str, Node] = {}  # the schema of a key differs between kinds now and then
+        for kind, keys in kinds.items():
+            if key in keys:
+                node = {name: value for name, value in keys[key].items() if name != "default"}
+                variants.setdefault(json.dumps(node), {"$ref": f"#/$defs/{kind}/properties/{key}"})
+        refs = list(variants.values())
         own[key] = refs[0] if len(refs) == 1 else {"anyOf": refs}
     by_kind = [
         {"if": {"properties": {"run": {"const": kind}}, "required": ["run"]}, "then": {"$ref": f"#/$defs/{kind}"}}
@@ -148,12 +139,8 @@ def make_schema() -> dict:
         "properties": own | {"stages": stages},
         "additionalProperties": False,
         "allOf": by_kind,
-        "$defs": kinds | {"stage": stage, "keys": dict(sorted(keys.items()))},
+        "$defs": {kind: {"properties": keys} for kind, keys in kinds.items()} | {"stage": stage},
     }
-
-
-def _variant(key: str, place: int) -> str:
-    return f"{key}.{place + 1}" if place else key
 
 
 def schema_text() -> str:
