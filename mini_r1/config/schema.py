@@ -47,7 +47,14 @@ def node_of(hint: Any, choices: Iterable | None = None) -> Node:
     """
     origin, members = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _union(members, choices)
+        # `SchedulerType | str` means a text that names a member: TRL's own conversion would refuse any other
+        named = any(isinstance(member, type) and issubclass(member, Enum) for member in members)
+        nodes = [
+            node_of(each, None if each is type(None) else choices) for each in members if not (named and each is str)
+        ]
+        if all(set(node) == {"type"} for node in nodes):
+            return {"type": [node["type"] for node in nodes]}
+        return {"anyOf": nodes} if len(nodes) > 1 else nodes[0]
     if choices is not None or origin is typing.Literal:
         return {"enum": list(choices if choices is not None else members)}
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -62,18 +69,6 @@ def node_of(hint: Any, choices: Iterable | None = None) -> Node:
     if plain in _TYPES:
         return {"type": _TYPES[plain]}
     return {"not": {}, "title": getattr(hint, "__name__", str(hint))}  # an object of Python's, which no recipe can hold
-
-
-def _union(members: tuple, choices: Iterable | None) -> Node:
-    # `SchedulerType | str` means a text that names a member: TRL's own conversion would refuse any other.
-    has_enum = any(isinstance(member, type) and issubclass(member, Enum) for member in members)
-    nodes = [
-        node_of(each, None if each is type(None) else choices) for each in members if not (has_enum and each is str)
-    ]
-    if all(set(node) == {"type"} for node in nodes):
-        found = list(dict.fromkeys(node["type"] for node in nodes))
-        return {"type": found if len(found) > 1 else found[0]}
-    return {"anyOf": nodes} if len(nodes) > 1 else nodes[0]
 
 
 def keys_of(*dataclass_types: type) -> dict[str, Node]:
@@ -101,8 +96,8 @@ def keys_of_kind(kind: str) -> dict[str, Node]:
     return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))["$defs"][kind]["properties"]
 
 
-def make_schema() -> dict:
-    """The whole schema, from the installed TRL. Imports it."""
+def schema_text() -> str:
+    """What recipes/schema.json is to hold, from the installed TRL. Imports it."""
     kinds = {kind: dict(sorted(keys_of(*dataclass_types(kind)).items())) for kind in KINDS}
     own: dict[str, Node] = {
         "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
@@ -131,7 +126,7 @@ def make_schema() -> dict:
             {"type": "array", "items": {"type": "object", "properties": listed, "additionalProperties": False}},
         ],
     }
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A recipe of Mini-R1",
         "description": "Made by python -m mini_r1.config.schema. Keys, types, defaults and help are TRL's and ours.",
@@ -141,11 +136,7 @@ def make_schema() -> dict:
         "allOf": by_kind,
         "$defs": {kind: {"properties": keys} for kind, keys in kinds.items()} | {"stage": stage},
     }
-
-
-def schema_text() -> str:
-    """What recipes/schema.json is to hold."""
-    return json.dumps(make_schema(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
