@@ -205,3 +205,14 @@ class BuildArguments(RecipeArguments):
     output_dir: str = key("runs/{recipe}-s{seed}", "Where the model folder goes.")
     model_sizes: dict | None = key(None, "Fields of Qwen2Config.")
     trace_args: dict | None = key(None, "Settings of the task's `trace`.")
+
+
+ARGUMENTS: dict[str, type[RecipeArguments]] = {  # by kind of run
+    "build_model": BuildArguments,
+    "sft": SFTArguments,
+    "reward": RewardArguments,
+    "r1_grpo": GRPOArguments,
+    "distill": DistillArguments,
+    "evaluate": EvaluateArguments,
+    "generate": GenerateArguments,
+}

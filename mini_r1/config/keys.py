@@ -121,14 +121,10 @@ def check_values(values: dict, origin: dict[str, str], keys: dict[str, Node]) ->
     """
     checked = {}
     for key, value in values.items():
-        if key == ENV:
-            checked[key], problem = _environment(value)
-        elif key == RUN:
-            checked[key], problem = value, None
-        elif key in keys:
-            checked[key], problem = _check_value(key, value, keys[key])
-        else:
-            problem = _unknown_key(key, keys)
+        node = {} if key == RUN else keys.get(key)
+        if node is None:
+            raise RecipeError(_unknown_key(key, keys), key=key, file=origin.get(key))
+        checked[key], problem = _check_value(key, value, node)
         if problem:
             raise RecipeError(problem, key=key, file=origin.get(key))
     return checked
@@ -149,6 +145,8 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
 
 def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
     """The value as its type wants it, and what is wrong with it."""
+    if key == ENV:
+        return _environment(value)
     if key in ALSO_BOOLEAN and isinstance(value, bool):
         return "group" if value else "none", None
     value = _spelled(value, node)

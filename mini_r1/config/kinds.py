@@ -4,16 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mini_r1.config.arguments import (
-    BuildArguments,
-    DistillArguments,
-    EvaluateArguments,
-    GenerateArguments,
-    GRPOArguments,
-    RecipeArguments,
-    RewardArguments,
-    SFTArguments,
-)
+from mini_r1.config.arguments import ARGUMENTS
 from mini_r1.config.keys import did_you_mean
 from mini_r1.errors import RecipeError
 
@@ -28,15 +19,6 @@ KINDS = {
     "generate": "generate.py",
 }
 ONLY_SAMPLE = ("evaluate", "generate")  # kinds that train nothing
-ARGUMENTS: dict[str, type[RecipeArguments]] = {
-    "build_model": BuildArguments,
-    "sft": SFTArguments,
-    "reward": RewardArguments,
-    "r1_grpo": GRPOArguments,
-    "distill": DistillArguments,
-    "evaluate": EvaluateArguments,
-    "generate": GenerateArguments,
-}
 
 
 def wrong_kind(run: Any) -> str | None:
@@ -49,7 +31,7 @@ def wrong_kind(run: Any) -> str | None:
 def dataclass_types(kind: str) -> tuple[type, ...]:
     """The dataclasses whose fields are the keys of such a recipe: ours, then TRL's. Imports TRL (seconds)."""
     if kind == "build_model":
-        return (BuildArguments,)
+        return (ARGUMENTS[kind],)
 
     import trl  # loads torch
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mini_r1.config.arguments import ARGUMENTS
 from mini_r1.config.keys import check_values, type_text
-from mini_r1.config.kinds import ARGUMENTS, KINDS, dataclass_types
+from mini_r1.config.kinds import KINDS, dataclass_types
 from mini_r1.config.recipe import Recipe, parse_command_line, resolve
 from mini_r1.config.schema import keys_of_kind
 from mini_r1.errors import RecipeError
