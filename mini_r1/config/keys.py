@@ -5,7 +5,6 @@ Unknown keys are refused with the nearest known one, or with the successor of a 
 
 import difflib
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,7 +81,6 @@ ALSO_BOOLEAN = ("scale_rewards",)
 ENV = "env"  # its values become texts
 RUN = "run"  # not a field: which script the recipe is for, see kinds.py; it changes no result
 
-_EXPONENT_FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 _NAMES = {
     "boolean": "true or false",
     "integer": "a whole number",
@@ -109,8 +107,8 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_
 def check_values(values: dict, origin: dict[str, str], keys: dict[str, Node]) -> dict:
     """Returns `values` with every key known and every value of its declared type.
 
-    Three spellings are put right on the way: `"5e-7"` becomes a number, the `false` that YAML makes of a bare `no`
-    becomes `"no"` where that is a choice, and `scale_rewards` may be a boolean, as TRL documents.
+    Two spellings are put right on the way: the `false` that YAML makes of a bare `no` becomes `"no"` where that is a
+    choice, and `scale_rewards` may be a boolean, as TRL documents.
 
     Args:
         origin: key -> file that set it, for errors.
@@ -149,7 +147,8 @@ def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
         return _environment(value)
     if key in ALSO_BOOLEAN and isinstance(value, bool):
         return "group" if value else "none", None
-    value = _spelled(value, node)
+    if value is False and any("no" in member.get("enum", []) for member in node.get("anyOf", [node])):
+        return "no", None  # a bare `no` is false in YAML 1.1
     if _Validator(node).is_valid(value):
         return value, None
     return value, f"got {_show(value)}, expected {type_text(node, value)}"
@@ -163,21 +162,6 @@ def _environment(value: Any) -> tuple[dict[str, str], str | None]:
         if not isinstance(name, str) or isinstance(text, bool) or not isinstance(text, str | int | float):
             return {}, f"got {_show({name: text})}, expected a map of names to texts; put the value in quotes"
     return {name: str(text) for name, text in value.items()}, None
-
-
-def _spelled(value: Any, node: Node) -> Any:
-    """The value, with the spellings put right that YAML 1.1 makes wrong."""
-    for member in node.get("anyOf", [node]):
-        kinds = member.get("type", [])
-        if isinstance(value, str) and "number" in kinds and "string" not in kinds and _EXPONENT_FLOAT.fullmatch(value):
-            return float(value)  # PyYAML reads 5e-7 as text: YAML 1.1 wants 5.0e-7
-        if value is False and "no" in member.get("enum", []):
-            return "no"  # a bare `no` is false in YAML 1.1
-        if isinstance(value, list) and "items" in member:
-            return [_spelled(item, member["items"]) for item in value]
-        if isinstance(value, dict) and "additionalProperties" in member:
-            return {name: _spelled(item, member["additionalProperties"]) for name, item in value.items()}
-    return value
 
 
 def type_text(node: Node, given: Any = "") -> str:

