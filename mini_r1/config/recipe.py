@@ -182,14 +182,9 @@ def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What changed between two resolved recipes, as lines `key: old -> new`, leaving out what cannot change results."""
     old, new = _without_secrets(old), _without_secrets(new)
-    lines = []
-    for key in dict.fromkeys([*old, *new]):
-        if key in COSMETIC or key == RUN:
-            continue
-        before, after = (_one_line(values, key) for values in (old, new))
-        if old.get(key) != new.get(key) or (key in old) != (key in new):
-            lines.append(f"{key}: {before} -> {after}")
-    return lines
+    keys = [key for key in old | new if key not in COSMETIC and key != RUN]
+    changed = [key for key in keys if old.get(key, ...) != new.get(key, ...)]
+    return [f"{key}: {_one_line(old, key)} -> {_one_line(new, key)}" for key in changed]
 
 
 def _flag_value(key: str, text: str) -> Any:

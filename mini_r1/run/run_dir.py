@@ -111,7 +111,6 @@ def manifest(config: RunConfig, attempts: list[dict]) -> dict:
     """What a run was made with: versions, git commit, seeds, hardware, command."""
     import torch  # takes a second
 
-    cuda = torch.cuda.is_available()
     found = {name: find_distribution(name) for name in PACKAGES}
     return {
         "recipe": config.recipe.path,
@@ -124,7 +123,7 @@ def manifest(config: RunConfig, attempts: list[dict]) -> dict:
         "hardware": {
             "machine": platform.machine(),
             "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             "processes": int(os.environ.get("WORLD_SIZE", "1")),
             "threads": torch.get_num_threads(),
         },
