@@ -166,11 +166,9 @@ def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
     """
     sources = [source for source in dict.fromkeys(recipe.origin.values()) if source != COMMAND_LINE]
     flags = [f"--{key}" for key, source in recipe.origin.items() if source == COMMAND_LINE]
-    header = (
-        f"# {recipe.path}, resolved by mini_r1/config/recipe.py. Secrets are left out.\n# files: {', '.join(sources)}\n"
-    )
-    if flags:
-        header += f"# set on the command line: {', '.join(flags)}\n"
+    header = f"# {recipe.path}, resolved by mini_r1/config/recipe.py. Secrets are left out.\n"
+    header += f"# files: {', '.join(sources)}\n"
+    header += f"# set on the command line: {', '.join(flags)}\n" if flags else ""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target, partial = folder / "recipe.yaml", folder / f".recipe.yaml.{os.getpid()}"

@@ -55,9 +55,9 @@ def find_recipe(text: str) -> tuple[Path, str | None]:
     if path.is_file():
         return path, None
     root = extends_root(path)
-    root = root if root.name == "recipes" else Path.cwd() / "recipes"
-    found = _by_name(_name(text), root) if "/" not in text or "recipes" in path.absolute().parent.parts else None
-    if found:
+    inside = root.name == "recipes"
+    root = root if inside else Path.cwd() / "recipes"
+    if (inside or "/" not in text) and (found := _by_name(_name(text), root)):
         return Path(short_path(found[0])), found[1]
     if path.exists():
         return path, None
@@ -119,9 +119,8 @@ class RecipeFile:
             if "." in key and self.stages:
                 name = self.stage(key.rpartition(".")[0], f"--{key}", COMMAND_LINE)
                 if "from" in self.stages[name]:
-                    problem = (
-                        f"{name} is a run of {self.stages[name]['from']}: change it there, or say extends for from"
-                    )
+                    source = self.stages[name]["from"]
+                    problem = f"{name} is a run of {source}: change it there, or say extends for from"
                     raise RecipeError(problem, key=f"--{key}", file=COMMAND_LINE)
 
     def other(self, path: Path) -> "RecipeFile":
@@ -143,11 +142,11 @@ class RecipeFile:
 
         The file's own is the one whose run directory has the file's name. Stages of other files do not count.
         """
-        own = [name for name, entry in self.stages.items() if "from" not in entry]
-        found = [name for name in own if kind is None or self.kind(name) == kind]
+        kinds = {name: self.kind(name) for name, entry in self.stages.items() if "from" not in entry}
+        found = [name for name in kinds if kind in (None, kinds[name])]
         if not found and kind in ONLY_SAMPLE:  # they take any recipe
-            found = [name for name in own if self.kind(name) == "r1_grpo"]
-        tail = f"-{'eval' if kind == 'evaluate' else kind}" if kind in ONLY_SAMPLE else ""
+            found = [name for name in kinds if kinds[name] == "r1_grpo"]
+        tail = {"evaluate": "-eval", "generate": "-generate"}.get(str(kind), "")
         folders = (f"runs/{self.name}{tail}-s{{seed}}", f"runs/{self.name}-s{{seed}}")
         main = [name for name in found if self.folder(name) in folders]
         for names in (main, found) if kind is None else (found, main):
