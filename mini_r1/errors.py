@@ -23,23 +23,20 @@ class RecipeError(Exception):
 
 
 class RunStopped(Exception):
-    """A run that was ended because it cannot learn, and why, in one line. It is not finished; its checkpoints stay."""
+    """The end of a run that cannot learn, with the reason in one line. It is not finished; its checkpoints stay."""
 
 
 def exit_on_recipe_error(main: Callable[[], None]) -> None:
-    """Run `main`; a `RecipeError` becomes one line on stderr and exit status 2, a `RunStopped` one and status 1.
-
-    Anything else propagates.
-    """
+    """Runs `main`. A `RecipeError` becomes one line on stderr and exit status 2, a `RunStopped` the same and 1."""
     try:
         main()
     except (RecipeError, RunStopped) as error:
-        if os.environ.get("RANK", "0") == "0":  # once, not once for every process
+        if os.environ.get("RANK", "0") == "0":  # one line, not one for every process
             print(f"error: {error}", file=sys.stderr, flush=True)
         if isinstance(error, RecipeError):
             sys.exit(2)
         from accelerate import PartialState  # imports torch
 
-        PartialState().wait_for_everyone()  # the first process that ends has the launcher end all others
+        PartialState().wait_for_everyone()  # the launcher ends all others once the first process ends
         PartialState().destroy_process_group()
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The keys that change the algorithm: whether they fit together, and the schedule of the sampling temperature."""
+"""Checks the keys that change the algorithm, and reads the schedule of the sampling temperature."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class TemperatureSchedule:
     """A temperature for every optimizer step: linear between points, constant before the first and after the last.
 
     Attributes:
-        unit: "steps", or "fractions" of the run, where 0 is its first step and 1 its last.
-        points: (place, temperature), places ascending.
+        unit: "steps", or "fractions" of the run: 0 is its first step and 1 its last.
+        points: (place, temperature), in ascending order of the place.
     """
 
     unit: str
@@ -33,11 +33,10 @@ class TemperatureSchedule:
 
 
 def read_temperature_schedule(given: dict | None) -> TemperatureSchedule | None:
-    """The recipe's `temperature_schedule`, or None where there is none.
+    """Reads a recipe's `temperature_schedule`; None stays None.
 
     Raises:
-        RecipeError: for another unit, points that are no pairs, in the wrong order or outside of the run, or a
-            temperature that is not above 0.
+        RecipeError: if the unit, the pairs, their order, a place or a temperature (above 0) is wrong.
     """
     if given is None:
         return None
@@ -66,11 +65,7 @@ def _is_pair(point: object) -> bool:
 
 
 def check_algorithm(config: RunConfig) -> None:
-    """Checks `advantage`, `trained_completions`, `temperature_schedule` and `max_generated_tokens`.
-
-    Raises:
-        RecipeError: for the first that does not go with another key.
-    """
+    """Raises a `RecipeError` for the first key of the algorithm that does not go with another key."""
     read_temperature_schedule(config.temperature_schedule)
     if "temperature" in (config.generation_kwargs or {}):
         raise RecipeError(
@@ -90,7 +85,7 @@ def check_algorithm(config: RunConfig) -> None:
         )
     if config.trained_completions == "one" and config.use_vllm and config.vllm_importance_sampling_correction:
         raise RecipeError(
-            "costs a forward pass over what trained_completions: one leaves alone; set it to false",
+            "costs a forward pass over completions that trained_completions: one does not train on; set it to false",
             key="vllm_importance_sampling_correction",
         )
     budget = config.max_generated_tokens
@@ -100,17 +95,18 @@ def check_algorithm(config: RunConfig) -> None:
         return
     if config.logging_steps != 1 or config.logging_strategy != "steps":
         raise RecipeError(
-            "must be 1, with logging_strategy: steps, for max_generated_tokens, which a resumed run reads in the log",
+            "must be 1, with logging_strategy: steps: a resumed run reads in the log how much of max_generated_tokens "
+            "is used up",
             key="logging_steps",
         )
     if config.curriculum != "none":
         raise RecipeError(
-            "is laid out over max_steps, before whose end max_generated_tokens stops the run; drop the budget, and set "
-            "max_steps to what it would come to",
+            "is laid out over max_steps, and max_generated_tokens stops the run earlier; drop the budget, and set "
+            "max_steps to the steps that it allows",
             key="curriculum",
         )
     if "fractions" in (config.temperature_schedule or {}):
         raise RecipeError(
-            "fractions are of max_steps, before whose end max_generated_tokens stops the run; use steps",
+            "fractions are of max_steps, and max_generated_tokens stops the run earlier; use steps",
             key="temperature_schedule",
         )

@@ -1,8 +1,8 @@
-"""The batch arithmetic of a GRPO run: how many completions, prompts and steps, and which settings do not fit together.
+"""The batch arithmetic of a GRPO run: completions, prompts and steps, and the settings that do not fit together.
 
-TRL counts completions, not prompts. A micro-batch is `per_device_train_batch_size` completions on each process, an
-optimizer step accumulates several of them, and one rollout (generation) serves `steps_per_generation` micro-batches,
-each used `num_iterations` times. Groups of `num_generations` completions share a prompt.
+TRL counts completions, not prompts. A micro-batch is `per_device_train_batch_size` completions on each process. An
+optimizer step accumulates several of them. One rollout (generation) serves `steps_per_generation` micro-batches, and
+each is used `num_iterations` times. Groups of `num_generations` completions share a prompt.
 """
 
 import math
@@ -14,7 +14,7 @@ from mini_r1.errors import RecipeError
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch that fits: every optimizer step and every rollout holds whole groups."""
+    """A batch in which every optimizer step and every rollout holds whole groups."""
 
     processes: int
     per_device: int
@@ -46,10 +46,9 @@ class BatchPlan:
         return self.completions_per_generation // self.num_generations
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Optimizer steps in one pass over `rows` prompts. TRL drops the rows that do not fill a rollout.
+        """Optimizer steps in one pass over `rows` prompts; a `RecipeError` if they do not fill one rollout.
 
-        Raises:
-            RecipeError: if the rows do not fill even one.
+        TRL drops the rows that do not fill the last rollout.
         """
         rollouts = rows // self.prompts_per_generation
         if rollouts == 0:
@@ -60,17 +59,17 @@ class BatchPlan:
         return math.ceil(rollouts * self.steps_per_generation * self.num_iterations / self.accumulation)
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps of the whole run: `max_steps`, or those of its epochs, as `steps_per_epoch`."""
+        """Optimizer steps of the whole run: `max_steps`, or the steps of its epochs."""
         if self.max_steps > 0:
             return self.max_steps
         return math.ceil(self.num_train_epochs * self.steps_per_epoch(rows))
 
     def total_rollouts(self, rows: int) -> int:
-        """Rollouts of the whole run, of as many steps as `total_steps`."""
+        """Rollouts of the whole run."""
         return math.ceil(self.total_steps(rows) * self.accumulation / (self.steps_per_generation * self.num_iterations))
 
     def describe(self, rows: int | None = None) -> str:
-        """The plan in two lines, or three where the number of training rows is known; see `steps_per_epoch`."""
+        """The plan in two lines, or three where the number of training rows is known."""
         updates = self.steps_per_generation * self.num_iterations / self.accumulation
         lines = [
             f"optimizer step: processes {self.processes} x per-device {self.per_device} x accumulation "
@@ -86,11 +85,11 @@ class BatchPlan:
 
 
 def plan_batch(config: RunConfig, processes: int) -> BatchPlan:
-    """Works out the batch of a run on `processes` training processes.
+    """Computes the batch of a run on `processes` training processes.
 
     Raises:
         RecipeError: if a group would be split between optimizer steps, rollouts or evaluation batches, if TRL would
-            refuse the settings, or if a checkpoint could fall inside a rollout, which cannot be resumed exactly.
+            refuse the settings, or if a checkpoint could fall inside a rollout, where no run resumes exactly.
     """
     per_device = _positive(config, "per_device_train_batch_size")
     plan = BatchPlan(
@@ -116,7 +115,7 @@ def plan_batch(config: RunConfig, processes: int) -> BatchPlan:
 
 
 def plan_steps(training, processes: int) -> BatchPlan:
-    """The batch of a `DistillationConfig`: one completion of each prompt, one optimizer step from each rollout."""
+    """The batch of a `DistillationConfig`: one completion for each prompt, one optimizer step for each rollout."""
     return BatchPlan(
         processes=processes,
         per_device=training.per_device_train_batch_size,
@@ -156,7 +155,7 @@ def _check_groups(plan: BatchPlan) -> None:
     group = plan.num_generations
     if group < 2:
         raise RecipeError(f"got {group}; GRPO compares completions, so use at least 2", key="num_generations")
-    # Steps and rollouts are both multiples of the group exactly if this is.
+    # Steps and rollouts are multiples of the group exactly if `whole` is.
     unit = plan.processes * math.gcd(plan.accumulation, plan.steps_per_generation)
     whole = unit * plan.per_device
     if whole % group == 0:
@@ -177,7 +176,7 @@ def _check_groups(plan: BatchPlan) -> None:
 
 
 def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
-    # Not only with an eval_strategy: held-out problems are measured before and after every run.
+    # Also without an eval_strategy: every run measures held-out problems before and after training.
     group = config.num_generations_eval or plan.num_generations
     per_device = _positive(config, "per_device_eval_batch_size")
     if per_device * plan.processes % group:
@@ -190,11 +189,11 @@ def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
 
 
 def _check_resume(config: RunConfig, plan: BatchPlan) -> None:
-    # TRL begins a new rollout when it resumes: a checkpoint inside a rollout would continue on other completions.
+    # TRL begins a new rollout when it resumes, so a run from a checkpoint inside a rollout would train on others.
     if config.save_strategy != "steps":
         return
     every = config.save_steps
-    if every < 1:  # a share of max_steps; without max_steps it depends on the rows, and is left to the user
+    if every < 1:  # a share of max_steps; without max_steps it depends on the rows, and is not checked
         if plan.max_steps < 1:
             return
         every = math.ceil(every * plan.max_steps)

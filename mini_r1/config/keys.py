@@ -1,6 +1,6 @@
 """Checks that every key of a recipe is known, and that its value has the type that the schema declares.
 
-Unknown keys are refused with the nearest known one, or with the successor of a key that recipes of early 2025 had.
+The error for an unknown key names the nearest known key, or the successor of a key from recipes of early 2025.
 """
 
 import difflib
@@ -12,9 +12,8 @@ import jsonschema
 
 from mini_r1.errors import RecipeError
 
-# Fields of TRL 0.14 to 0.16 and transformers 4.48 that TRL 1.16 and transformers 5.17 no longer have (compared by
-# listing the dataclasses of both), and a few keys of early R1 scripts.
-# tests/unit/config/test_recipe.py checks that they are gone and that the names in the advice exist.
+# Fields of TRL 0.14 to 0.16 and transformers 4.48 that TRL 1.16 and transformers 5.17 no longer have, and a few keys
+# of early R1 scripts. A test checks that they are gone and that the names in the advice exist.
 SUCCESSORS = {
     "max_prompt_length": "use max_prompt_tokens, which drops longer prompts",
     "torch_dtype": "use dtype",
@@ -57,8 +56,8 @@ SUCCESSORS = {
     "tokenizer_name_or_path": "leave it out; the tokenizer comes with model_name_or_path",
 }
 
-# Keys that cannot change what a run learns: names and places, what is logged, when it is saved. Everything about
-# evaluation is left out of this list on purpose: evaluating draws from the same random stream as training.
+# Keys that cannot change what a run learns: names, places, logs, checkpoints. No key of the evaluation is here, because
+# an evaluation draws from the same random stream as training.
 # fmt: off
 COSMETIC = frozenset({
     "output_dir", "run_name", "resume_from_checkpoint", "dry_run", "overwrite_output_dir", "local_rank",
@@ -75,11 +74,11 @@ COSMETIC = frozenset({
 
 Node = dict[str, Any]  # the JSON schema of one value
 
-# GRPOConfig declares text, documents text or boolean, and turns the boolean into the text.
+# GRPOConfig declares a text, documents a text or a boolean, and turns the boolean into the text.
 ALSO_BOOLEAN = ("scale_rewards",)
 
 ENV = "env"  # its values become texts
-RUN = "run"  # not a field: which script the recipe is for, see kinds.py; it changes no result
+RUN = "run"  # no field of a dataclass: the kind of run, see kinds.py; it changes no result
 
 _NAMES = {
     "boolean": "true or false",
@@ -105,17 +104,14 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_
 
 
 def check_values(values: dict, origin: dict[str, str], keys: dict[str, Node]) -> dict:
-    """Returns `values` with every key known and every value of its declared type.
+    """Returns the values, all of a known key and of its type; a `RecipeError` for the first that is not.
 
-    Two spellings are put right on the way: the `false` that YAML makes of a bare `no` becomes `"no"` where that is a
-    choice, and `scale_rewards` may be a boolean, as TRL documents.
+    Two spellings are corrected: `false`, which YAML 1.1 makes of a bare `no`, becomes `"no"` where that is a choice; a
+    boolean `scale_rewards` becomes its text.
 
     Args:
         origin: key -> file that set it, for errors.
-        keys: key -> JSON schema, as of `schema.keys_of_kind` or `schema.keys_of`.
-
-    Raises:
-        RecipeError: for the first key that is unknown, or whose value does not fit.
+        keys: key -> JSON schema, from `schema.keys_of_kind` or `schema.keys_of`.
     """
     checked = {}
     for key, value in values.items():
@@ -142,7 +138,7 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def _check_value(key: str, value: Any, node: Node) -> tuple[Any, str | None]:
-    """The value as its type wants it, and what is wrong with it."""
+    """Returns the value in its right spelling, and what is wrong with it or None."""
     if key == ENV:
         return _environment(value)
     if key in ALSO_BOOLEAN and isinstance(value, bool):
@@ -168,7 +164,7 @@ def type_text(node: Node, given: Any = "") -> str:
     """What a value may be, in words: `a whole number or null`.
 
     Args:
-        given: a wrong value; the nearest choice is then named, or that quotes are missing.
+        given: a wrong value; the text then names the nearest choice, or says that quotes are missing.
     """
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(type_text(member, given) for member in node["anyOf"]))

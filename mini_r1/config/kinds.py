@@ -1,4 +1,4 @@
-"""What a recipe can be run as: the script, and the dataclasses that have its keys."""
+"""The kinds of run: the script of each, and the dataclasses that have its keys."""
 
 import os
 from pathlib import Path
@@ -22,14 +22,14 @@ ONLY_SAMPLE = ("evaluate", "generate")  # kinds that train nothing
 
 
 def wrong_kind(run: Any) -> str | None:
-    """What is wrong with a recipe's or a stage's `run`, or None."""
+    """What is wrong with the `run` of a recipe or a stage; None if it is a kind of run."""
     if isinstance(run, str) and run in KINDS:
         return None
     return f"got {run!r}, expected one of {', '.join(KINDS)}{did_you_mean(str(run), KINDS)}"
 
 
 def dataclass_types(kind: str) -> tuple[type, ...]:
-    """The dataclasses whose fields are the keys of such a recipe: ours, then TRL's. Imports TRL (seconds)."""
+    """The dataclasses whose fields are the keys of a kind of run: ours, then TRL's. Imports TRL (seconds)."""
     if kind == "build_model":
         return (ARGUMENTS[kind],)
 
@@ -40,11 +40,7 @@ def dataclass_types(kind: str) -> tuple[type, ...]:
 
 
 def processes() -> int:
-    """How many training processes there are, as the launcher says.
-
-    Raises:
-        RecipeError: where several were asked for, and accelerate silently started one.
-    """
+    """The number of training processes; a `RecipeError` if accelerate silently started one instead of several."""
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
     if launched and "WORLD_SIZE" not in os.environ:
         raise RecipeError(

@@ -1,7 +1,7 @@
-"""Reads a recipe: the file, what it extends, and the flags of a command line, as flat values that know their origin.
+"""Resolves a recipe: the values of the file, of the files that it extends, and of the command line, with their origin.
 
-A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values it
-starts from: maps merge, lists and everything else replace. Flags come last. Types are checked in run_config.py.
+A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values come
+first. Maps merge; lists and all other values replace. Flags come last. run_config.py checks the types.
 """
 
 import functools
@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe: flat `values`, and per key its `origin`, the file that set it or "command line"."""
+    """A resolved recipe: flat `values`, and for each key its `origin`, the file that set it or "command line"."""
 
     path: str
     values: dict[str, Any]
@@ -41,10 +41,10 @@ class Recipe:
 
 
 def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
-    """Split `--config FILE --key value --key=value --switch` into the recipe's path and the overrides.
+    """Splits `--config FILE --key value --key=value --switch` into the recipe's path and the overrides.
 
     A flag without a value means true. A value that starts with `[`, `{` or `"` is JSON, any other is a YAML scalar.
-    The last of two equal flags wins. A missing --config, a stray word or broken JSON is a `RecipeError`.
+    The last of two equal flags counts. A missing --config, a stray word or broken JSON is a `RecipeError`.
     """
     config, overrides = None, {}
     words = list(argv)
@@ -69,16 +69,16 @@ def parse_command_line(argv: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, kind: str | None = None) -> Recipe:
-    """Read a run of a recipe, what it extends, and the overrides; fill in `{recipe}` and `{seed}`; check no types.
+    """Resolves one run of a recipe, with `{recipe}` and `{seed}` filled in. Types are not checked.
 
     Args:
         path: a file, or a name (`find_recipe`).
-        overrides: keys, `STAGE.key` for one stage of an experiment, and `stage`, which of them is wanted.
-        kind: what it is run as. An experiment's stage of that kind is chosen, where none is named; None: its own.
+        overrides: keys, `STAGE.key` for one stage of an experiment, and `stage`, the wanted stage.
+        kind: the kind of run; without a wanted stage it chooses the stage (`RecipeFile.pick`).
 
     Raises:
-        RecipeError: for a file that is missing or not a YAML map, a circle of `extends`, an unknown placeholder, or a
-            stage that is not there or not clear.
+        RecipeError: if a file is missing or no YAML map, if `extends` goes in a circle, or if a placeholder, a stage
+            or the kind is wrong.
     """
     overrides = dict(overrides or {})
     wanted = overrides.pop("stage", None)
@@ -101,7 +101,7 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
     if RUN in values and (problem := wrong_kind(values[RUN])):
         raise RecipeError(problem, key=RUN, file=origin[RUN])
     if kind is not None and RUN in values:
-        if values[RUN] != kind and kind not in ONLY_SAMPLE:  # those take any recipe
+        if values[RUN] != kind and kind not in ONLY_SAMPLE:  # kinds that only sample take any recipe
             problem = f"{values[RUN]} is not run as {kind}; use scripts/{KINDS[values[RUN]]}"
             raise RecipeError(problem, key=RUN, file=origin[RUN])
         values[RUN] = kind
@@ -109,19 +109,15 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
 
 
 def kind_of(argv: list[str]) -> str:
-    """What the recipe of a command line says it is run as (`run`); r1_grpo where it does not say."""
+    """The kind of run (`run`) of a command line's recipe; r1_grpo if the recipe does not say."""
     return resolve(*parse_command_line(argv)).values.get(RUN, "r1_grpo")
 
 
 def fill_placeholders(values: dict[str, Any], name: str, origin: dict[str, str]) -> None:
-    """Fill in `{recipe}` and `{seed}`, in place.
+    """Fills in `{recipe}`, the recipe's name, and `{seed}`, in place; a `RecipeError` if that is not possible.
 
     Args:
-        name: the recipe's.
         origin: key -> file that set it, for errors.
-
-    Raises:
-        RecipeError: for any other placeholder, or `{seed}` where there is no seed.
     """
     for key in PLACES & values.keys():
         fill = functools.partial(_fill, key, name, values.get("seed"), origin[key])
@@ -138,9 +134,9 @@ def _fill(key: str, name: str, seed: Any, source: str, text: str) -> str:
 
 
 def flag_text(key: str, value: Any) -> str:
-    """The text after `--key` that a script reads as exactly this value; `RecipeError` where there is none.
+    """The text after `--key` that `parse_command_line` reads as exactly this value; a `RecipeError` if there is none.
 
-    Text goes as it stands where it is read as text, such as a path, and else in quotes: "no", "1e-5", "null".
+    A text that YAML would read as another type goes in quotes: "no", "1e-5", "null".
     """
     candidates = [value] if isinstance(value, str) else []
     with suppress(TypeError, ValueError):  # a date, a set
@@ -160,9 +156,9 @@ def flag_text(key: str, value: Any) -> str:
 
 
 def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
-    """Write the resolved values to `folder/recipe.yaml`, whole or not at all, without secrets; return its path.
+    """Writes the resolved values to `folder/recipe.yaml`, in one step and without secrets; returns its path.
 
-    The file is a recipe itself: `--config folder/recipe.yaml` asks for the same run.
+    The file is a recipe itself: `--config folder/recipe.yaml` is the same run.
     """
     sources = [source for source in dict.fromkeys(recipe.origin.values()) if source != COMMAND_LINE]
     flags = [f"--{key}" for key, source in recipe.origin.items() if source == COMMAND_LINE]
@@ -178,7 +174,7 @@ def write_resolved(recipe: Recipe, folder: str | os.PathLike) -> Path:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What changed between two resolved recipes, as lines `key: old -> new`, leaving out what cannot change results."""
+    """The differences between two resolved recipes that can change results, as lines `key: old -> new`."""
     old, new = _without_secrets(old), _without_secrets(new)
     keys = [key for key in old | new if key not in COSMETIC and key != RUN]
     changed = [key for key in keys if old.get(key, ...) != new.get(key, ...)]
@@ -186,14 +182,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _flag_value(key: str, text: str) -> Any:
-    # "{recipe}-b" is not JSON: the keys that take placeholders are always text.
+    # "{recipe}-b" is not JSON: the value of a key with placeholders is a text.
     if text[:1] in ("[", "{", '"') and not (key.rpartition(".")[2] in PLACEHOLDER_KEYS and text[0] == "{"):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
             problem = f"not JSON at column {error.colno}: {error.msg}; write maps and lists as '{{\"a\": 1}}', '[1, 2]'"
             raise RecipeError(problem, key=key, file=COMMAND_LINE) from None
-    loader = Loader("")  # only the rules for one scalar: no comments, no `a: b` maps
+    loader = Loader("")  # reads one scalar only: no comments, no `a: b` maps
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))

@@ -1,16 +1,16 @@
-"""Reads recipe files: what they extend, and their stages, each as the flat values of one run.
+"""Reads recipe files, the files that they extend, and their stages. Each stage is the flat values of one run.
 
 A file without `stages` is one run. A file with `stages` is an experiment, a map from name to stage, in order:
 
-    task: countdown                  # what stands above holds for all stages whose kind has the key
+    task: countdown                  # a key above the stages holds for all stages whose kind has it
     stages:
       base: {run: build_model, output_dir: "runs/{recipe}-base-s{seed}", model_sizes: {...}}
       cold-start: {run: sft, extends: _base/sft.yaml, init_from: base, num_traces: 48000}
       rl: {run: r1_grpo, extends: _base/grpo.yaml, init_from: cold-start}
-      greedy: {run: evaluate, extends: rl, init_from: rl, top_k: 1}      # starts from the keys of rl, above
-      other: {from: logic-rl-tiny, stage: rl}                            # that very run, in its own run directory
+      greedy: {run: evaluate, extends: rl, init_from: rl, top_k: 1}      # starts from the keys of rl
+      other: {from: logic-rl-tiny, stage: rl}                            # that run itself, in its run directory
 
-A stage's run directory is its `output_dir`, or else runs/<file>-s<seed>/<stage>; no other stage hands it one.
+A stage's run directory is its own `output_dir`, or else runs/<file>-s<seed>/<stage>. Stages inherit none.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from mini_r1.config.yaml_file import load_yaml, short_path
 from mini_r1.errors import RecipeError
 
 COMMAND_LINE = "command line"
-REFERENCES = {  # name an earlier stage: -> the key that gets the run directory of that stage
+REFERENCES = {  # word that names an earlier stage -> key that gets the run directory of that stage
     "init_from": "model_name_or_path",
     "data_from": "sft_datasets",
     "teacher_from": "teacher_model_name_or_path",
@@ -33,23 +33,20 @@ REFERENCES = {  # name an earlier stage: -> the key that gets the run directory 
 # Keys in which `{recipe}` and `{seed}` are filled in, and the lists whose maps have such keys.
 PLACEHOLDER_KEYS = ("output_dir", "run_name", "model_name_or_path", "teacher_model_name_or_path")
 PLACES = {*PLACEHOLDER_KEYS, "sft_datasets", "path", "tasks", "reward_funcs", "reward_model"}
-RENAMED = {  # recipes that are gone, and whose run directory no stage has -> (file, stage)
+RENAMED = {  # deleted recipe whose run directory no stage has -> (file, stage)
     "countdown-tiny-samples-sft": ("countdown-tiny-rejection", "from-base"),
     "logic-rl-tiny-two-eval": ("study-knights-knaves", "rl-trained"),
 }
 
 Flat = tuple[dict[str, Any], dict[str, str]]  # values, and per key its origin
-Layer = tuple[dict[str, Any], dict[str, str], bool]  # the same, and whether they hold for all stages
+Layer = tuple[dict[str, Any], dict[str, str], bool]  # values, origin, and whether they hold for all stages
 
 
 def find_recipe(text: str) -> tuple[Path, str | None]:
-    """Returns (file, stage or None) of a path, or of a name: a file's under recipes/, or a stage's run directory's.
+    """Returns (file, stage or None) of a path or a name; a `RecipeError` if there is none.
 
-    A path below a folder recipes/ that is not there counts as its file's name: `recipes/countdown-tiny-sft.yaml` finds
-    the stage that runs in runs/countdown-tiny-sft-s<seed>.
-
-    Raises:
-        RecipeError: where there is neither.
+    A name is that of a file below recipes/, or of a stage's run directory: `countdown-tiny-sft` finds the stage that
+    runs in runs/countdown-tiny-sft-s<seed>. So does `recipes/countdown-tiny-sft.yaml`, a path that is not there.
     """
     path = Path(text)
     if path.is_file():
@@ -75,12 +72,11 @@ def merge(base: dict, over: dict) -> dict:
 
 
 class RecipeFile:
-    """A recipe file and those that it extends.
+    """A recipe file and the files that it extends.
 
     Attributes:
-        name: its stem, which `{recipe}` stands for.
-        stages: name -> what the stage says itself, merged with the stages of that name that it extends; empty where
-            the file is one run.
+        name: the file's stem, the value of `{recipe}`.
+        stages: name -> keys of the stage in this file and the files that it extends; empty if the file is one run.
     """
 
     def __init__(self, path: Path, told: dict[str, Any] | None = None, seen: tuple[Path, ...] = ()):
@@ -88,14 +84,14 @@ class RecipeFile:
 
         Args:
             told: `seed` and `STAGE.key` of the command line.
-            seen: files that are being read, and wait for this one.
+            seen: files that wait for this one, to find circles.
         """
         self.path, self.name, self.told = path, path.stem, told or {}
         self._waiting = (*seen, path.resolve())
         self._others: dict[Path, RecipeFile] = {}
         self._known: dict[str, list[Layer]] = {}  # what `_raw` has found
         self._layers: list[tuple[str, dict, dict]] = []  # furthest first: (source, keys above the stages, stages)
-        self._base: tuple[Path, str | None] | None = None  # the run of an experiment that a file of one run extends
+        self._base: tuple[Path, str | None] | None = None  # the run of an experiment that this one run extends
         self.stages: dict[str, dict] = {}
         values, source = load_yaml(path), short_path(path)
         stages = _checked(values.pop("stages"), source) if "stages" in values else {}
@@ -124,27 +120,27 @@ class RecipeFile:
                     raise RecipeError(problem, key=f"--{key}", file=COMMAND_LINE)
 
     def other(self, path: Path) -> "RecipeFile":
-        """Returns another file, which this one names, with the command line's seed."""
+        """Returns another file that this one names, read with the command line's seed."""
         if path not in self._others:
             seed = {"seed": self.told["seed"]} if "seed" in self.told else {}
             self._others[path] = RecipeFile(path, seed, self._waiting)
         return self._others[path]
 
     def stage(self, name: str, key: str, file: str | None = None) -> str:
-        """Returns the name of a stage that is there; raises a `RecipeError` for the key that gave any other."""
+        """Returns the name of a stage; a `RecipeError` about `key`, which gave the name, if there is no such stage."""
         if name in self.stages:
             return name
         there = f"it has {', '.join(self.stages)}{did_you_mean(name, self.stages)}" if self.stages else "it is one run"
         raise RecipeError(f"{short_path(self.path)} has no stage {name!r}; {there}", key=key, file=file)
 
     def pick(self, kind: str | None) -> str:
-        """Returns the stage that runs where none is named: the only one of that kind, or the file's own.
+        """Returns the stage to run if none is named: the only one of that kind, or the one in runs/<file>-s<seed>.
 
-        The file's own is the one whose run directory has the file's name. Stages of other files do not count.
+        Stages of other files do not count.
         """
         kinds = {name: self.kind(name) for name, entry in self.stages.items() if "from" not in entry}
         found = [name for name in kinds if kind in (None, kinds[name])]
-        if not found and kind in ONLY_SAMPLE:  # they take any recipe
+        if not found and kind in ONLY_SAMPLE:  # these kinds take any recipe
             found = [name for name in kinds if kinds[name] == "r1_grpo"]
         tail = {"evaluate": "-eval", "generate": "-generate"}.get(str(kind), "")
         folders = (f"runs/{self.name}{tail}-s{{seed}}", f"runs/{self.name}-s{{seed}}")
@@ -166,7 +162,7 @@ class RecipeFile:
         return str(run)
 
     def source(self, name: str) -> tuple[Path, str | None] | None:
-        """Returns (file, stage or None) that a stage with `from` is taken from; None for any other stage."""
+        """Returns the (file, stage or None) that a stage with `from` names; None for any other stage."""
         return self._named_run(name, "from") if "from" in self.stages[name] else None
 
     def folder(self, name: str) -> str:
@@ -180,7 +176,7 @@ class RecipeFile:
         return (text if own == common else text.replace("{seed}", str(own))).replace("{recipe}", self.name)
 
     def references(self, name: str) -> dict[str, str]:
-        """Returns which stages of this file it starts from, by `init_from`, `data_from` and `teacher_from`."""
+        """Returns the stages that a stage starts from, by `init_from`, `data_from` and `teacher_from`."""
         return {} if "from" in self.stages[name] else self._merged(name)[2]
 
     def run(self, name: str) -> Flat:
@@ -210,7 +206,7 @@ class RecipeFile:
         """Returns values and origin of a file that is one run.
 
         Args:
-            kind: what it is run as; decides which stage of an experiment the file extends, where it does not say so.
+            kind: the kind of run; chooses the stage if the file extends an experiment and names no stage of it.
         """
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
@@ -225,7 +221,7 @@ class RecipeFile:
         return values, origin
 
     def _raw(self, name: str, below: tuple[str, ...] = ()) -> list[Layer]:
-        """Returns what makes a stage, furthest first."""
+        """Returns the layers that make a stage, furthest first."""
         if name in self._known:
             return self._known[name]
         entry, where = self.stages[name], self._where(name)
@@ -255,12 +251,12 @@ class RecipeFile:
         return self._known[name]
 
     def _merged(self, name: str) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-        """Returns (values, origin, word -> stage that it names); a nearer key replaces what a word stands for."""
+        """Returns (values, origin, word of `REFERENCES` -> stage); a nearer key replaces its word."""
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
         named: dict[str, str] = {}
         kinds = {self.kind(each) for each, entry in self.stages.items() if "from" not in entry}
-        # a key that no stage knows stays, to be refused
+        # a key that no stage's kind has stays, and is refused later
         of_others = {key for kind in kinds for key in keys_of_kind(kind)} - keys_of_kind(self.kind(name)).keys()
         for own, source, for_all in self._raw(name):
             for word, key in REFERENCES.items():
@@ -298,7 +294,7 @@ class RecipeFile:
         return values, origin
 
     def _named_run(self, name: str, key: str) -> tuple[Path, str | None]:
-        """Returns (file, stage or None) that a stage's `from` or `extends` names; the stage may have the same name."""
+        """Returns the (file, stage or None) of a stage's `from` or `extends`; the default stage has the same name."""
         path, named = _extended(self.stages[name][key], self.path, self._where(name), self._waiting, key)
         stage = named or self.stages[name].get("stage")
         return path, str(stage) if stage is not None else name if name in self.other(path).stages else None
@@ -316,7 +312,7 @@ class RecipeFile:
 
 
 def filled(key: str, value: Any, fill: Callable[[str], str]) -> Any:
-    """Returns a key's value with its placeholders filled in, those of the maps in it, too."""
+    """Returns a key's value with the placeholders in it, and in its maps, filled in."""
     if key not in PLACES:
         return value
     if isinstance(value, list):
@@ -329,11 +325,11 @@ def filled(key: str, value: Any, fill: Callable[[str], str]) -> Any:
 def _extended(
     base: Any, path: Path, source: str, chain: tuple[Path, ...], key: str = "extends"
 ) -> tuple[Path, str | None]:
-    """Returns (file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
+    """Returns the (file, stage or None) that `extends` or `from` names: a path below recipes/, or a name.
 
     Args:
-        path: the file that has the key; `source` is how errors name it.
-        chain: the files that wait for this one.
+        path: the file with the key; errors call it `source`.
+        chain: the files that wait for the wanted one.
     """
     here = {"key": key, "file": source}
     if not isinstance(base, str):
@@ -356,7 +352,7 @@ def _extended(
 
 
 def extends_root(path: Path) -> Path:
-    """Returns the nearest folder above the recipe that is named recipes, or else the recipe's own."""
+    """Returns the nearest folder above a recipe that is named recipes, or else the recipe's own folder."""
     folders = path.absolute().parents
     return next((folder for folder in folders if folder.name == "recipes"), folders[0])
 
@@ -382,7 +378,7 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
     """Returns the file of that name, or the stage whose run directory is runs/NAME-s<seed>.
 
     Args:
-        besides: files whose stages are not looked at, as they are being read.
+        besides: files that are being read; their stages do not count.
     """
     files = sorted(root.rglob("*.yaml"), key=lambda file: (len(file.parts), file))
     for file in files:
@@ -395,7 +391,7 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
         text = file.read_text(encoding="utf-8", errors="replace")
         may_have_it = "stages:" in text and (name.startswith(file.stem) or name in text)
         if may_have_it and file.resolve() not in besides:
-            with suppress(RecipeError):  # what cannot be read has no stages
+            with suppress(RecipeError):  # a broken file has no stages
                 for stage, entry in RecipeFile(file).stages.items():
                     if str(entry.get("output_dir")).replace("{recipe}", file.stem) == f"runs/{name}-s{{seed}}":
                         return file, stage
@@ -403,7 +399,7 @@ def _by_name(name: str, root: Path, besides: tuple[Path, ...] = ()) -> tuple[Pat
 
 
 def with_path(sources: list[dict] | None, path: str) -> list[dict]:
-    """Puts the path into the first entry of `sft_datasets` without path and task, or else for its first path."""
+    """Puts a path into the first entry of `sft_datasets` without path and task, or else into the first with a path."""
     sources = sources or []
     open_ones = [number for number, one in enumerate(sources) if not one.keys() & {"path", "task"}]
     named = [number for number, one in enumerate(sources) if "path" in one]

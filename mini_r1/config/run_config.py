@@ -1,4 +1,4 @@
-"""One run, typed: what a recipe and a command line ask for, with the defaults of the schema filled in."""
+"""One typed run: the values of a recipe and a command line, with the schema's defaults for all other keys."""
 
 import dataclasses
 import json
@@ -20,15 +20,15 @@ from mini_r1.errors import RecipeError
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What everything reads of a run. Each key of its kind is an attribute: `config.num_generations`, `config.task`.
+    """One run. Each key of its kind is an attribute: `config.num_generations`, `config.task`.
 
     Attributes:
         kind: a key of `kinds.KINDS`.
-        recipe: path, the values that were given, and who gave them.
-        args: our own keys, as the dataclass of arguments.py for this kind.
-        training, model: TRL's `GRPOConfig` (or its like) and `ModelConfig`, once they are built (`build`).
-        parts: the run's tasks (`mixture.Part`), once they are read (`load_run`).
-        rewards: the functions for TRL, where the kind trains on rewards.
+        recipe: the path, the given values, and the origin of each.
+        args: the keys of this repository, as the dataclass of arguments.py for this kind.
+        training, model: TRL's `GRPOConfig` (or its like) and `ModelConfig`, after `build`.
+        parts: the run's tasks (`mixture.Part`), after `load_run`.
+        rewards: the reward functions for TRL, if the kind trains on rewards.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class RunConfig:
     rewards: Sequence[Callable[..., list]] = ()
 
     def __getattr__(self, key: str) -> Any:
-        """The value of a recipe's key: as given, or the schema's default; None for a key that only other kinds have."""
+        """The given value of a key, or the schema's default; None for a key that only other kinds have."""
         keys = keys_of_kind(self.kind)
         if key in keys:
             return self.recipe.values.get(key, keys[key]["default"])
@@ -49,7 +49,7 @@ class RunConfig:
         return None
 
     def given(self, key: str) -> Any:
-        """The value that the recipe or a flag gives; None where TRL's default would hold, and is not what we want."""
+        """The value that the recipe or a flag gives, or None; for keys whose default in TRL is not the right one."""
         return self.recipe.values.get(key)
 
     @contextmanager
@@ -62,17 +62,15 @@ class RunConfig:
             raise
 
     def with_values(self, **changes: Any) -> "RunConfig":
-        """The same run with other values, which are not checked."""
+        """The same run with some other values, unchecked."""
         return run_config(self.kind, dataclasses.replace(self.recipe, values=self.recipe.values | changes))
 
 
 def read_recipe(kind: str, argv: list[str]) -> Recipe:
-    """The recipe that `argv` (without the program's name) asks for, unchecked.
-
-    `--help` prints all keys of the kind and ends the program.
+    """Resolves the recipe of a command line (without the program's name); `--help` prints all keys and exits.
 
     Raises:
-        RecipeError: for anything wrong with the flags or the files.
+        RecipeError: if a flag or a file is wrong. Keys and types are not checked.
     """
     if {"-h", "--help"} & set(argv):
         print(help_text(kind))
@@ -81,16 +79,16 @@ def read_recipe(kind: str, argv: list[str]) -> Recipe:
 
 
 def read_run(kind: str, argv: list[str]) -> RunConfig:
-    """Resolves and checks what `argv` asks for, as `read_recipe` does. Imports neither TRL nor torch.
+    """Reads the run of a command line. Imports neither TRL nor torch.
 
     Raises:
-        RecipeError: for anything wrong with the flags, the files, a key or the type of a value.
+        RecipeError: if a flag, a file, a key or the type of a value is wrong.
     """
     return check(kind, read_recipe(kind, argv))
 
 
 def help_text(kind: str) -> str:
-    """All keys of a kind of run, ours first, with type, default and help."""
+    """A text with all keys of a kind of run, ours first, with type, default and help."""
     keys = keys_of_kind(kind)
     own = [field.name for field in dataclasses.fields(ARGUMENTS[kind])]
     lines = [f"usage: {KINDS[kind]} --config RECIPE [--key value ...]"]
@@ -108,26 +106,26 @@ def help_text(kind: str) -> str:
 
 
 def check(kind: str, recipe: Recipe) -> RunConfig:
-    """The recipe as a run of this kind; `RecipeError` for the first key that is unknown, or has another type."""
+    """Makes a run of a recipe; a `RecipeError` for the first key that is unknown or has a value of another type."""
     values = check_values(recipe.values, recipe.origin, keys_of_kind(kind))
     return run_config(kind, dataclasses.replace(recipe, values=values))
 
 
 def run_config(kind: str, recipe: Recipe) -> RunConfig:
-    """The run of a recipe whose values are checked already."""
+    """Makes a run of a recipe whose values are already checked."""
     own = ARGUMENTS[kind]
     names = {field.name for field in dataclasses.fields(own)}
     return RunConfig(kind, recipe, own(**{key: value for key, value in recipe.values.items() if key in names}))
 
 
 def build(config: RunConfig, **instead: Any) -> RunConfig:
-    """The run with TRL's own settings built, and `env` exported. Imports TRL, and with it torch.
+    """Builds TRL's own settings, and exports `env`. Imports TRL, and with it torch.
 
     Args:
-        instead: values for TRL that hold in place of the recipe's on this machine.
+        instead: values for TRL on this machine, instead of the recipe's.
 
     Raises:
-        RecipeError: where TRL refuses a combination of values.
+        RecipeError: if TRL refuses a combination of values.
     """
     here = config.with_values(**instead)
     os.environ.update(config.env)
@@ -139,7 +137,7 @@ def build(config: RunConfig, **instead: Any) -> RunConfig:
 
 
 def construct(dataclass_type: type, values: dict[str, Any], config: RunConfig) -> Any:
-    """One of TRL's dataclasses, made of those values that are its fields; what it refuses is a `RecipeError`."""
+    """Makes one of TRL's dataclasses from the values of its fields; a `RecipeError` if it refuses them."""
     names = {field.name for field in dataclasses.fields(dataclass_type) if field.init}
     try:
         return dataclass_type(**{key: value for key, value in values.items() if key in names})

@@ -1,7 +1,7 @@
-"""The JSON schema of recipes: which keys each kind of run has, with type, default, choices and help.
+"""The JSON schema of recipes: the keys of each kind of run, with type, default, choices and help.
 
-It is made from the dataclasses of TRL and of arguments.py, and committed as recipes/schema.json, where editors and
-`check` read it without importing TRL. After an upgrade of TRL, or a new key: python -m mini_r1.config.schema
+The dataclasses of TRL and of arguments.py make it. It is committed as recipes/schema.json, so that editors, and scripts
+without TRL, can read it. After an upgrade of TRL, or for a new key, run: python -m mini_r1.config.schema
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mini_r1.config.kinds import KINDS, dataclass_types
 
 SCHEMA_FILE = Path(__file__).parents[2] / "recipes" / "schema.json"
 
-# Texts that TRL compares only while it computes the loss, after minutes of loading. By the TRL dataclass that has them.
+# Choices that TRL compares only while it computes the loss, after minutes of loading, by TRL's dataclass.
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "GRPOConfig": {
         "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"),
@@ -29,7 +29,7 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
 }
-# What only a stage has.
+# Keys of a stage only.
 FOR_STAGES: dict[str, Node] = {
     "init_from": {"type": "string", "description": "The earlier stage whose model this one starts from."},
     "data_from": {"type": "string", "description": "The earlier stage (run: generate) whose data set it learns from."},
@@ -40,14 +40,14 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(
 
 
 def node_of(hint: Any, choices: Iterable | None = None) -> Node:
-    """The JSON schema of the values that a type hint admits.
+    """The JSON schema of a type hint's values.
 
     Args:
-        choices: the only texts that are admitted, beside null where the hint has it.
+        choices: the only texts, besides null if the hint has it.
     """
     origin, members = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        # `SchedulerType | str` means a text that names a member: TRL's own conversion would refuse any other
+        # `SchedulerType | str` is a text that names a member: TRL refuses any other
         named = any(isinstance(member, type) and issubclass(member, Enum) for member in members)
         nodes = [
             node_of(each, None if each is type(None) else choices) for each in members if not (named and each is str)
@@ -68,11 +68,11 @@ def node_of(hint: Any, choices: Iterable | None = None) -> Node:
         return {"type": "object", "additionalProperties": node_of(members[1])}
     if plain in _TYPES:
         return {"type": _TYPES[plain]}
-    return {"not": {}, "title": getattr(hint, "__name__", str(hint))}  # an object of Python's, which no recipe can hold
+    return {"not": {}, "title": getattr(hint, "__name__", str(hint))}  # a Python object; no recipe has one
 
 
 def keys_of(*dataclass_types: type) -> dict[str, Node]:
-    """key -> schema, with `default` and `description`, of dataclasses' fields; the first that has a key decides."""
+    """key -> schema, with `default` and `description`, of the fields of dataclasses; the first with a key counts."""
     keys: dict[str, Node] = {}
     for each in dataclass_types:
         hints, late = typing.get_type_hints(each), CHOICES.get(each.__name__, {})
@@ -92,12 +92,12 @@ def keys_of(*dataclass_types: type) -> dict[str, Node]:
 
 @functools.cache
 def keys_of_kind(kind: str) -> dict[str, Node]:
-    """key -> schema, with `default` and `description`, of a kind of run, from recipes/schema.json."""
+    """key -> schema of a kind of run, as `keys_of`, from recipes/schema.json."""
     return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))["$defs"][kind]["properties"]
 
 
 def schema_text() -> str:
-    """What recipes/schema.json is to hold, from the installed TRL. Imports it."""
+    """The content of recipes/schema.json for the installed TRL. Imports TRL."""
     kinds = {kind: dict(sorted(keys_of(*dataclass_types(kind)).items())) for kind in KINDS}
     own: dict[str, Node] = {
         "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
@@ -105,7 +105,7 @@ def schema_text() -> str:
         "run": {"enum": list(KINDS), "description": "The kind of run: which script runs the recipe."},
     }
     for key in sorted({key for keys in kinds.values() for key in keys}):
-        variants: dict[str, Node] = {}  # the schema of a key differs between kinds now and then
+        variants: dict[str, Node] = {}  # a few keys have another schema in another kind
         for kind, keys in kinds.items():
             if key in keys:
                 node = {name: value for name, value in keys[key].items() if name != "default"}

@@ -1,4 +1,4 @@
-"""YAML as recipes are written in it: read with two traps removed, and written so that it reads back equal."""
+"""Reads and writes the YAML of recipes."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from mini_r1.errors import RecipeError
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with two traps removed: a key given twice is an error, and 1e-6 is a number, as in YAML 1.2."""
+    """Reads YAML; a key that is given twice is an error, and 1e-6 is a number, as in YAML 1.2."""
 
     def compose_mapping_node(self, anchor):
         node = super().compose_mapping_node(anchor)
@@ -26,7 +26,7 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what `Loader` reads back equal: text such as "1e-6" is quoted, and no value is an alias of another."""
+    """Writes YAML that `Loader` reads as the same values: texts such as "1e-6" get quotes. It writes no aliases."""
 
     def ignore_aliases(self, data):
         return True
@@ -39,12 +39,12 @@ for _class in (Loader, Dumper):
 
 
 def short_path(path: Path) -> str:
-    """Returns the path as it reads best in a message: relative to the working directory if it lies below it."""
+    """Returns the path as text for messages, relative to the working directory if it lies below that."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def load_yaml(path: Path) -> dict:
-    """Reads a YAML map from a file; `RecipeError` with line and column where it is none."""
+    """Reads a YAML map from a file; a `RecipeError` with line and column if the file has none."""
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.load(file, Loader=Loader)

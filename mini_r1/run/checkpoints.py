@@ -1,4 +1,4 @@
-"""Marks of whole checkpoints: a mark is written last, so that a torn checkpoint is never resumed from."""
+"""Marks whole checkpoints, so that no run resumes from a torn one: the mark is written last."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ PREFIX = "checkpoint"  # as transformers names them
 
 
 def mark(folder: Path, seconds: float) -> None:
-    """Record every file of the checkpoint with its size, in one atomic step."""
+    """Writes the mark: every file of the checkpoint with its size. The mark appears in one step."""
     scratch = folder / f"{MARK}.tmp"
-    for earlier in (folder / MARK, scratch):  # of a checkpoint that this one replaces
+    for earlier in (folder / MARK, scratch):  # from a checkpoint in the same folder before
         earlier.unlink(missing_ok=True)
     files = {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.rglob("*")) if f.is_file()}
     scratch.write_text(json.dumps({"files": files, "seconds": seconds}, indent=1))
@@ -23,7 +23,7 @@ def mark(folder: Path, seconds: float) -> None:
 
 
 def read_mark(folder: Path) -> dict | None:
-    """The mark of a whole checkpoint; None where the mark, or a file it lists, is missing or of another size."""
+    """Reads the mark of a checkpoint; None if the mark is missing, or a file in it is missing or has another size."""
     try:
         found = json.loads((folder / MARK).read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
@@ -36,14 +36,14 @@ def read_mark(folder: Path) -> dict | None:
 
 
 def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[str | None, float]:
-    """The checkpoint to resume from and the training seconds it stands for.
+    """Returns the checkpoint to resume from, or None, and the training time in seconds until it.
 
     Args:
-        wanted: the recipe's `resume_from_checkpoint`: a path, "true" or "false", or None for the last whole one.
-        say: called with a message for every torn checkpoint that is passed over.
+        wanted: the recipe's `resume_from_checkpoint`: a path, "true", "false", or None for the last whole one if any.
+        say: gets a message for every torn checkpoint.
 
     Raises:
-        RecipeError: where the wanted checkpoint is not there or not whole.
+        RecipeError: if the wanted checkpoint is missing or not whole.
     """
     if str(wanted).lower() == "false":
         return None, 0.0
@@ -61,7 +61,7 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
             return str(folder), found["seconds"]
         torn = folder.with_name(f"torn-{folder.name}")
         say(f"{folder} is torn (it was cut off while saving, or files are missing): set aside as {torn.name}")
-        # out of the way of the run's own rotation, which would count it as the newest
+        # the run's own rotation would count it as the newest
         shutil.rmtree(torn, ignore_errors=True)
         folder.rename(torn)
     if wanted is not None:
@@ -75,9 +75,9 @@ def _step(folder: Path) -> int:
 
 
 def fingerprint(folder: Path) -> str | None:
-    """A digest of a model's weights, from the size and 64 places of each file; None where there are no weights.
+    """A digest of a model's weights, from the size and 64 blocks of each file; None if there are no weights.
 
-    Reading all of a large model would take minutes; training changes every tensor.
+    To read a large model whole takes minutes, and training changes every tensor.
     """
     digest, block = hashlib.sha256(), 65536
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []

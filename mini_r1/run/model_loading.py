@@ -1,10 +1,10 @@
-"""A run's model, loaded as its recipe says; short, as transformers does the work."""
+"""Loads a run's model as its recipe says; short, as transformers does the work."""
 
 from mini_r1.errors import RecipeError
 
 
 def model_kwargs(model_args, training) -> dict:
-    """What `from_pretrained` gets, from TRL's `ModelConfig`."""
+    """The arguments of `from_pretrained`, from TRL's `ModelConfig`."""
     return {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -14,7 +14,7 @@ def model_kwargs(model_args, training) -> dict:
 
 
 def load_model(config, model_args, device):
-    """The model, or an adapter with its base, as training loads it."""
+    """Loads the model, or an adapter with its base, as training does."""
     from transformers import AutoModelForCausalLM  # takes a second
     from trl import get_quantization_config
 

