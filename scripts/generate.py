@@ -10,7 +10,7 @@ from mini_r1.config.run_config import RunConfig
 from mini_r1.data.load_run import load_run
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.evaluate import sample_all, to_records
-from mini_r1.evaluation.judge import judge_records, meet_judge, question_of, read_judge
+from mini_r1.evaluation.judge import judge_records, question_of
 from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, read_filters, write_generated
 from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
@@ -26,13 +26,7 @@ def main() -> None:
 def generate(config: RunConfig) -> None:
     args, parts = config.args, config.parts
     filters = read_filters(args.filters)
-    settings = read_judge(args.judge)
-    sampling = start_sampling_run(
-        config,
-        held_out=False,
-        samples=config.num_generations,
-        meet_judge=lambda: meet_judge(settings),
-    )
+    sampling = start_sampling_run(config, held_out=False)
     if sampling is None:
         return
 
