@@ -9,11 +9,12 @@ true, false, or null where the words are no verdict}. The file stays, for people
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,10 @@ from mini_r1.data.mixture import Part, find_part
 from mini_r1.data.reward_model import judged
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.completion_log import add_line, drop_half_line, progress_bar
-from mini_r1.evaluation.server_client import REFUSED, Refusal, ServerClient
+from mini_r1.evaluation.server_client import REFUSED, Refusal, ServerClient, choices_of, text_of
 
 VERDICTS = "generated/judged.jsonl"
 EXAMPLE = "{server: http://localhost:8000/v1, model: NAME, concurrency: 16}"
-NAMES = ("server", "model", "concurrency")
 MOST_TOKENS = 4096  # of what the judge says; one that reasons first needs some
 PROMPT = """\
 You check answers. A question, its reference answer and the answer to be checked follow, each between two lines of its \
@@ -68,16 +68,17 @@ def read_judge(given: Any) -> JudgeSettings | None:
     """Checks and types a recipe's `judge`; None where it names none.
 
     Raises:
-        RecipeError: for anything but a map of `NAMES` with a server's address, a name and a whole number above 0.
+        RecipeError: for anything but a map of a server's address, a name and a whole number above 0.
     """
     if given is None:
         return None
     if not isinstance(given, dict) or "server" not in given:
         raise RecipeError(f"must be a map that names a server, such as {EXAMPLE}, not {given!r}", key="judge")
+    names = [field.name for field in fields(JudgeSettings)]
     for name in given:
-        if name not in NAMES:
-            hint = did_you_mean(str(name), NAMES)
-            raise RecipeError(f"there is no {name!r} in it; there are {', '.join(NAMES)}{hint}", key="judge")
+        if name not in names:
+            hint = did_you_mean(str(name), names)
+            raise RecipeError(f"there is no {name!r} in it; there are {', '.join(names)}{hint}", key="judge")
     settings = JudgeSettings(**given)
     if not isinstance(settings.server, str):
         raise RecipeError(f"server is a url such as http://localhost:8000/v1, not {settings.server!r}", key="judge")
@@ -86,7 +87,8 @@ def read_judge(given: Any) -> JudgeSettings | None:
     count = settings.concurrency
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise RecipeError(f"concurrency is a whole number above 0, not {count!r}", key="judge")
-    _client(settings)
+    with _blame_judge():
+        ServerClient(settings.server)
     return settings
 
 
@@ -122,48 +124,31 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings):
         self.concurrency = settings.concurrency
-        self._client = _client(settings)
-        self.url = self._client.url
-        try:
+        with _blame_judge():
+            self._client = ServerClient(settings.server)
+            self.url = self._client.url
             self.model = asyncio.run(self._meet(settings.model))
-        except RecipeError as error:
-            raise RecipeError(error.problem, key="judge") from error
 
-    def ask(self, prompts: dict[str, str], finished: Callable[[str, str, bool | None], None]) -> None:
-        """Ask all prompts, and call `finished(name, the judge's words, its verdict)` for each as its answer comes.
+    def ask(self, prompts: dict[str, str]) -> Iterator[tuple[str, str, bool | None]]:
+        """Asks all prompts, and yields (name, the judge's words, its verdict) of each as its answer comes.
 
         Args:
             prompts: name -> prompt.
 
         Raises:
-            RecipeError: once a request has failed for good; requests that were under way have finished by then.
+            RecipeError: once a request has failed for good; those that were under way have been yielded by then.
         """
-        asyncio.run(self._ask_all(prompts, finished))
 
-    async def _ask_all(self, prompts: dict[str, str], finished: Callable[[str, str, bool | None], None]) -> None:
-        failed, free = False, asyncio.Semaphore(self.concurrency)
+        async def one(name: str) -> tuple[str, str, bool | None]:
+            try:
+                return name, *await self._chat(prompts[name])
+            except Refusal as error:
+                if error.status not in REFUSED:
+                    raise
+                return name, error.problem, None  # the trial question worked: it is this prompt's fault
 
-        async def one(name: str) -> None:
-            nonlocal failed
-            async with free:
-                if failed:
-                    return
-                try:
-                    said, verdict = await self._chat(prompts[name])
-                except RecipeError as error:
-                    if not isinstance(error, Refusal) or error.status not in REFUSED:
-                        failed = True
-                        raise
-                    said, verdict = error.problem, None  # the trial question worked: it is this prompt's fault
-                finished(name, said, verdict)
-
-        async with self._client.opened():
-            results = await asyncio.gather(*map(one, prompts), return_exceptions=True)
-        for failure in results:
-            if isinstance(failure, RecipeError):
-                raise RecipeError(failure.problem, key="judge") from failure
-            if failure is not None:
-                raise failure
+        with _blame_judge():
+            yield from self._client.ask_all(one, prompts, self.concurrency)
 
     async def _meet(self, wanted: str | None) -> str:
         """Finds the model and asks the trial question; returns its name."""
@@ -180,15 +165,9 @@ class Judge:
 
     async def _chat(self, prompt: str) -> tuple[str, bool | None]:
         """The judge's words and its verdict; None where it was truncated or wrote no more than its reasoning."""
-        fields = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.0}
-        answer = await self._client.chat(fields, MOST_TOKENS)
-        choices = answer.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
-            raise RecipeError(f"{self.url} answers without any message in `choices`")
-        said = message.get("content")  # null where a service wrote no more than its reasoning
-        said = said.encode(errors="replace").decode() if isinstance(said, str) else ""
+        request = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.0}
+        choice = choices_of(await self._client.chat(request, MOST_TOKENS), self.url)[0]
+        said = text_of(choice, self.url)
         return said, None if choice.get("finish_reason") == "length" else read_verdict(said)
 
 
@@ -234,8 +213,7 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
     path = run / VERDICTS
     path.parent.mkdir(parents=True, exist_ok=True)
     drop_half_line(path)
-    prompts: dict[str, str] = {}
-    about: dict[str, tuple[int, str]] = {}
+    questions: dict[str, tuple[str, int, str]] = {}  # hash of the prompt -> prompt, problem, answer
     to_judge: list[tuple[dict, bool | None, str]] = []
     for records in drawn:
         question, gold = asked_of(records[0]["problem"])
@@ -245,9 +223,9 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
                 answer = judged(record["prefill"] + record["completion"], "summary")
                 prompt = judge_prompt(question, gold, answer)
                 name = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()
-                prompts[name], about[name] = prompt, (record["problem"], answer)
+                questions[name] = prompt, record["problem"], answer
                 to_judge.append((record, by_rules, name))
-    verdicts = _ask(path, judge, prompts, about)
+    verdicts = _verdicts(path, judge, questions)
     for record, _, name in to_judge:
         record["right"] = verdicts[name]
     given = [record["right"] for record, _, _ in to_judge]
@@ -259,7 +237,7 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
         "right": given.count(True),
         "wrong": given.count(False),
         "unclear": given.count(None),
-        "requests": len(prompts),
+        "requests": len(questions),
         "as_rules": sum(same) / len(same) if same else None,
     }
 
@@ -288,30 +266,26 @@ def describe_judge(found: dict) -> str:
     return text
 
 
-def _ask(
-    path: Path, judge: Judge, prompts: dict[str, str], about: dict[str, tuple[int, str]]
-) -> dict[str, bool | None]:
-    """Returns {name of a prompt: verdict}; asks only for verdicts of this model that the file does not have."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    kept = [json.loads(line) for line in lines]
-    verdicts = {line["asked"]: line["right"] for line in kept if line["model"] == judge.model}
-    todo = {name: prompt for name, prompt in prompts.items() if name not in verdicts}
-    bar = progress_bar("judged", "answers", len(prompts), len(prompts) - len(todo))
-
-    def finished(name: str, said: str, right: bool | None) -> None:
-        problem, answer = about[name]
-        line = {"asked": name, "model": judge.model, "problem": problem, "answer": answer, "said": said, "right": right}
-        add_line(path, line)
-        verdicts[name] = right
-        bar.update()
-
-    with bar:
-        judge.ask(todo, finished)
+def _verdicts(path: Path, judge: Judge, questions: dict[str, tuple[str, int, str]]) -> dict[str, bool | None]:
+    """Returns {name of a question: verdict}; asks only for verdicts of this model that the file does not have."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    logged = map(json.loads, lines)
+    verdicts = {line["asked"]: line["right"] for line in logged if line["model"] == judge.model}
+    todo = {name: prompt for name, (prompt, *_) in questions.items() if name not in verdicts}
+    with progress_bar("judged", "answers", len(questions), len(questions) - len(todo)) as bar:
+        for name, said, right in judge.ask(todo):
+            _, problem, answer = questions[name]
+            line = {"asked": name, "model": judge.model, "problem": problem, "answer": answer}
+            add_line(path, line | {"said": said, "right": right})
+            verdicts[name] = right
+            bar.update()
     return verdicts
 
 
-def _client(settings: JudgeSettings) -> ServerClient:
+@contextlib.contextmanager
+def _blame_judge() -> Iterator[None]:
+    """An error inside names the recipe's key `judge`."""
     try:
-        return ServerClient(settings.server)
+        yield
     except RecipeError as error:
         raise RecipeError(error.problem, key="judge") from error

@@ -8,10 +8,15 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from mini_r1.errors import RecipeError
 
+Name, Result = TypeVar("Name"), TypeVar("Result")
+
+TIMEOUT = 600.0  # seconds in which an answer must be there
 # The library waits 0.5, 1, 2, 4 and then 8 s each, or up to two minutes where the server asks for it: a minute in all.
 RETRIES = 10
 LATE_TRIES = 2  # so many timeouts, further tries included: a late answer most often takes as long again
@@ -35,18 +40,14 @@ class ServerClient:
 
     Args:
         url: such as http://localhost:8000 or https://host/v1; without a path, /v1 is meant.
-        api_key: sent as a bearer token; None: the environment's OPENAI_API_KEY, if there is one; "": none.
-        timeout: seconds in which an answer must be there.
-        retries: how often a lost connection, or a status of 408, 409, 429, or 500 and above, is tried again.
 
     Raises:
-        RecipeError: for a url or a key that cannot be one.
+        RecipeError: for a url or a key (OPENAI_API_KEY in the environment) that cannot be one.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: float = 600.0, retries: int = RETRIES):
+    def __init__(self, url: str):
         self.url = _checked(url)
-        self.timeout, self.retries = timeout, retries
-        self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
             raise RecipeError("the API key (OPENAI_API_KEY) has characters that no key has; copy it again")
         self._limits = ("max_tokens", "max_completion_tokens")  # newer chat services know the second only
@@ -59,9 +60,9 @@ class ServerClient:
         local = urlsplit(self.url).hostname in LOCAL_HOSTS
         async with AsyncOpenAI(
             base_url=self.url,
-            api_key=self._key or "none",  # the library wants one; `ask` leaves the header out
-            timeout=Timeout(self.timeout, connect=min(self.timeout, 30.0), pool=None),
-            max_retries=self.retries,
+            api_key=self._key or "none",  # the library wants one
+            timeout=Timeout(TIMEOUT, connect=min(TIMEOUT, 30.0), pool=None),
+            max_retries=RETRIES,
             http_client=DefaultAsyncHttpxClient(trust_env=not local),  # no proxy leads to this machine
         ) as self._http:
             yield self
@@ -80,17 +81,14 @@ class ServerClient:
         import openai
 
         address = path if path.startswith("http") else self.url + path
-        how = {"cast_to": httpx2.Response, "options": {}}
-        if not self._key:
-            how["options"] = {"headers": {"Authorization": openai.Omit()}}
         try:
-            async with asyncio.timeout(LATE_TRIES * self.timeout):
+            async with asyncio.timeout(LATE_TRIES * TIMEOUT):
                 if body is None:
-                    answer = await self._http.get(address, **how)
+                    answer = await self._http.get(address, cast_to=httpx2.Response)
                 else:
-                    answer = await self._http.post(address, body=body, **how)
+                    answer = await self._http.post(address, body=body, cast_to=httpx2.Response)
         except TimeoutError as error:
-            raise RecipeError(f"{address} gives no answer within {LATE_TRIES * self.timeout:g} s") from error
+            raise RecipeError(f"{address} gives no answer within {LATE_TRIES * TIMEOUT:g} s") from error
         except openai.APIStatusError as error:
             remedy = "; set OPENAI_API_KEY to a key of this server" if error.status_code in NO_ACCESS else ""
             said = self._plain(_said(error)) + _tries(error) + remedy
@@ -99,7 +97,13 @@ class ServerClient:
             reason = error.__cause__
             said = self._plain(f"{type(reason).__name__}: {reason}".removesuffix(": "))
             raise RecipeError(f"{address} does not answer: {said}{_tries(error)}; is the server running?") from error
-        return self._read(answer, address)
+        try:
+            found = json.loads(answer.content)
+        except (ValueError, RecursionError) as error:
+            raise RecipeError(f"{address} answers with what is not JSON: {self._plain(answer.text[:400])}") from error
+        if not isinstance(found, dict):
+            raise RecipeError(f"{address} answers with JSON that is no map: {self._plain(answer.text[:400])}")
+        return found
 
     async def chat(self, fields: dict, most_tokens: int) -> dict:
         """Returns the answer to a chat of at most `most_tokens`, a limit that the server knows by one of two names."""
@@ -111,8 +115,44 @@ class ServerClient:
                     raise
             else:
                 self._limits = (limit,)
-                break
-        return answer
+                return answer
+
+    def ask_all(
+        self, request: Callable[[Name], Awaitable[Result]], names: Iterable[Name], concurrency: int
+    ) -> Iterator[Result]:
+        """Awaits `request(name)` for every name, at most `concurrency` at a time, and yields each result as it comes.
+
+        Raises:
+            RecipeError: once a request has failed for good. The others that were under way have been yielded by then.
+        """
+        results = self._results(request, names, concurrency)
+
+        async def following() -> Result | None:
+            return await anext(results, None)
+
+        with asyncio.Runner() as runner:
+            while (result := runner.run(following())) is not None:
+                yield result
+
+    async def _results(
+        self, request: Callable[[Name], Awaitable[Result]], names: Iterable[Name], concurrency: int
+    ) -> AsyncIterator[Result]:
+        failure, free = None, asyncio.Semaphore(concurrency)
+
+        async def one(name: Name) -> Result | None:
+            nonlocal failure
+            async with free:
+                try:
+                    return None if failure else await request(name)
+                except RecipeError as error:
+                    failure = failure or error
+
+        async with self.opened():
+            for result in asyncio.as_completed([asyncio.create_task(one(name)) for name in names]):
+                if (found := await result) is not None:
+                    yield found
+        if failure:
+            raise failure
 
     async def find_model(self, wanted: str | None) -> tuple[str, str]:
         """Returns the name of a served model (the only one where `wanted` is None), and that of the server's software,
@@ -127,9 +167,7 @@ class ServerClient:
             if wanted is None or error.status not in NO_SUCH_PATH:
                 raise
             return wanted, ""  # a server without a list refuses a wrong name later
-        listed = answer.get("data")
-        models = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        found = {one["id"]: one for one in models if isinstance(one.get("id"), str)}
+        found = {one["id"]: one.get("owned_by") or "" for one in answer.get("data") or []}
         names = ", ".join(sorted(found)[:SHOWN_MODELS]) + (" and others" if len(found) > SHOWN_MODELS else "")
         if not found:
             raise RecipeError(f"{self.url}/models lists no model; is this an OpenAI-compatible server?")
@@ -137,23 +175,37 @@ class ServerClient:
             raise RecipeError(f"{self.url} serves several models; name one of: {names}")
         if wanted is not None and wanted not in found:
             raise RecipeError(f"{self.url} does not serve {wanted!r}; it serves: {names}")
-        name = next(iter(found)) if wanted is None else wanted
-        return name, str(found[name].get("owned_by") or "")
-
-    def _read(self, answer, address: str) -> dict:
-        try:
-            found = json.loads(answer.content)
-        except (ValueError, RecursionError) as error:
-            raise RecipeError(f"{address} answers with what is not JSON: {self._plain(answer.text[:400])}") from error
-        if not isinstance(found, dict):
-            raise RecipeError(f"{address} answers with JSON that is no map: {self._plain(answer.text[:400])}")
-        return found
+        name = wanted or next(iter(found))
+        return name, found[name]
 
     def _plain(self, text: str) -> str:
         """One short line without the key."""
         text = text.replace(self._key, "***") if self._key else text
         text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         return text if len(text) <= 200 else text[:200] + " [...]"
+
+
+def choices_of(answer: dict, url: str) -> list[dict]:
+    """The choices in an answer to a completion or a chat, in their order, at least one.
+
+    Raises:
+        RecipeError: where there is none.
+    """
+    if not answer.get("choices"):
+        raise RecipeError(f"{url} answers without any completion in `choices`")
+    return sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
+
+
+def text_of(choice: dict, url: str) -> str:
+    """The text of a choice, "" where a chat service wrote no more than its reasoning.
+
+    Raises:
+        RecipeError: where it has none.
+    """
+    text = choice["message"].get("content") or "" if "message" in choice else choice.get("text")
+    if not isinstance(text, str):
+        raise RecipeError(f"{url} answers with a completion that has no text")
+    return text.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which UTF-8 cannot
 
 
 def _checked(url: str) -> str:
@@ -179,8 +231,8 @@ def _tries(error) -> str:
 
 def _said(error) -> str:
     """The server's own message: in OpenAI's form, in FastAPI's, or the whole text."""
-    found = error.body
-    for key in ("error", "message", "detail"):
+    found = error.body  # without OpenAI's "error" around it
+    for key in ("message", "detail"):
         if isinstance(found, dict) and found.get(key):
             found = found[key]
     return found if found and isinstance(found, str) else error.response.text[:1000] or error.response.reason_phrase

@@ -1,18 +1,18 @@
-"""Sampling from any OpenAI-compatible server, many problems at a time.
+"""Sampling from an OpenAI-compatible server, many problems at a time.
 
-The server completes token ids, exactly training's prompt (vLLM takes them), or the prompt's text where it refuses ids:
-a request for one token of the first prompt shows which. Only with `conversation` it is asked in a chat, without the
-prefill, which is another prompt (`note` says so). All completions of a problem are one request; a server that returns
-fewer, or refuses several, gets further requests.
+The server completes token ids, exactly training's prompt, as vLLM, SGLang and llama.cpp do. Only with `conversation` it
+is asked in a chat, without the prefill, which is another prompt. All completions of a problem are one request; a server
+that returns fewer, or refuses several, gets further requests.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
-from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, RETRIES, Refusal, ServerClient
+from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, Refusal, ServerClient, choices_of, text_of
 
 # Fields that OpenAI's protocol lacks, with the value that turns each off. A field that is off is left out, except for
 # servers that would use defaults of their own or of the model's generation_config.json. A server names its software in
@@ -21,7 +21,10 @@ EXTRAS_OFF = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 HAVE_DEFAULTS = ("vllm", "sglang", "llamacpp")
 VLLM = "vllm"
 REFUSED_SEVERAL = (*REFUSED, 500)  # 500: how llama.cpp refuses several completions of one prompt
-OTHER_PROMPT = "this is another prompt, and numbers are not comparable with training's"
+HINT = (
+    "if it chats, server_chat: true asks it without the prefill, which is another prompt; else it has to complete "
+    "token ids, as vLLM does"
+)
 
 
 class ServerSampler:
@@ -35,16 +38,11 @@ class ServerSampler:
         tokenizer: the model's, as training uses it.
         model: its name on the server; None: the only one served.
         concurrency: how many problems are asked at a time.
-        timeout: seconds in which an answer, with all completions of a problem, must be there.
-        api_key: None: the environment's OPENAI_API_KEY, if there is one.
-        conversation: number of a problem -> its chat (`mini_r1.data.prompts.messages`): asks in a chat, without the
-            prefill, services that cannot complete a prompt.
-        retries: how often a request that was lost is tried again.
+        conversation: number of a problem -> its chat without the prefill, for services that cannot complete a prompt.
 
     Attributes:
         model: its name on the server.
-        note: a sentence on why the numbers are not comparable with training's, or None. Known after the first
-            sample.
+        note: a sentence on why the numbers are not comparable with training's, or None.
 
     Raises:
         RecipeError: where the server does not answer, or does not serve this model.
@@ -58,206 +56,125 @@ class ServerSampler:
         *,
         model: str | None = None,
         concurrency: int = 64,
-        timeout: float = 600.0,
-        api_key: str | None = None,
         conversation: Callable[[int], list[dict]] | None = None,
-        retries: int = RETRIES,
     ):
         self.sampling, self.tokenizer = sampling, tokenizer
         self.concurrency, self.conversation = concurrency, conversation
-        self.note = f"asked in a conversation without the prefill: {OTHER_PROMPT}" if conversation else None
-        self._takes_ids: bool | None = None  # None: not known yet
+        self.note = None
+        if conversation:
+            self.note = (
+                "asked in a conversation without the prefill: this is another prompt, and numbers are not comparable "
+                "with training's"
+            )
+        self._ids_checked = False
         self._gives_several: bool | None = None
-        self._client = ServerClient(url, api_key, timeout, retries)
+        self._client = ServerClient(url)
         self.model, self._software = asyncio.run(self._find_model(model))
 
-    @property
-    def _samples(self) -> int:
-        return 1 if self.sampling.greedy else self.sampling.samples
-
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """See `mini_r1.evaluation.sampler.Sampler`: yields each problem as it finishes. A greedy
-        completion is sampled once and counts for all.
+        """See `mini_r1.evaluation.sampler.Sampler`: yields each problem as it finishes.
 
         Raises:
             RecipeError: once a request has failed for good; problems that were under way have been yielded by then.
         """
-        if not prompts:
-            return
-        finished = self._sample(prompts)
+        if prompts and not (self.conversation or self._ids_checked):
+            asyncio.run(self._check_ids(next(iter(prompts.values()))))
+            self._ids_checked = True
 
-        async def some() -> dict[int, list[Completion]] | None:
-            return await anext(finished, None)
+        async def complete(number: int) -> dict[int, list[Completion]]:
+            return {number: await self._complete(number, prompts[number])}
 
-        with asyncio.Runner() as runner:
-            try:
-                while done := runner.run(some()):
-                    yield done
-            finally:
-                runner.run(_closed(finished))
-
-    async def _sample(self, prompts: dict[int, str]) -> AsyncIterator[dict[int, list[Completion]]]:
-        failure, pending = None, set()
-        async with self._client.opened():
-            if self._takes_ids is None and not self.conversation:
-                number = next(iter(prompts))
-                self._takes_ids = await self._try_ids(number, prompts[number])
-            free = asyncio.Semaphore(self.concurrency)
-
-            async def one(number: int) -> dict[int, list[Completion]]:
-                async with free:
-                    return {} if failure else {number: await self._complete(number, prompts[number])}
-
-            try:
-                pending = {asyncio.create_task(one(number)) for number in prompts}
-                while pending:
-                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    failure = failure or next((task.exception() for task in done if task.exception()), None)
-                    finished: dict[int, list[Completion]] = {}
-                    for task in done:
-                        finished |= {} if task.exception() else task.result()
-                    if finished:
-                        yield finished
-            finally:
-                for task in pending:
-                    task.cancel()
-                await asyncio.gather(*pending, return_exceptions=True)
-        if failure:
-            raise failure
+        yield from self._client.ask_all(complete, prompts, self.concurrency)
 
     async def _find_model(self, model: str | None) -> tuple[str, str]:
         """The names of the model and of the server's software, see `ServerClient.find_model`."""
         async with self._client.opened() as client:
             return await client.find_model(model)
 
-    async def _try_ids(self, number: int, prompt: str) -> bool:
-        """Whether the server completes token ids; asks for one token."""
-        ids = prompt_ids(prompt, self.tokenizer)
-        counted = None
-        for what in (ids, prompt):
-            fields = self._fields(number, 1, 0) | {"prompt": what, "max_tokens": 1}
+    async def _check_ids(self, prompt: str) -> None:
+        """Refuses a server that does not complete token ids, or has another tokenizer; asks for one token."""
+        url, ids = self._client.url, prompt_ids(prompt, self.tokenizer)
+        async with self._client.opened() as client:
             try:
-                answer = await self._client.ask("/completions", fields)
+                answer = await client.ask("/completions", self._fields(0, 1) | {"prompt": ids, "max_tokens": 1})
             except Refusal as error:
-                if error.status in NO_SUCH_PATH:
-                    hint = "if it chats, server_chat: true asks it without the prefill, which is another prompt"
-                    raise RecipeError(f"{error.problem}; {hint}", key="server") from error
-                if error.status not in REFUSED or what is prompt:
+                if error.status not in (*NO_SUCH_PATH, *REFUSED):
                     raise
-                continue
-            read_completions(answer, self.tokenizer, 1, self._client.url)
-            counted = _count(answer, "prompt_tokens")
-            if what is ids and counted in (None, len(ids)):  # else it took the ids for a list of prompts, say
-                if self._software == VLLM:
-                    await self._check_tokenizer(prompt, ids)
-                return True
-        if counted not in (None, len(ids)):
-            self.note = f"the server makes {counted} tokens of a prompt of {len(ids)} in training: {OTHER_PROMPT}"
-        return False
-
-    async def _check_tokenizer(self, prompt: str, ids: list[int]) -> None:
-        """Refuse a server with another tokenizer: it would complete the ids as other text, without an error."""
-        address = self._client.url.removesuffix("/v1") + "/tokenize"
-        try:
-            answer = await self._client.ask(address, {"model": self.model, "prompt": prompt})
-        except Refusal:
-            return  # behind a gateway that lets only /v1 through
-        if answer.get("tokens") != ids:
+                raise RecipeError(f"{error.problem}; {HINT}", key="server") from error
+            counted = (answer.get("usage") or {}).get("prompt_tokens")
+            if counted not in (None, len(ids)):  # it takes the ids for a list of prompts, say
+                problem = f"{url} takes the {len(ids)} token ids of a prompt for {counted}; {HINT}"
+                raise RecipeError(problem, key="server")
+            if self._software != VLLM:
+                return
+            try:
+                tokenize = url.removesuffix("/v1") + "/tokenize"
+                answer = await client.ask(tokenize, {"model": self.model, "prompt": prompt})
+            except Refusal:
+                return  # behind a gateway that lets only /v1 through
+        if answer.get("tokens") != ids:  # it would complete the ids as other text, without an error
             raise RecipeError(
-                f"{self._client.url} serves {self.model!r}, whose tokenizer makes other tokens of a prompt than "
-                "the one loaded here; name the folder or hub id of the model that is served",
+                f"{url} serves {self.model!r}, whose tokenizer makes other tokens of a prompt than the one loaded "
+                "here; name the folder or hub id of the model that is served",
                 key="model_name_or_path",
             )
 
     async def _complete(self, number: int, prompt: str) -> list[Completion]:
         """Samples all completions of a problem. A further request has the seed that vLLM gives the next completion."""
         made: list[Completion] = []
-        while missing := self._samples - len(made):
+        longest, seed = self.sampling.max_completion_length, problem_seed(self.sampling.seed, number)
+        while missing := self.sampling.samples - len(made):
             count = 1 if self._gives_several is False else missing
+            fields = self._fields(seed + len(made), count)
             try:
-                answer = await self._request(number, prompt, count, len(made))
+                if self.conversation:
+                    answer = await self._client.chat(fields | {"messages": self.conversation(number)}, longest)
+                else:
+                    fields |= {"prompt": prompt_ids(prompt, self.tokenizer), "max_tokens": longest}
+                    answer = await self._client.ask("/completions", fields)
             except Refusal as error:
                 if count == 1 or self._gives_several or error.status not in REFUSED_SEVERAL:
                     raise
                 self._gives_several = False
-                continue
-            if count > 1:
-                self._gives_several = True
-            longest = self.sampling.max_completion_length
-            made += read_completions(answer, self.tokenizer, longest, self._client.url)[:count]
-        return made * self.sampling.samples if self.sampling.greedy else made
+            else:
+                if count > 1:
+                    self._gives_several = True
+                made += self._read(answer)[:count]
+        return made
 
-    async def _request(self, number: int, prompt: str, count: int, have: int) -> dict:
-        """Requests `count` completions of a problem that has `have` of them already."""
-        fields, longest = self._fields(number, count, have), self.sampling.max_completion_length
-        if self.conversation:
-            asked = [turn for turn in self.conversation(number) if turn["role"] != "assistant"]
-            return await self._client.chat(fields | {"messages": asked}, longest)
-        what = prompt_ids(prompt, self.tokenizer) if self._takes_ids else prompt
-        return await self._client.ask("/completions", fields | {"prompt": what, "max_tokens": longest})
+    def _fields(self, seed: int, count: int) -> dict:
+        """The fields of a request for `count` completions, without the prompt and the limit of tokens."""
+        how = self.sampling
+        if how.greedy:
+            how = replace(how, temperature=0.0, top_p=1.0, top_k=0, min_p=None)
+        extras = {
+            "top_k": how.top_k if how.top_k > 0 else -1,
+            "min_p": how.min_p or 0.0,
+            "repetition_penalty": how.repetition_penalty,
+        }
+        fields = {"model": self.model, "n": count, "seed": seed, "temperature": how.temperature, "top_p": how.top_p}
+        for name, value in extras.items():
+            if value != EXTRAS_OFF[name] or self._software in HAVE_DEFAULTS:
+                fields[name] = value
+        return fields | ({"return_token_ids": True} if self._software == VLLM else {})
 
-    def _fields(self, number: int, count: int, have: int) -> dict:
-        """The fields of a request, without the prompt and the limit of tokens."""
-        seed = problem_seed(self.sampling.seed, number) + have
-        return {"model": self.model, "n": count, "seed": seed, **sampling_fields(self.sampling, self._software)}
+    def _read(self, answer: dict) -> list[Completion]:
+        """Reads the completions of an answer, in their order, at least one."""
+        choices = choices_of(answer, self._client.url)
+        counted = (answer.get("usage") or {}).get("completion_tokens") if len(choices) == 1 else None
+        return [self._completion(choice, counted) for choice in choices]
 
+    def _completion(self, choice: dict, counted: int | None) -> Completion:
+        """A completion.
 
-def sampling_fields(sampling: Sampling, server: str) -> dict:
-    """The settings of sampling, as fields of a request. `server`: its `owned_by` in /v1/models."""
-    greedy = sampling.greedy
-    extras = {
-        "top_k": -1 if greedy or sampling.top_k <= 0 else sampling.top_k,
-        "min_p": 0.0 if greedy else sampling.min_p or 0.0,
-        "repetition_penalty": sampling.repetition_penalty,
-    }
-    return {
-        "temperature": 0.0 if greedy else sampling.temperature,
-        "top_p": 1.0 if greedy else sampling.top_p,
-        **{name: value for name, value in extras.items() if value != EXTRAS_OFF[name] or server in HAVE_DEFAULTS},
-        **({"return_token_ids": True} if server == VLLM else {}),
-    }
-
-
-def read_completions(answer: dict, tokenizer, longest: int, url: str) -> list[Completion]:
-    """Reads the completions from an answer, in their order, at least one.
-
-    The number of tokens is that of their ids where the server gives them, else the server's count where that is for one
-    completion and at most `longest`, else that of the text, with one end token where the completion stopped by itself.
-
-    Raises:
-        RecipeError: where there is no completion, or one has no text.
-    """
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices or not all(isinstance(one, dict) for one in choices):
-        raise RecipeError(f"{url} answers without any completion in `choices`")
-    if all(type(one.get("index")) is int for one in choices):
-        choices = sorted(choices, key=lambda one: one["index"])
-    counted = _count(answer, "completion_tokens") if len(choices) == 1 else None
-    return [_completion(one, counted, tokenizer, longest, url) for one in choices]
-
-
-def _completion(choice: dict, counted: int | None, tokenizer, longest: int, url: str) -> Completion:
-    cut_off = choice.get("finish_reason") == "length"
-    ids = choice.get("token_ids")
-    if isinstance(ids, list) and ids and all(type(token) is int and 0 <= token < 2**31 for token in ids):
-        return Completion(text=tokenizer.decode(ids, skip_special_tokens=True), tokens=len(ids), cut_off=cut_off)
-    text = choice.get("text")
-    if isinstance(choice.get("message"), dict):  # its content is null where a service wrote no more than its reasoning
-        text = choice["message"].get("content") or ""
-    if not isinstance(text, str):
-        raise RecipeError(f"{url} answers with a completion that has no text")
-    text = text.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which UTF-8 cannot
-    if counted is None or not 0 < counted <= longest:
-        ended = choice.get("finish_reason") == "stop"
-        counted = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + ended
-    return Completion(text=text, tokens=counted, cut_off=cut_off)
-
-
-def _count(answer: dict, name: str) -> int | None:
-    usage = answer.get("usage")
-    count = usage.get(name) if isinstance(usage, dict) else None
-    return count if type(count) is int else None
-
-
-async def _closed(generator) -> None:
-    await generator.aclose()
+        The number of tokens is that of their ids where the server gives them, else `counted`, the server's count, where
+        it can be right, else that of the text, with one end token where the completion stopped by itself.
+        """
+        cut_off = choice.get("finish_reason") == "length"
+        if ids := choice.get("token_ids"):
+            return Completion(self.tokenizer.decode(ids, skip_special_tokens=True), len(ids), cut_off)
+        text = text_of(choice, self._client.url)
+        if type(counted) is not int or not 0 < counted <= self.sampling.max_completion_length:
+            ended = choice.get("finish_reason") == "stop"
+            counted = len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + ended
+        return Completion(text, counted, cut_off)

@@ -15,7 +15,8 @@ RETRIES = 3
 
 
 def hurry(monkeypatch) -> None:
-    """Make the openai library wait a millisecond before each further try."""
+    """Make a client try `RETRIES` times again, and wait a millisecond before each further try."""
+    monkeypatch.setattr("mini_r1.evaluation.server_client.RETRIES", RETRIES)
     for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
         monkeypatch.setattr(f"openai._base_client.{name}", 0.001)
 
@@ -103,7 +104,7 @@ def make_sampler(tokenizer, url: str, *, how: dict | None = None, **kwargs) -> S
     """A sampler of two completions for the server; `how`: other fields of its `Sampling`."""
     values = {"samples": 2, "max_completion_length": 40, "temperature": 0.9, "top_p": 0.95, "top_k": 0}
     values |= {"min_p": None, "repetition_penalty": 1.0, "seed": 1, **(how or {})}
-    return ServerSampler(url, Sampling(**values), tokenizer, **{"retries": RETRIES, **kwargs})
+    return ServerSampler(url, Sampling(**values), tokenizer, **kwargs)
 
 
 def collect(sampler, prompts=PROMPTS) -> tuple[dict, str | None]:

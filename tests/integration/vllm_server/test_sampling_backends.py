@@ -109,6 +109,7 @@ def backends(trained, model, tokenizer, tmp_path_factory):
     with log.open("w") as screen, pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
+        patch.setattr("mini_r1.evaluation.server_client.RETRIES", 60)  # the server needs some minutes to start
         words = [*SERVER, "--model", str(trained), "--host", "127.0.0.1", "--port", str(port)]
         server = subprocess.Popen(words, stdout=screen, stderr=subprocess.STDOUT)
         try:
@@ -117,7 +118,7 @@ def backends(trained, model, tokenizer, tmp_path_factory):
             yield {
                 "transformers": TransformersSampler(model, tokenizer, GREEDY, problems_at_once=50),
                 "vllm": offline,
-                "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16, retries=60),
+                "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16),
             }
             del offline
         finally:

@@ -198,7 +198,7 @@ def test_wrong_settings(given, said):
         ({}, lambda path, body, _: body and (404, {"error": "no chat"}), "answers with status 404: no chat"),
         ({}, lambda path, body, _: body and says("It is 5."), "does not say `Verdict: right` in its last line"),
         ({}, lambda path, body, _: body and says(None), "does not say `Verdict: right` in its last line"),
-        ({}, lambda path, body, _: body and (200, {"choices": []}), "without any message in `choices`"),
+        ({}, lambda path, body, _: body and (200, {"choices": []}), "without any completion in `choices`"),
     ],
 )
 def test_one_line_before_anything_is_loaded(home, generate, serve, capsys, monkeypatch, judge, script, said):
@@ -223,8 +223,8 @@ def test_what_one_answer_breaks_is_unclear(serve, monkeypatch):
             return 400, {"error": "the prompt is too long"}
         return says("Verdict: right", "length" if "cut" in asked else "stop")
 
-    found, server = {}, serve(script)
+    server = serve(script)
     judge = Judge(JudgeSettings(server.url))
-    judge.ask({"a": "fine", "b": "long", "c": "cut"}, lambda name, said, right: found.update({name: right}))
+    found = {name: right for name, _, right in judge.ask({"a": "fine", "b": "long", "c": "cut"})}
     assert found == {"a": True, "b": None, "c": None}
     assert len(server.asked) == 2 + 3, "which limit it knows is found out once"

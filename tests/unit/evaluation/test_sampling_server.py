@@ -29,12 +29,6 @@ def test_token_ids_where_the_server_takes_them(serve, sampler, tiny_tokenizer):
         }  # fmt: skip
 
 
-def refuse_ids(path, body, number):
-    if body and isinstance(body.get("prompt"), list):
-        return 400, {"error": {"message": "prompt must be a string"}}
-    return None
-
-
 def refuse_completions(path, body, number):
     return (404, {"detail": "Not Found"}) if path == "/v1/completions" else None
 
@@ -43,32 +37,24 @@ def refuse_several(path, body, number):
     return (500, {"error": {"message": "Only one completion choice is allowed"}}) if body and body["n"] > 1 else None
 
 
-def test_text_where_token_ids_are_refused(serve, sampler):
-    server = serve(refuse_ids)
-    made = sampler(server.url)
-    found, error = collect(made)
-    assert error is None and texts(found) == expected() and made.note is None
-    assert sorted(body["prompt"] for _, body in server.asked) == sorted(PROMPTS.values())
-    assert len(server.probes) == 2
-    collect(made)
-    assert len(server.probes) == 2  # once is enough
+def test_a_server_that_refuses_token_ids(serve, sampler):
+    server = serve(lambda path, body, number: body and (400, {"error": {"message": "prompt must be a string"}}))
+    found, error = collect(sampler(server.url))
+    assert found == {} and len(server.probes) == 1 and not server.asked
+    assert error.startswith("server: ") and "must be a string; if it chats, server_chat: true" in error
 
 
-def test_text_where_token_ids_are_taken_for_many_prompts(serve, sampler, tiny_tokenizer):
-    server = serve(
-        counts=lambda body: 1 if isinstance(body["prompt"], list) else len(prompt_ids(body["prompt"], tiny_tokenizer))
-    )
-    made = sampler(server.url)
-    found, error = collect(made)
-    assert error is None and texts(found) == expected() and made.note is None
-    assert all(isinstance(body["prompt"], str) for _, body in server.asked)
-
-
-def test_a_server_that_sees_other_tokens_in_the_text_is_noted(serve, sampler, tiny_tokenizer):
+def test_a_server_that_takes_token_ids_for_many_prompts(serve, sampler, tiny_tokenizer):
+    found, error = collect(sampler(serve(counts=lambda body: 1).url))
     length = len(prompt_ids(PROMPTS[5], tiny_tokenizer))
-    made = sampler(serve(refuse_ids, counts=lambda body: length + 1).url)
-    assert collect(made)[1] is None
-    assert f"makes {length + 1} tokens of a prompt of {length} in training" in made.note
+    assert found == {} and f"takes the {length} token ids of a prompt for 1; if it chats, server_chat: true" in error
+
+
+def test_whether_a_server_takes_token_ids_is_asked_once(serve, sampler):
+    server = serve()
+    made = sampler(server.url)
+    collect(made)
+    assert collect(made)[1] is None and len(server.probes) == 1
 
 
 def test_prompt_tokens_counted_for_each_completion_are_no_other_prompt(serve, sampler):
@@ -79,7 +65,7 @@ def test_prompt_tokens_counted_for_each_completion_are_no_other_prompt(serve, sa
 
 
 def conversation(number: int) -> list[dict]:
-    return [{"role": "user", "content": f"What is {number}?"}, {"role": "assistant", "content": "<think>"}]
+    return [{"role": "user", "content": f"What is {number}?"}]
 
 
 def test_chat_only(serve, sampler):
@@ -138,12 +124,11 @@ def test_more_than_was_asked_for_is_left_out(serve, sampler):
     assert error is None and texts(found) == expected()
 
 
-def test_greedy_asks_once(serve, sampler):
+def test_greedy_sampling(serve, sampler):
     server = serve()
-    how = {"samples": 3, "top_k": 1, "min_p": 0.1}
+    how = {"samples": 1, "top_k": 1, "min_p": 0.1}
     found, error = collect(sampler(server.url, how=how))
-    assert error is None and all(len(made) == 3 and len(set(made)) == 1 for made in found.values())
-    assert len(server.asked) == len(PROMPTS)
+    assert error is None and len(server.asked) == len(found) == len(PROMPTS)
     body = server.asked[0][1]
     assert (body["n"], body["temperature"], body["top_p"]) == (1, 0.0, 1.0) and not {"top_k", "min_p"} & body.keys()
     assert {made[0].tokens for made in found.values()} == {17}  # the server's own count of the only completion

@@ -89,10 +89,11 @@ def test_a_server_that_is_gone(serve, sampler):
     assert str(error.value).startswith(f"{url}/v1/models does not answer: ConnectError")
 
 
-def test_too_late(serve, sampler):
+def test_too_late(serve, sampler, monkeypatch):
+    monkeypatch.setattr("mini_r1.evaluation.server_client.TIMEOUT", 1.0)
     gate = threading.Event()
     server = serve(gate=gate)
-    found, error = collect(sampler(server.url, timeout=1.0), {5: PROMPTS[5]})
+    found, error = collect(sampler(server.url), {5: PROMPTS[5]})
     gate.set()
     assert found == {} and "gives no answer within 2 s" in error and len(server.asked) == 2
 
@@ -137,8 +138,6 @@ def test_wrong_model(serve, sampler, models, wanted, said):
         (b"null", "no map"),
         (b"{}", "without any completion"),
         (b'{"choices": []}', "without any completion"),
-        (b'{"choices": {"text": "1"}}', "without any completion"),
-        (b'{"choices": [7]}', "without any completion"),
         (b'{"choices": [{}]}', "no text"),
         (b'{"choices": [{"text": null}]}', "no text"),
         (b'{"choices": [{"text": ["1"]}]}', "no text"),
@@ -167,8 +166,7 @@ def test_garbled_answers(serve, sampler, content, said):
         ({"text": "7"}, {"completion_tokens": True}, 1),
         ({"text": "7", "finish_reason": "stop"}, None, 2),
         ({"text": "7", "finish_reason": "stop"}, [], 2),
-        ({"text": "7", "finish_reason": "length", "token_ids": [-1]}, None, 1),
-        ({"text": "7", "finish_reason": "length", "token_ids": "no", "index": "x"}, None, 1),
+        ({"text": "7", "finish_reason": "length"}, None, 1),
     ],
 )
 def test_counts_that_make_no_sense(serve, sampler, choice, usage, tokens):
@@ -202,18 +200,18 @@ def test_the_key_is_sent_and_never_shown(serve, sampler, monkeypatch):
         return (401, {"error": {"message": f"no such key: {KEY}"}}) if body else None
 
     server = serve(script)
-    found, error = collect(sampler(server.url, api_key=KEY))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found, error = collect(sampler(server.url))
     assert "set OPENAI_API_KEY to a key of this server" in error
     assert server.headers[-1]["Authorization"] == f"Bearer {KEY}"
     assert found == {} and KEY not in error and "no such key: ***" in error
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     assert KEY not in collect(sampler(server.url))[1]
     assert server.headers[-1]["Authorization"] == f"Bearer {KEY}"
-    sampler(server.url, api_key="")
-    assert "Authorization" not in server.headers[-1]
     for bad in (f"{KEY}\n{KEY}", f"{KEY}é"):
+        monkeypatch.setenv("OPENAI_API_KEY", bad)
         with pytest.raises(RecipeError) as error:
-            sampler(server.url, api_key=bad)
+            sampler(server.url)
         assert KEY not in str(error.value) and "OPENAI_API_KEY" in str(error.value)
 
 
@@ -222,7 +220,7 @@ def test_the_key_is_sent_and_never_shown(serve, sampler, monkeypatch):
 )
 def test_wrong_url(sampler, url):
     with pytest.raises(RecipeError, match=r"is no url of a server|does not answer"):
-        sampler(url, retries=0)
+        sampler(url)
 
 
 def test_a_password_in_the_url_is_not_shown(sampler):
