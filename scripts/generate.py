@@ -10,8 +10,8 @@ from mini_r1.config.run_config import RunConfig
 from mini_r1.data.load_run import load_run
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.evaluate import sample_all, to_records
-from mini_r1.evaluation.judge import judge_records, question_of
-from mini_r1.evaluation.rejection_sampling import DATASET, conversation_of, describe, read_filters, write_generated
+from mini_r1.evaluation.judge import judge_records
+from mini_r1.evaluation.rejection_sampling import DATASET, describe, read_filters, write_generated
 from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
 from mini_r1.training.model_card import write_dataset_card
@@ -38,15 +38,9 @@ def generate(config: RunConfig) -> None:
         judged = {}
         if judge:
             drawn = list(drawn)
-            judged = {"judge": judge_records(run.folder, judge, drawn, question_of(parts, problems))}
-        found = write_generated(
-            run.folder,
-            drawn,
-            conversation_of(parts, problems),
-            filters,
-            args.keep_per_problem,
-            args.balance_difficulty,
-        )
+            judged = {"judge": judge_records(run.folder, judge, drawn, parts, problems)}
+        most, balanced = args.keep_per_problem, args.balance_difficulty
+        found = write_generated(run.folder, drawn, parts, problems, filters, most, balanced)
         found |= judged
         print(describe(found))
         found |= {"filters": asdict(filters), "keep_per_problem": args.keep_per_problem}

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -191,16 +191,16 @@ def meet_judge(settings: JudgeSettings | None) -> Judge | None:
     return Judge(settings)
 
 
-def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Callable) -> dict:
-    """Replace the verdicts of rules by those of the judge; sets `right` of the records.
+def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], parts: list[Part], problems: list[dict]) -> dict:
+    """Replaces the verdicts of rules by those of the judge: sets `right` of the records.
 
     The judge sees each completion that has ended and is well formed, from the end of the reasoning on. Equal answers to
     a problem are one request. All other completions are wrong, and ungraded where the problem has no gold.
 
     Args:
         run: the run directory.
-        drawn: for each problem its graded completions, see `evaluation.to_records`.
-        asked_of: number of a problem -> its question and its gold, None where there is none; see `question_of`.
+        drawn: for each problem its graded completions, see `evaluate.to_records`.
+        problems: the rows that were asked, by number.
 
     Returns:
         {"server", "model", "asked": samples with something to judge; "right", "wrong", "unclear": of these;
@@ -215,13 +215,16 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
     drop_half_line(path)
     questions: dict[str, tuple[str, int, str]] = {}  # hash of the prompt -> prompt, problem, answer
     to_judge: list[tuple[dict, bool | None, str]] = []
+    part_of = find_part(parts)
     for records in drawn:
-        question, gold = asked_of(records[0]["problem"])
+        row = problems[records[0]["problem"]]
+        task = part_of(row).task
+        gold = task.gold_answer(row)
         for record in records:
             by_rules, record["right"] = record["right"], None if gold is None else False
             if gold is not None and record["well_formed"] and not record["cut_off"]:
                 answer = judged(record["prefill"] + record["completion"], "summary")
-                prompt = judge_prompt(question, gold, answer)
+                prompt = judge_prompt(task.question(row), str(gold), answer)
                 name = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()
                 questions[name] = prompt, record["problem"], answer
                 to_judge.append((record, by_rules, name))
@@ -240,19 +243,6 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], asked_of: Ca
         "requests": len(questions),
         "as_rules": sum(same) / len(same) if same else None,
     }
-
-
-def question_of(parts: list[Part], problems: list[dict]) -> Callable[[int], tuple[str, str | None]]:
-    """Returns a function from a problem's number to its question and its gold answer, None where it has none."""
-    part_of = find_part(parts)
-
-    def asked_of(number: int) -> tuple[str, str | None]:
-        row = problems[number]
-        task = part_of(row).task
-        gold = task.gold_answer(row)
-        return task.question(row), None if gold is None else str(gold)
-
-    return asked_of
 
 
 def describe_judge(found: dict) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,13 +33,16 @@ FOLDER = "evaluation"
 
 
 def write_records(run: Path, name: str, records: list[dict]) -> None:
-    """Write `<run>/evaluation/<name>.parquet`, whole or not at all: the columns of `SCHEMA`, and `task` where the
-    records have it."""
-    path = run / FOLDER / f"{name}.parquet"
+    """Writes `<run>/evaluation/<name>.parquet`: the columns of `SCHEMA`, and `task` where the records have it."""
+    schema = SCHEMA.append(TASK) if records and "task" in records[0] else SCHEMA
+    write_table(run / FOLDER / f"{name}.parquet", records, schema)
+
+
+def write_table(path: Path, rows: list[dict], schema: pa.Schema) -> None:
+    """Writes a parquet file, whole or not at all; keys of the rows that the schema lacks are dropped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
-    schema = SCHEMA.append(TASK) if records and "task" in records[0] else SCHEMA
-    pq.write_table(pa.Table.from_pylist(records, schema=schema), scratch)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), scratch)
     os.replace(scratch, path)
 
 
@@ -80,9 +84,8 @@ def summarise(records: list[dict]) -> dict:
     }
     found["by_difficulty"] = _by_difficulty(groups)
     if "task" in groups[0][0]:
-        found["by_task"] = {
-            task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in _by_task(groups).items()
-        }
+        by_task = _by_column(groups, "task").items()
+        found["by_task"] = {task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in by_task}
     return {**found, "ungraded": len(unusable)} if unusable else found
 
 
@@ -145,16 +148,9 @@ def _scores(source: Path) -> tuple[dict[str, float], dict[str, int]]:
 def _summary(groups: list[list[dict]]) -> dict:
     """The summary without lengths, difficulties and tasks, of problems with equally many samples."""
     samples = len(groups[0])
-    right, well_formed, both, tokens, cut_off, language = (
-        np.array([[float(of(record)) for record in group] for group in groups])
-        for of in (
-            lambda r: r["right"],
-            lambda r: r["well_formed"],
-            lambda r: r["right"] and r["well_formed"],
-            lambda r: r["tokens"],
-            lambda r: r["cut_off"],
-            lambda r: r["language"],
-        )
+    right, well_formed, tokens, cut_off, language = (
+        np.array([[record[column] for record in group] for group in groups], dtype=float)
+        for column in ("right", "well_formed", "tokens", "cut_off", "language")
     )
     ones = np.ones(len(groups))
     metrics = {"pass@1": (right.mean(axis=1), ones)}
@@ -163,7 +159,7 @@ def _summary(groups: list[list[dict]]) -> dict:
     if samples > 1 and any(record["vote"] is not None for group in groups for record in group):
         metrics[f"maj@{samples}"] = (np.array([_majority(group) for group in groups]), ones)
     metrics["format"] = (well_formed.mean(axis=1), ones)
-    metrics["right_given_format"] = (both.sum(axis=1), well_formed.sum(axis=1))
+    metrics["right_given_format"] = ((right * well_formed).sum(axis=1), well_formed.sum(axis=1))
     metrics["cut_off"] = (cut_off.mean(axis=1), ones)
     metrics["language"] = (language.mean(axis=1), ones)
     metrics["mean_length"] = (tokens.mean(axis=1), ones)
@@ -179,14 +175,13 @@ def _level(groups: list[list[dict]]) -> dict:
 
 
 def _by_difficulty(groups: list[list[dict]]) -> dict[str, dict]:
-    levels = sorted({group[0]["difficulty"] for group in groups})
-    return {str(level): _level([group for group in groups if group[0]["difficulty"] == level]) for level in levels}
+    return {str(level): _level(own) for level, own in sorted(_by_column(groups, "difficulty").items())}
 
 
-def _by_task(groups: list[list[dict]]) -> dict[str, list[list[dict]]]:
-    found: dict[str, list[list[dict]]] = {}
+def _by_column(groups: list[list[dict]], column: str) -> dict[Any, list[list[dict]]]:
+    found: dict[Any, list[list[dict]]] = {}
     for group in groups:
-        found.setdefault(group[0]["task"], []).append(group)
+        found.setdefault(group[0][column], []).append(group)
     return found
 
 
@@ -195,9 +190,8 @@ def _majority(group: list[dict]) -> float:
 
 
 def _powers(samples: int) -> list[int]:
-    """2, 4, 8, ... below the number of samples, and that number."""
-    powers = [2**i for i in range(1, samples.bit_length()) if 2**i < samples]
-    return [*powers, samples] if samples > 1 else []
+    """2, 4, 8, ... below the number of samples, and that number; nothing for one sample."""
+    return [*(2**i for i in range(1, samples.bit_length()) if 2**i < samples), samples] if samples > 1 else []
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:

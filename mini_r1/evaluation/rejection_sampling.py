@@ -7,21 +7,20 @@ leaves out chains of thought with mixed languages, long paragraphs and code bloc
 `dataset/README.md`, its card: `load_dataset("runs/NAME-s42/dataset")` reads it, and a recipe's `sft_datasets`.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mini_r1.config.keys import did_you_mean
-from mini_r1.data.mixture import Part, chat_of, find_part
+from mini_r1.data.mixture import Part, find_part
+from mini_r1.data.prompts import messages
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import describe_judge
-from mini_r1.evaluation.records import SCHEMA
+from mini_r1.evaluation.records import SCHEMA, write_table
 from mini_r1.evaluation.signals import read_signals
 
 SAMPLES, DATASET = "generated/samples.parquet", "dataset/train.parquet"
@@ -37,7 +36,6 @@ CONVERSATIONS = pa.schema(
         "tokens": pa.int64(),
     }
 )
-ROWS_AT_ONCE = 5000  # of the table of samples
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
         reason = _fault(record, filters)
         if reason is None and filters.duplicate and record["completion"].strip() in kept:
             reason = "duplicate"
-        if reason is None and len([None for one in found if one is None]) >= most:
+        if reason is None and found.count(None) >= most:
             reason = "enough"
         if reason is None:
             kept.add(record["completion"].strip())
@@ -173,17 +171,18 @@ def balance(difficulties: list[int], problems: list[int]) -> list[bool]:
 
 def write_generated(
     run: Path,
-    problems: Iterator[list[dict]],
-    conversation: Callable[[dict], tuple[str, list[dict]]],
+    drawn: Iterable[list[dict]],
+    parts: list[Part],
+    problems: list[dict],
     filters: Filters,
     most: int,
     balanced: bool,
 ) -> dict:
-    """Choose the completions to keep, and write both tables, each whole or not at all.
+    """Chooses the completions to keep, and writes both tables, each whole or not at all.
 
     Args:
-        problems: for each problem its graded completions, see `evaluation.to_records`.
-        conversation: a record -> the name of its task, and its messages, the assistant's last and whole.
+        drawn: for each problem its graded completions, see `evaluate.to_records`.
+        problems: the rows that were asked, by number.
         most: kept of each problem.
         balanced: whether each difficulty gets as many as the scarcest one.
 
@@ -194,21 +193,17 @@ def write_generated(
     Raises:
         RecipeError: where nothing is kept.
     """
-    kept: list[dict] = []
-    seen = Counter()
-    right: Counter = Counter()
-    samples: Counter = Counter()
-    left_out: Counter = Counter()
-    with _Table(run / SAMPLES, SAMPLED) as table:
-        for drawn in problems:
-            why = reasons(drawn, filters, most)
-            table.add([{**record, "left_out": reason} for record, reason in zip(drawn, why, strict=True)])
-            left_out.update(filter(None, why))
-            kept += [record for record, reason in zip(drawn, why, strict=True) if reason is None]
-            difficulty = drawn[0]["difficulty"]
-            seen[difficulty] += 1
-            samples[difficulty] += len(drawn)
-            right[difficulty] += sum(bool(record["right"]) for record in drawn)
+    sampled: list[dict] = []
+    seen: Counter = Counter()
+    for records in drawn:
+        seen[records[0]["difficulty"]] += 1
+        for record, reason in zip(records, reasons(records, filters, most), strict=True):
+            sampled.append({**record, "left_out": reason})
+    write_table(run / SAMPLES, sampled, SAMPLED)
+    kept = [record for record in sampled if record["left_out"] is None]
+    left_out = Counter(record["left_out"] for record in sampled if record["left_out"])
+    samples = Counter(record["difficulty"] for record in sampled)
+    right = Counter(record["difficulty"] for record in sampled if record["right"])
     if balanced:
         stays = balance([record["difficulty"] for record in kept], [record["problem"] for record in kept])
         left_out["unbalanced"] = stays.count(False)
@@ -216,19 +211,21 @@ def write_generated(
     if not kept:
         told = ", ".join(f"{left_out[reason]} {reason}" for reason in REASONS if left_out[reason])
         raise RecipeError(
-            f"none of {samples.total()} samples is kept ({told}): sample from a better model, more of each problem "
+            f"none of {len(sampled)} samples is kept ({told}): sample from a better model, more of each problem "
             "(num_generations), or turn a filter off",
             key="filters",
         )
-    with _Table(run / DATASET, CONVERSATIONS) as table:
-        for record in kept:
-            task, turns = conversation(record)
-            table.add([{**record, "messages": turns, "task": task}])
+    conversations, part_of = [], find_part(parts)
+    for record in kept:
+        row = problems[record["problem"]]
+        part = part_of(row)
+        conversations.append({**record, "messages": _conversation(part, row, record), "task": part.name})
+    write_table(run / DATASET, conversations, CONVERSATIONS)
     count = Counter(record["difficulty"] for record in kept)
     return {
         "problems": seen.total(),
-        "samples": samples.total(),
-        "right": right.total() / samples.total(),
+        "samples": len(sampled),
+        "right": right.total() / len(sampled),
         "kept": len(kept),
         "problems_kept": len({record["problem"] for record in kept}),
         "left_out": {reason: left_out[reason] for reason in REASONS if left_out[reason]},
@@ -239,20 +236,12 @@ def write_generated(
     }
 
 
-def conversation_of(parts: list[Part], problems: list[dict]) -> Callable[[dict], tuple[str, list[dict]]]:
-    """Returns a function from a record to its task's name and its messages: the question, and the answer with its
-    prefill."""
-    chat, part_of = chat_of(parts), find_part(parts)
-
-    def conversation(record: dict) -> tuple[str, list[dict]]:
-        problem = problems[record["problem"]]
-        part = part_of(problem)
-        *asked, prefill = chat(problem)
-        # in a chat the answer begins without the prefill
-        begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""
-        return part.name, [*asked, {**prefill, "content": begun + record["completion"]}]
-
-    return conversation
+def _conversation(part: Part, row: dict, record: dict) -> list[dict]:
+    """The question, and the answer with its prefill."""
+    *asked, prefill = messages(part.template, part.task, row)
+    # in a chat the answer begins without the prefill
+    begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""
+    return [*asked, {**prefill, "content": begun + record["completion"]}]
 
 
 def describe(found: dict) -> str:
@@ -268,32 +257,3 @@ def describe(found: dict) -> str:
             f"difficulty {level}: {part['problems']} problems, {part['right']:.3f} right, {part['kept']} samples kept"
         )
     return "\n".join(lines)
-
-
-class _Table:
-    """A parquet file written piece by piece, visible once it is whole; keys that the schema lacks are dropped."""
-
-    def __init__(self, path: Path, schema: pa.Schema):
-        self.path, self.schema, self.scratch = path, schema, path.with_suffix(".tmp")
-        self.waiting: list[dict] = []
-
-    def __enter__(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.writer = pq.ParquetWriter(self.scratch, self.schema)
-        return self
-
-    def add(self, rows: list[dict]) -> None:
-        self.waiting += rows
-        if len(self.waiting) >= ROWS_AT_ONCE:
-            self._write()
-
-    def _write(self) -> None:
-        self.writer.write_table(pa.Table.from_pylist(self.waiting, schema=self.schema))
-        self.waiting = []
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None:
-            self._write()
-        self.writer.close()
-        if kind is None:
-            os.replace(self.scratch, self.path)
