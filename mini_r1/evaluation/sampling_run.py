@@ -144,12 +144,10 @@ def make_sampler(
             key="--config_file",
             file="accelerate launch",
         )
-    batch = config.per_device_eval_batch_size
     return TransformersSampler(
         load_model(training, config.model, process.device),
         tokenizer,
         sampling,
-        problems_at_once=max(1, batch // samples),
-        completions_at_once=batch,
+        completions_at_once=config.per_device_eval_batch_size,
         share=(process.process_index, process.num_processes),
     )

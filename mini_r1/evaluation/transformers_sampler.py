@@ -10,29 +10,24 @@ from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 
 
 class TransformersSampler:
-    """A `Sampler` over a loaded model. It samples in fixed batches, number // problems_at_once, each with its own seed.
+    """A `Sampler` over a loaded model.
+
+    It samples in fixed batches, each with its own seed: number // problems_at_once, with as many problems as have
+    `completions_at_once` completions.
 
     Args:
         model: a transformers causal language model, on its device.
-        tokenizer: the model's.
-        problems_at_once: problems of one batch.
-        completions_at_once: how many are generated together at most; a larger batch is split.
+        tokenizer: the model's; without a pad token it gets its end token as one.
+        completions_at_once: how many are generated together at most; those of one problem may take several turns.
         share: (this process, number of processes): the process takes every so-many-th batch.
     """
 
-    def __init__(
-        self,
-        model,
-        tokenizer,
-        sampling: Sampling,
-        problems_at_once: int = 1,
-        completions_at_once: int | None = None,
-        share: tuple[int, int] = (0, 1),
-    ):
+    def __init__(self, model, tokenizer, sampling: Sampling, completions_at_once: int, share: tuple[int, int] = (0, 1)):
         self.model, self.tokenizer, self.sampling = model.eval(), tokenizer, sampling
-        self.problems_at_once, self.share = problems_at_once, share
-        self.completions_at_once = completions_at_once or problems_at_once * sampling.samples
+        self.completions_at_once, self.share = completions_at_once, share
+        self.problems_at_once = max(1, completions_at_once // sampling.samples)
         self.ends = _end_tokens(model, tokenizer)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
         """See `mini_r1.evaluation.sampler.Sampler`. A batch that lacks a problem draws other completions."""
@@ -55,32 +50,26 @@ class TransformersSampler:
 
     @torch.no_grad()
     def _generate(self, prompts: list[list[int]]) -> list[Completion]:
-        wanted, width = self.sampling, max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.ends[0]
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        how = {"do_sample": False}
+        batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        wanted, how = self.sampling, {"do_sample": False}
         if not wanted.greedy:
             how = {"do_sample": True, "temperature": wanted.temperature, "top_p": wanted.top_p, "min_p": wanted.min_p}
             how["top_k"] = wanted.top_k
         output = self.model.generate(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
+            **batch.to(self.model.device),
             max_new_tokens=wanted.max_completion_length,
             repetition_penalty=wanted.repetition_penalty,
             eos_token_id=self.ends,
-            pad_token_id=pad,
+            pad_token_id=self.tokenizer.pad_token_id,
             disable_compile=True,
             **how,
         )
-        return [self._read(row) for row in output[:, width:].tolist()]
+        return [self._read(row) for row in output[:, batch["input_ids"].shape[1] :].tolist()]
 
     def _read(self, ids: list[int]) -> Completion:
-        ends = (place for place, token in enumerate(ids) if token in self.ends)
-        tokens = next(ends, None)
-        cut_off = tokens is None
-        kept = ids if cut_off else ids[: tokens + 1]
-        return Completion(self.tokenizer.decode(kept, skip_special_tokens=True), len(kept), cut_off)
+        end = next((place for place, token in enumerate(ids) if token in self.ends), None)
+        kept = ids if end is None else ids[: end + 1]
+        return Completion(self.tokenizer.decode(kept, skip_special_tokens=True), len(kept), cut_off=end is None)
 
 
 def _end_tokens(model, tokenizer) -> list[int]:

@@ -25,8 +25,6 @@ class VLLMSampler:
         max_model_length: tokens of the longest prompt and completion together.
         gpu_memory_utilization: the share of each GPU's memory for weights and cache, above 0 up to 1.
         tensor_parallel_size: how many GPUs share the weights.
-        problems_at_once: problems of one chunk, which is yielded when all of it is done; None: as many as have 2048
-            completions.
         engine: further arguments of vLLM's `LLM`.
 
     Raises:
@@ -43,7 +41,6 @@ class VLLMSampler:
         max_model_length: int,
         gpu_memory_utilization: float = 0.9,
         tensor_parallel_size: int = 1,
-        problems_at_once: int | None = None,
         **engine,
     ):
         try:
@@ -54,9 +51,7 @@ class VLLMSampler:
                 raise
             raise RecipeError("vLLM is not installed; run: pip install -r requirements-gpu.txt") from error
         self.sampling, self.max_model_length = sampling, max_model_length
-        self.problems_at_once = problems_at_once or max(1, SEQUENCES_AT_ONCE // sampling.samples)
-        trust = {"trust_remote_code": True} if engine.get("trust_remote_code") else {}
-        self.tokenizer = load_tokenizer(model, revision=revision, **trust)
+        self.tokenizer = load_tokenizer(model, revision=revision)
         if current_platform.is_cpu():  # a prompt in pieces rewinds a seeded generator, which a CPU's cannot do
             engine.setdefault("enable_chunked_prefill", False)
         try:
@@ -74,24 +69,26 @@ class VLLMSampler:
             raise RecipeError(f"vLLM cannot load {model}: {_first_line(error)}", key="model_name_or_path") from error
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """See `mini_r1.evaluation.sampler.Sampler`. A greedy completion is sampled once and counts for all.
+        """See `mini_r1.evaluation.sampler.Sampler`: yields a chunk of problems when all of it is done.
 
         Raises:
             RecipeError: before anything is sampled, for a prompt that leaves no room for a whole completion.
         """
         from vllm import TokensPrompt  # not everybody has it
 
-        ids = dict(zip(prompts, prompt_ids(list(prompts.values()), self.tokenizer), strict=True)) if prompts else {}
+        if not prompts:
+            return
+        ids = dict(zip(prompts, prompt_ids(list(prompts.values()), self.tokenizer), strict=True))
         room = self.max_model_length - self.sampling.max_completion_length
-        if too_long := [number for number in ids if len(ids[number]) > room]:
-            number = max(too_long, key=lambda number: len(ids[number]))
+        number = max(ids, key=lambda number: len(ids[number]))
+        if len(ids[number]) > room:
             raise RecipeError(
                 f"the prompt of problem {number} has {len(ids[number])} tokens, and with a max_completion_length of "
                 f"{self.sampling.max_completion_length} only {max(0, room)} fit into {self.max_model_length}"
             )
-        numbers = list(ids)
-        for start in range(0, len(numbers), self.problems_at_once):
-            chunk = numbers[start : start + self.problems_at_once]
+        numbers, size = list(ids), max(1, SEQUENCES_AT_ONCE // self.sampling.samples)
+        for start in range(0, len(numbers), size):
+            chunk = numbers[start : start + size]
             made = self.llm.generate(
                 [TokensPrompt(prompt_token_ids=ids[number]) for number in chunk],
                 [self._parameters(number) for number in chunk],
@@ -103,15 +100,13 @@ class VLLMSampler:
         from vllm import SamplingParams  # not everybody has it
 
         sampling = self.sampling
-        drawn = {
-            "n": sampling.samples,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p or 0.0,
-        }
+        how = {"temperature": 0.0}
+        if not sampling.greedy:
+            how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+            how["min_p"] = sampling.min_p or 0.0
         return SamplingParams(
-            **({"n": 1, "temperature": 0.0} if sampling.greedy else drawn),
+            **how,
+            n=sampling.samples,
             seed=problem_seed(sampling.seed, number),
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_completion_length,
@@ -120,11 +115,10 @@ class VLLMSampler:
 
     def _completions(self, outputs) -> list[Completion]:
         texts = self.tokenizer.batch_decode([list(one.token_ids) for one in outputs], skip_special_tokens=True)
-        made = [
+        return [
             Completion(text=text, tokens=len(one.token_ids), cut_off=one.finish_reason == "length")
             for text, one in zip(texts, outputs, strict=True)
         ]
-        return made * self.sampling.samples if self.sampling.greedy else made
 
 
 def _first_line(error: Exception) -> str:

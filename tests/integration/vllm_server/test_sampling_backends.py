@@ -116,7 +116,7 @@ def backends(trained, model, tokenizer, tmp_path_factory):
             offline = VLLMSampler(str(trained), GREEDY, dtype="float32", max_model_length=ROOM + LENGTH, **ENGINE)
             url = f"http://127.0.0.1:{port}"
             yield {
-                "transformers": TransformersSampler(model, tokenizer, GREEDY, problems_at_once=50),
+                "transformers": TransformersSampler(model, tokenizer, GREEDY, completions_at_once=50),
                 "vllm": offline,
                 "server": ServerSampler(url, GREEDY, tokenizer, concurrency=16),
             }

@@ -157,10 +157,10 @@ def test_what_was_kept_is_never_asked_again(small_model_dir, tiny_tokenizer, tin
     model = AutoModelForCausalLM.from_pretrained(small_model_dir)
     sampling = Sampling(2, 8, 1.0, 1.0, 0, None, 1.0, seed=3)
     rows, grader = problems(tiny_rows, tiny_tokenizer), Grader(tasks.get("countdown"))
-    whole = measure(tmp_path / "whole", "after", rows, TransformersSampler(model, tiny_tokenizer, sampling, 4), grader)
+    whole = measure(tmp_path / "whole", "after", rows, TransformersSampler(model, tiny_tokenizer, sampling, 8), grader)
     asked = []
     for batches in (3, 0, 5, 100):
-        sampler = Counting(TransformersSampler(model, tiny_tokenizer, sampling, 4), batches)
+        sampler = Counting(TransformersSampler(model, tiny_tokenizer, sampling, 8), batches)
         try:
             result = measure(tmp_path / "cut", "after", rows, sampler, grader)
         except CutOff:
@@ -184,10 +184,11 @@ def test_a_small_batch_in_several_turns_and_another_share(small_model_dir, tiny_
         batches = TransformersSampler(model, tiny_tokenizer, sampling, **settings).sample(prompts)
         return {number: completions for batch in batches for number, completions in batch.items()}
 
-    alone = drawn(2, 0, problems_at_once=3)
+    alone = drawn(2, 0, completions_at_once=6)
     assert len(alone) == 12 and all(len(completions) == 2 for completions in alone.values())
-    assert alone == drawn(2, 0, problems_at_once=3, share=(0, 2)) | drawn(2, 0, problems_at_once=3, share=(1, 2))
-    assert drawn(1, 1, problems_at_once=12) == drawn(1, 1, problems_at_once=4, completions_at_once=2)
+    shares = [drawn(2, 0, completions_at_once=6, share=(process, 2)) for process in (0, 1)]
+    assert all(shares) and alone == shares[0] | shares[1]
+    assert drawn(3, 1, completions_at_once=36) == drawn(3, 1, completions_at_once=2)
     for completion in (completion for completions in alone.values() for completion in completions):
         assert 1 <= completion.tokens <= 8 and (completion.tokens == 8 or not completion.cut_off)
 
