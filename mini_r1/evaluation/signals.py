@@ -25,14 +25,9 @@ from typing import NamedTuple
 
 from mini_r1.rewards.language import words_by_script
 
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(", "))
-
-
 # The words of each behaviour, in lower case; the longest that fits a place counts, and the place counts once.
-BEHAVIOURS: dict[str, tuple[str, ...]] = {
-    "verification": _words(
+_WORDS = {
+    "verification": (
         "check, checks, checking, check again, double-check, double check, double-checking, recheck, re-check, "
         "cross-check, sanity check, verify, verifies, verifying, verify again, verification, confirm, confirms, "
         "confirming, make sure, making sure, to be sure, is that right, is this right, is that correct, is this "
@@ -41,7 +36,7 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
         "检查, 检查一下, 检查一遍, 再检查, 再检查一下, 再检查一遍, 验证, 验证一下, 检验, 验算, "
         "核对, 核实, 确认, 确认一下, 是否正确, 对不对, 对吗"
     ),
-    "backtracking": _words(
+    "backtracking": (
         "wait, wait a minute, wait a second, hold on, hang on, oops, actually, scratch that, that's wrong, that is "
         "wrong, this is wrong, that's not right, that is not right, this is not right, that's incorrect, that is "
         "incorrect, this is incorrect, that's not correct, that is not correct, doesn't work, does not work, didn't "
@@ -51,20 +46,21 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
         "等等, 等一下, 等一等, 不对, 错了, 不行, 行不通, 弄错, 搞错, 重新, 重新开始, 重新考虑, "
         "从头, 从头开始, 回到, 其实, 实际上"
     ),
-    "alternatives": _words(
+    "alternatives": (
         "alternatively, an alternative, another way, another approach, another option, another possibility, another "
         "idea, another combination, different approach, different way, different combination, instead, let me try, "
         "let's try, let us try, try another, try a different, try again, what if, what about, how about, or maybe, "
         "on the other hand, however, "
         "或者, 另一种, 另一种方法, 另外一种, 换一种, 换一种方法, 换个, 换一个, 试试, 再试, 另一方面, 然而, 要不"
     ),
-    "summary": _words(
+    "summary": (
         "so far, in summary, to summarize, to summarise, summarizing, summarising, to sum up, to recap, in "
         "conclusion, to conclude, in short, overall, therefore, thus, hence, putting it together, putting it all "
         "together, putting this together, putting everything together, put it all together, "
         "总之, 总结, 总结一下, 总的来说, 综上, 综上所述, 因此, 到目前为止, 由此可见"
     ),
 }
+BEHAVIOURS = {name: tuple(words.split(", ")) for name, words in _WORDS.items()}
 # What may not follow a word (or come before 等等), as the word then means something else.
 _GUARDS = {
     "wait": r"(?! (?:(?:for|until|till|times?|in|on|at|to|by)(?![a-z])|[0-9]))",
@@ -78,9 +74,7 @@ _GUARDS = {
 # The traces' own forms, in lower case; (?=\n) leaves the line break to the match on the next line.
 _TRACE_FORMS = r"(?:: yes|: no|fits|fails)(?=\n)|next:(?:(?<=fails\nnext:)|(?<=: no\nnext:))"
 _OF_TRACES = {"verification": (": yes", ": no", "fits", "fails"), "alternatives": ("next:",)}
-_PLACE = {
-    word: place for place, name in enumerate(BEHAVIOURS) for word in (*BEHAVIOURS[name], *_OF_TRACES.get(name, ()))
-}
+_BEHAVIOUR_OF = {word: name for known in (BEHAVIOURS, _OF_TRACES) for name in known for word in known[name]}
 
 
 def _either(words: list[str], end: str) -> str:
@@ -97,6 +91,7 @@ _ENGLISH = re.compile(
     rf"[^a-z](?=[a-z:])({_either([word for word in _ALL_WORDS if word.isascii()], '(?![a-z])')}|{_TRACE_FORMS})"
 )
 _CHINESE = re.compile(_either([word for word in _ALL_WORDS if not word.isascii()], ""))
+_END = re.compile("</think>|</answer>")
 
 MIXED_WORDS = 5  # of each script, and
 MIXED_SHARE = 0.02  # of all words in the rarer one
@@ -145,23 +140,14 @@ def read_signals(text: str) -> Signals:
     """
     lower = text.lower()
     found = _ENGLISH.findall(" " + lower.replace("’", "'"))
-    ascii_only = text.isascii()
-    if not ascii_only:
+    mixed = False
+    if not text.isascii():
         found += _CHINESE.findall(text)
-    counts = [0, 0, 0, 0]
-    for word in found:
-        counts[_PLACE[word]] += 1
-    return Signals(*counts, not ascii_only and _mixes_languages(text), _repeats_itself(text), _thinks_again(text))
-
-
-def _mixes_languages(text: str) -> bool:
-    latin, others = words_by_script(text)
-    return min(latin, others) >= max(MIXED_WORDS, MIXED_SHARE * (latin + others))
-
-
-def _thinks_again(text: str) -> bool:
-    ends = [end for end in (text.find("</think>"), text.find("</answer>")) if end >= 0]
-    return bool(ends) and text.find("<think>", min(ends)) >= 0
+        latin, others = words_by_script(text)
+        mixed = min(latin, others) >= max(MIXED_WORDS, MIXED_SHARE * (latin + others))
+    counts = Counter(map(_BEHAVIOUR_OF.__getitem__, found))
+    reopened = any("<think>" in behind for behind in _END.split(text, maxsplit=1)[1:])
+    return Signals(*(counts[name] for name in BEHAVIOURS), mixed, _repeats_itself(text), reopened)
 
 
 def _repeats_itself(text: str) -> bool:
