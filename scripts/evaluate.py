@@ -5,6 +5,7 @@ python scripts/evaluate.py --compare RUN RUN      two runs on the same problems,
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mini_r1.config.run_config import RunConfig
@@ -13,7 +14,6 @@ from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.completion_log import CompletionLog
 from mini_r1.evaluation.evaluate import measure
 from mini_r1.evaluation.records import compare
-from mini_r1.evaluation.sampler import greedy
 from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
 
@@ -36,7 +36,7 @@ def evaluate(config: RunConfig) -> None:
     drawn = sampler.sampling
     result = measure(run.folder, "after", sampling.problems, sampler, sampling.grader)
     if config.measure_greedy and not drawn.greedy:
-        sampler.sampling = greedy(drawn)
+        sampler.sampling = replace(drawn, samples=1, top_k=1)
         most_likely = measure(run.folder, "greedy", sampling.problems, sampler, sampling.grader)
         if run.main_process:
             result["greedy"] = most_likely["pass@1"]

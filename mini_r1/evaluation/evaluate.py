@@ -64,14 +64,18 @@ def to_records(rows: list[dict], completions: dict[int, list], grader: Grader) -
     for number, row in enumerate(rows):
         drawn = completions[number]
         texts, repeated = [one.text for one in drawn], [row] * len(drawn)
-        columns = {**grader.grade(repeated, texts), "vote": grader.votes(repeated, texts)}
-        columns["language"] = grader.language(repeated, texts)
-        records = []
-        for sample, one in enumerate(drawn):
-            record = {"problem": number, "sample": sample, "prompt": row["prompt"], "completion": one.text}
-            record |= {"tokens": one.tokens, "cut_off": one.cut_off}
-            records.append(record | {column: values[sample] for column, values in columns.items()})
-        yield records
+        columns = {
+            **grader.grade(repeated, texts),
+            "vote": grader.votes(repeated, texts),
+            "language": grader.language(repeated, texts),
+            "completion": texts,
+            "tokens": [one.tokens for one in drawn],
+            "cut_off": [one.cut_off for one in drawn],
+        }
+        yield [
+            {"problem": number, "sample": sample, "prompt": row["prompt"], **dict(zip(columns, values, strict=True))}
+            for sample, values in enumerate(zip(*columns.values(), strict=True))
+        ]
 
 
 def _right(grader: Grader, rows: list[dict], completions: dict[int, list]) -> list[float]:

@@ -29,11 +29,12 @@ class Grader:
         *others: tuple[ModuleType, PromptTemplate | None],
         languages: dict[str, str] | None = None,
     ):
-        asked = [(task, template), *others]
-        self.tasks = {task.__name__.removeprefix("mini_r1.tasks."): task for task, _ in asked}
-        self._correct = {name: load_rewards([task.REWARD], None, None, task)[0] for name, task in self.tasks.items()}
-        forms = [template.format_reward if template else "format_reward" for _, template in asked]
-        self._form = dict(zip(self.tasks, forms, strict=True))
+        self.tasks, self._correct, self._form = {}, {}, {}
+        for each, its_template in [(task, template), *others]:
+            name = each.__name__.removeprefix("mini_r1.tasks.")
+            self.tasks[name] = each
+            self._correct[name] = load_rewards([each.REWARD], None, None, each)[0]
+            self._form[name] = its_template.format_reward if its_template else "format_reward"
         self._languages = dict.fromkeys(self.tasks, "en") | (languages or {})
 
     @property
@@ -102,30 +103,26 @@ class Grader:
         Args:
             reward_of: a task's name -> its reward.
         """
-        if "task" not in columns:
-            return reward_of(next(iter(self.tasks)))(completions=completions, **columns)
+        tasks = columns.get("task") or [next(iter(self.tasks))] * len(completions)
         given: list[float | None] = [None] * len(completions)
-        for name in dict.fromkeys(columns["task"]):
-            own = [i for i, task in enumerate(columns["task"]) if task == name]
+        for name in dict.fromkeys(tasks):
+            own = [i for i, task in enumerate(tasks) if task == name]
             theirs = {column: [values[i] for i in own] for column, values in columns.items()}
-            graded = reward_of(name)(completions=[completions[i] for i in own], **theirs)
-            for i, value in zip(own, graded, strict=True):
+            values = reward_of(name)(completions=[completions[i] for i in own], **theirs)
+            for i, value in zip(own, values, strict=True):
                 given[i] = value
         return given
 
 
 def grader_of(parts) -> Grader:
     """The grader of a run's tasks (`mini_r1.data.mixture.Part`)."""
+    languages = {}
+    for part in parts:
+        for name, arguments in map(read_entry, part.args.reward_funcs):
+            if name == "language_consistency_reward" and isinstance(arguments.get("language"), str):
+                languages[part.name] = arguments["language"]
     first, *others = parts
-    asked = {part.name: arguments.get("language") for part in parts for arguments in _language_rewards(part)}
-    languages = {name: language for name, language in asked.items() if isinstance(language, str)}
     return Grader(first.task, first.template, *((part.task, part.template) for part in others), languages=languages)
-
-
-def _language_rewards(part) -> list[dict]:
-    """The arguments of the language rewards of a part."""
-    entries = map(read_entry, part.args.reward_funcs)
-    return [arguments for name, arguments in entries if name == "language_consistency_reward"]
 
 
 def task_columns(row: dict) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -63,8 +63,3 @@ def problem_seed(seed: int, problem: int) -> int:
     """The seed of a problem's first completion, 0 to 2**30 - 1; its next ones have `problem_seed + 1` and so on, all
     small enough for every server's integers. A hash, so that neighbouring problems share no seeds."""
     return int.from_bytes(hashlib.sha256(f"{seed} {problem}".encode()).digest()[:4], "big") >> 2
-
-
-def greedy(sampling: Sampling) -> Sampling:
-    """The same settings for one completion of each problem, of the most probable tokens."""
-    return replace(sampling, samples=1, top_k=1)
