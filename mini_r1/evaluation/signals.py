@@ -21,6 +21,8 @@ giving up returns to nothing: neither counts, and tiny runs show no backtracking
 
 import re
 from collections import Counter
+from itertools import takewhile
+from operator import eq
 from typing import NamedTuple
 
 from mini_r1.rewards.language import words_by_script
@@ -175,25 +177,16 @@ def _repeats_itself(text: str) -> bool:
 def _is_loop(text: str, at: int, period: int) -> bool:
     """Whether the text around `at` repeats itself every `period` characters for long enough."""
     needed = max(LOOP_COPIES * period, LOOP_SHARE * len(text))
-    ahead = _equal_ahead(text, at, at + period)
+    ahead = _equal_at_start(text[at:], text[at + period :])
     if ahead + period < needed / 2 or not _has_letter(text[at : at + period]):
         return False
-    behind = _equal_ahead(text[: at + period][::-1], 0, period)
-    return ahead + behind + period >= needed
+    before = text[: at + period][::-1]
+    return ahead + _equal_at_start(before, before[period:]) + period >= needed
 
 
-def _equal_ahead(text: str, first: int, second: int) -> int:
-    """Counts how many characters from `first` on equal those from `second` on, for first < second; compares slices."""
-    equal, step, growing = 0, _PIECE, True
-    while step:
-        size = min(step, len(text) - second - equal)
-        if size and text[first + equal : first + equal + size] == text[second + equal : second + equal + size]:
-            equal += size
-            step *= 2 if growing else 1
-        else:
-            growing = False
-            step //= 2
-    return equal
+def _equal_at_start(one: str, other: str) -> int:
+    """How many characters are equal before the first that is not."""
+    return sum(takewhile(bool, map(eq, one, other)))
 
 
 def _has_letter(text: str) -> bool:
