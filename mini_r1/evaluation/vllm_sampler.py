@@ -20,12 +20,9 @@ class VLLMSampler:
 
     Args:
         model: a hub id or a local folder.
-        revision: of the model on the hub; None: the newest.
-        dtype: "auto" (the model's own), "bfloat16", "float16" or "float32".
         max_model_length: tokens of the longest prompt and completion together.
-        gpu_memory_utilization: the share of each GPU's memory for weights and cache, above 0 up to 1.
-        tensor_parallel_size: how many GPUs share the weights.
-        engine: further arguments of vLLM's `LLM`.
+        revision: of the model on the hub; None: the newest.
+        engine: further arguments of vLLM's `LLM`, in its names.
 
     Raises:
         RecipeError: where vLLM is not installed or cannot load the model so.
@@ -36,11 +33,8 @@ class VLLMSampler:
         model: str,
         sampling: Sampling,
         *,
-        revision: str | None = None,
-        dtype: str = "auto",
         max_model_length: int,
-        gpu_memory_utilization: float = 0.9,
-        tensor_parallel_size: int = 1,
+        revision: str | None = None,
         **engine,
     ):
         try:
@@ -59,14 +53,12 @@ class VLLMSampler:
                 model,
                 revision=revision,
                 tokenizer_revision=revision,
-                dtype=dtype,
                 max_model_len=max_model_length,
-                gpu_memory_utilization=gpu_memory_utilization,
-                tensor_parallel_size=tensor_parallel_size,
                 **engine,
             )
         except (OSError, RuntimeError, ValueError) as error:  # the engine's own process has said more above
-            raise RecipeError(f"vLLM cannot load {model}: {_first_line(error)}", key="model_name_or_path") from error
+            said = " ".join(str(error).split())[:300]
+            raise RecipeError(f"vLLM cannot load {model}: {said}", key="model_name_or_path") from error
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
         """See `mini_r1.evaluation.sampler.Sampler`: yields a chunk of problems when all of it is done.
@@ -119,9 +111,3 @@ class VLLMSampler:
             Completion(text=text, tokens=len(one.token_ids), cut_off=one.finish_reason == "length")
             for text, one in zip(texts, outputs, strict=True)
         ]
-
-
-def _first_line(error: Exception) -> str:
-    """The first 300 characters of an engine's error, which may be a page, as one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:300] or type(error).__name__
