@@ -1,7 +1,7 @@
 """Grades completions for measurement: by the verdict of their task, whatever numbers a recipe rewards it with."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 from mini_r1 import rewards
@@ -29,12 +29,12 @@ class Grader:
         *others: tuple[ModuleType, PromptTemplate | None],
         languages: dict[str, str] | None = None,
     ):
-        self.tasks, self._correct, self._form = {}, {}, {}
+        self.tasks, self._correct, self._format = {}, {}, {}
         for each, its_template in [(task, template), *others]:
             name = each.__name__.removeprefix("mini_r1.tasks.")
             self.tasks[name] = each
             self._correct[name] = load_rewards([each.REWARD], None, None, each)[0]
-            self._form[name] = its_template.format_reward if its_template else "format_reward"
+            self._format[name] = getattr(rewards, its_template.format_reward if its_template else "format_reward")
         self._languages = dict.fromkeys(self.tasks, "en") | (languages or {})
 
     @property
@@ -46,7 +46,7 @@ class Grader:
         def correct(completions, **columns):
             # not `rewards`: a verdict does not depend on what a row is rewarded for
             each = {name: own for name, own in columns.items() if isinstance(own, list) and name != "rewards"}
-            return self._each(self._correct.__getitem__, each, completions)
+            return self._each(self._correct, each, completions)
 
         return correct
 
@@ -63,8 +63,8 @@ class Grader:
         """
         # without `rewards`, as above
         columns = {name: [row.get(name) for row in rows] for name in rows[0] if name not in ("prompt", "rewards")}
-        right = self._each(self._correct.__getitem__, columns, completions)
-        well_formed = self._each(lambda name: getattr(rewards, self._form[name]), columns, completions)
+        right = self._each(self._correct, columns, completions)
+        well_formed = self._each(self._format, columns, completions)
         graded = {
             "right": [None if value is None else value == 1 for value in right],
             "well_formed": [value == 1 for value in well_formed],
@@ -92,23 +92,19 @@ class Grader:
         return row["task"] if "task" in row else next(iter(self.tasks))
 
     def _other_form(self, row: dict) -> dict:
-        form = self._form[self._name(row)]
+        form = self._format[self._name(row)].__name__
         return {} if form == "format_reward" else {"format_reward": form}
 
     def _each(
-        self, reward_of: Callable[[str], Reward], columns: dict[str, list], completions: Sequence[str]
+        self, by_task: dict[str, Reward], columns: dict[str, list], completions: Sequence[str]
     ) -> list[float | None]:
-        """The reward that each row's own task gives its completion.
-
-        Args:
-            reward_of: a task's name -> its reward.
-        """
+        """The reward that each row's own task gives its completion."""
         tasks = columns.get("task") or [next(iter(self.tasks))] * len(completions)
         given: list[float | None] = [None] * len(completions)
         for name in dict.fromkeys(tasks):
             own = [i for i, task in enumerate(tasks) if task == name]
             theirs = {column: [values[i] for i in own] for column, values in columns.items()}
-            values = reward_of(name)(completions=[completions[i] for i in own], **theirs)
+            values = by_task[name](completions=[completions[i] for i in own], **theirs)
             for i, value in zip(own, values, strict=True):
                 given[i] = value
         return given

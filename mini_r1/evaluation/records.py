@@ -89,15 +89,6 @@ def summarise(records: list[dict]) -> dict:
     return {**found, "ungraded": len(unusable)} if unusable else found
 
 
-def problem_scores(records: list[dict]) -> dict[int, float]:
-    """Returns {problem: share of its correct samples}, without problems that have no usable gold."""
-    scores: dict[int, list[bool]] = {}
-    for record in records:
-        if record["right"] is not None:
-            scores.setdefault(record["problem"], []).append(record["right"])
-    return {problem: sum(right) / len(right) for problem, right in scores.items()}
-
-
 def compare(sources: list[Path]) -> str:
     """pass@1 of the second source minus that of the first, over the problems that both have, as text for people.
 
@@ -131,18 +122,21 @@ def compare(sources: list[Path]) -> str:
 
 
 def _scores(source: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """Returns {prompt: share of correct samples} and {prompt: difficulty}."""
+    """Returns {prompt: share of correct samples}, where the gold is usable, and {prompt: difficulty}."""
     path = source if source.suffix == ".parquet" else source / FOLDER / "after.parquet"
     if not path.is_file():
         raise RecipeError(f"there is no {path}; a run that measured held-out problems has it", key="--compare")
     try:
-        records = pq.read_table(path, columns=["problem", "prompt", "right", "difficulty"]).to_pylist()
+        records = pq.read_table(path, columns=["prompt", "right", "difficulty"]).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"{path} is no file of evaluation/: {reason}", key="--compare") from error
-    names = {record["problem"]: record["prompt"] for record in records}
+    outcomes: dict[str, list[bool]] = {}
+    for record in records:
+        if record["right"] is not None:
+            outcomes.setdefault(record["prompt"], []).append(record["right"])
     levels = {record["prompt"]: record["difficulty"] for record in records}
-    return {names[problem]: score for problem, score in problem_scores(records).items()}, levels
+    return {prompt: sum(right) / len(right) for prompt, right in outcomes.items()}, levels
 
 
 def _summary(groups: list[list[dict]]) -> dict:

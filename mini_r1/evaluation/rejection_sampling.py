@@ -96,40 +96,30 @@ def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
     found: list[str | None] = []
     kept: set[str] = set()
     for record in drawn:
-        reason = _fault(record, filters)
-        if reason is None and filters.duplicate and record["completion"].strip() in kept:
-            reason = "duplicate"
-        if reason is None and found.count(None) >= most:
-            reason = "enough"
+        own = record["completion"].strip()
+        faults = _faults(record, filters) | {"duplicate": own in kept, "enough": found.count(None) >= most}
+        reason = next((name for name, fault in faults.items() if fault and getattr(filters, name, True)), None)
         if reason is None:
-            kept.add(record["completion"].strip())
+            kept.add(own)
         found.append(reason)
     return found
 
 
-def _fault(record: dict, filters: Filters) -> str | None:
-    """The reason that lies in the completion itself."""
-    if record["right"] is None:
-        return "ungraded"
-    if record["cut_off"]:
-        return "cut_off"
-    if not record["right"]:
-        return "wrong"
-    if filters.wrong_format and not record["well_formed"]:
-        return "wrong_format"
+def _faults(record: dict, filters: Filters) -> dict[str, bool]:
+    """Which reasons lie in the completion itself, also those whose filter is off."""
     text = record["prefill"] + record["completion"]
     signals = read_signals(text)
-    if filters.mixed_languages and signals.mixed_languages:
-        return "mixed_languages"
-    if filters.repetition and signals.repetition:
-        return "repetition"
-    if filters.code_block and "```" in text.partition("<answer>")[0]:
-        return "code_block"
-    if filters.paragraph_characters and longest_paragraph(text) > filters.paragraph_characters:
-        return "paragraph_characters"
-    if filters.tokens and record["tokens"] > filters.tokens:
-        return "tokens"
-    return None
+    return {
+        "ungraded": record["right"] is None,
+        "cut_off": record["cut_off"],
+        "wrong": not record["right"],
+        "wrong_format": not record["well_formed"],
+        "mixed_languages": signals.mixed_languages,
+        "repetition": signals.repetition,
+        "code_block": "```" in text.partition("<answer>")[0],
+        "paragraph_characters": longest_paragraph(text) > (filters.paragraph_characters or 0),
+        "tokens": record["tokens"] > (filters.tokens or 0),
+    }
 
 
 def longest_paragraph(text: str) -> int:
