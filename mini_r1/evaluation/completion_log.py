@@ -24,14 +24,12 @@ class CompletionLog:
         self.folder, self.name = run / FOLDER, name
         self.path = self.folder / f"{name}-{process}.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
-        drop_half_line(self.path)
 
     def read(self) -> dict[int, list[Completion]]:
         """Returns {number of the problem: its completions}, from the files of all processes."""
         found = {}
         for path in sorted(self.folder.glob(f"{self.name}-*.jsonl")):
-            for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-                finished = json.loads(line)
+            for finished in read_lines(path):
                 found |= {int(number): [Completion(*one) for one in drawn] for number, drawn in finished.items()}
         return found
 
@@ -46,12 +44,13 @@ class CompletionLog:
             path.unlink()
 
 
-def drop_half_line(path: Path) -> None:
-    """Cut the file, where it exists, behind its last whole line: a kill can leave half a line."""
-    if path.exists():
-        whole = path.read_bytes()
-        if len(whole) > (end := whole.rfind(b"\n") + 1):
-            os.truncate(path, end)
+def read_lines(path: Path) -> list[dict]:
+    """Returns the lines of a log that nobody writes to now, and cuts off the half line that a kill can leave."""
+    content = path.read_bytes() if path.exists() else b""
+    end = content.rfind(b"\n") + 1
+    if len(content) > end:
+        os.truncate(path, end)
+    return [json.loads(line) for line in content[:end].splitlines()]
 
 
 def add_line(path: Path, values: dict) -> None:

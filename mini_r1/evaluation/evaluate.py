@@ -41,7 +41,6 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
 
     process = PartialState()
     log = CompletionLog(run, name, process.process_index)
-    process.wait_for_everyone()  # each has cut off its half line before another reads
     done = log.read()
     process.wait_for_everyone()  # each has read before another writes
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}

@@ -11,7 +11,6 @@ true, false, or null where the words are no verdict}. The file stays, for people
 import asyncio
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -22,7 +21,7 @@ from mini_r1.config.keys import did_you_mean
 from mini_r1.data.mixture import Part, find_part
 from mini_r1.data.reward_model import judged
 from mini_r1.errors import RecipeError
-from mini_r1.evaluation.completion_log import add_line, drop_half_line, progress_bar
+from mini_r1.evaluation.completion_log import add_line, progress_bar, read_lines
 from mini_r1.evaluation.server_client import REFUSED, Refusal, ServerClient, choices_of, text_of
 
 VERDICTS = "generated/judged.jsonl"
@@ -210,9 +209,6 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], parts: list[
     Raises:
         RecipeError: where the server fails for good; its verdicts up to then are logged.
     """
-    path = run / VERDICTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drop_half_line(path)
     questions: dict[str, tuple[str, int, str]] = {}  # hash of the prompt -> prompt, problem, answer
     to_judge: list[tuple[dict, bool | None, str]] = []
     part_of = find_part(parts)
@@ -228,7 +224,7 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], parts: list[
                 name = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()
                 questions[name] = prompt, record["problem"], answer
                 to_judge.append((record, by_rules, name))
-    verdicts = _verdicts(path, judge, questions)
+    verdicts = _verdicts(run / VERDICTS, judge, questions)
     for record, _, name in to_judge:
         record["right"] = verdicts[name]
     given = [record["right"] for record, _, _ in to_judge]
@@ -258,9 +254,8 @@ def describe_judge(found: dict) -> str:
 
 def _verdicts(path: Path, judge: Judge, questions: dict[str, tuple[str, int, str]]) -> dict[str, bool | None]:
     """Returns {name of a question: verdict}; asks only for verdicts of this model that the file does not have."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    logged = map(json.loads, lines)
-    verdicts = {line["asked"]: line["right"] for line in logged if line["model"] == judge.model}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    verdicts = {line["asked"]: line["right"] for line in read_lines(path) if line["model"] == judge.model}
     todo = {name: prompt for name, (prompt, *_) in questions.items() if name not in verdicts}
     with progress_bar("judged", "answers", len(questions), len(questions) - len(todo)) as bar:
         for name, said, right in judge.ask(todo):
