@@ -8,7 +8,6 @@ each: {"asked": hash of the prompt; "model"; "problem"; "answer": what was judge
 true, false, or null where the words are no verdict}. The file stays, for people to read.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import re
@@ -126,7 +125,15 @@ class Judge:
         with _blame_judge():
             self._client = ServerClient(settings.server)
             self.url = self._client.url
-            self.model = asyncio.run(self._meet(settings.model))
+            self.model, _ = self._client.find_model(settings.model)
+        ((_, said, verdict),) = self.ask({"trial": judge_prompt("What is 2 + 3?", "5", "<answer>5</answer>")})
+        if verdict is not True:
+            shown = " ".join(said.split())[-100:]
+            raise RecipeError(
+                f"{self.model} on {self.url} does not say `Verdict: right` in its last line, asked whether 5 is right "
+                f"for 2 + 3, but {shown!r}; choose a model that follows instructions",
+                key="judge",
+            )
 
     def ask(self, prompts: dict[str, str]) -> Iterator[tuple[str, str, bool | None]]:
         """Asks all prompts, and yields (name, the judge's words, its verdict) of each as its answer comes.
@@ -148,19 +155,6 @@ class Judge:
 
         with _blame_judge():
             yield from self._client.ask_all(one, prompts, self.concurrency)
-
-    async def _meet(self, wanted: str | None) -> str:
-        """Finds the model and asks the trial question; returns its name."""
-        async with self._client.opened() as client:
-            self.model, _ = await client.find_model(wanted)
-            said, verdict = await self._chat(judge_prompt("What is 2 + 3?", "5", "<answer>5</answer>"))
-        if verdict is not True:
-            shown = " ".join(said.split())[-100:]
-            raise RecipeError(
-                f"{self.model} on {self.url} does not say `Verdict: right` in its last line, asked whether 5 is right "
-                f"for 2 + 3, but {shown!r}; choose a model that follows instructions"
-            )
-        return self.model
 
     async def _chat(self, prompt: str) -> tuple[str, bool | None]:
         """The judge's words and its verdict; None where it was truncated or wrote no more than its reasoning."""

@@ -157,9 +157,10 @@ def _summary(groups: list[list[dict]]) -> dict:
     metrics["cut_off"] = (cut_off.mean(axis=1), ones)
     metrics["language"] = (language.mean(axis=1), ones)
     metrics["mean_length"] = (tokens.mean(axis=1), ones)
-    values = {name: _ratio(*metric) for name, metric in metrics.items()}
-    intervals = {name: _known(bounds) for name, bounds in ratio_intervals(metrics, numbers=["mean_length"]).items()}
-    return {**values, "n": len(groups), "samples": samples, "intervals": intervals}
+    found = {name: float(a.sum() / b.sum()) if b.any() else None for name, (a, b) in metrics.items()}
+    bounds = ratio_intervals(metrics, numbers=["mean_length"])
+    intervals = {name: None if np.isnan(low) else [low, high] for name, (low, high) in bounds.items()}
+    return {**found, "n": len(groups), "samples": samples, "intervals": intervals}
 
 
 def _level(groups: list[list[dict]]) -> dict:
@@ -186,14 +187,6 @@ def _majority(group: list[dict]) -> float:
 def _powers(samples: int) -> list[int]:
     """2, 4, 8, ... below the number of samples, and that number; nothing for one sample."""
     return [*(2**i for i in range(1, samples.bit_length()) if 2**i < samples), samples] if samples > 1 else []
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:
-    return float(above.sum() / below.sum()) if below.any() else None
-
-
-def _known(bounds: tuple[float, float]) -> list[float] | None:
-    return None if np.isnan(bounds[0]) else list(bounds)
 
 
 def _lengths(tokens: list[int]) -> dict:

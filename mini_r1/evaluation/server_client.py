@@ -53,7 +53,7 @@ class ServerClient:
         self._limits = ("max_tokens", "max_completion_tokens")  # newer chat services know the second only
 
     @contextlib.asynccontextmanager
-    async def opened(self):
+    async def _opened(self) -> AsyncIterator[None]:
         """Opens the connections, which all requests inside share."""
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout  # half a second, which only servers need
 
@@ -65,10 +65,10 @@ class ServerClient:
             max_retries=RETRIES,
             http_client=DefaultAsyncHttpxClient(trust_env=not local),  # no proxy leads to this machine
         ) as self._http:
-            yield self
+            yield
 
     async def ask(self, path: str, body: dict | None = None) -> dict:
-        """Returns the server's answer, a map: to a POST of `body`, or to a GET without it.
+        """Returns the server's answer, a map: to a POST of `body`, or to a GET without it. For requests of `ask_all`.
 
         Args:
             path: after the url, such as /models; or a whole address.
@@ -147,14 +147,23 @@ class ServerClient:
                 except RecipeError as error:
                     failure = failure or error
 
-        async with self.opened():
+        async with self._opened():
             for result in asyncio.as_completed([asyncio.create_task(one(name)) for name in names]):
                 if (found := await result) is not None:
                     yield found
         if failure:
             raise failure
 
-    async def find_model(self, wanted: str | None) -> tuple[str, str]:
+    def ask_once(self, path: str, body: dict | None = None) -> dict:
+        """See `ask`; for a single request."""
+
+        async def once() -> dict:
+            async with self._opened():
+                return await self.ask(path, body)
+
+        return asyncio.run(once())
+
+    def find_model(self, wanted: str | None) -> tuple[str, str]:
         """Returns the name of a served model (the only one where `wanted` is None), and that of the server's software,
         "" where it is not known.
 
@@ -162,7 +171,7 @@ class ServerClient:
             RecipeError: where the server does not answer, or does not serve it.
         """
         try:
-            answer = await self.ask("/models")
+            answer = self.ask_once("/models")
         except Refusal as error:
             if wanted is None or error.status not in NO_SUCH_PATH:
                 raise

@@ -5,7 +5,6 @@ is asked in a chat, without the prefill, which is another prompt. All completion
 that returns fewer, or refuses several, gets further requests.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -69,7 +68,7 @@ class ServerSampler:
         self._ids_checked = False
         self._gives_several: bool | None = None
         self._client = ServerClient(url)
-        self.model, self._software = asyncio.run(self._find_model(model))
+        self.model, self._software = self._client.find_model(model)
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
         """See `mini_r1.evaluation.sampler.Sampler`: yields each problem as it finishes.
@@ -78,7 +77,7 @@ class ServerSampler:
             RecipeError: once a request has failed for good; problems that were under way have been yielded by then.
         """
         if prompts and not (self.conversation or self._ids_checked):
-            asyncio.run(self._check_ids(next(iter(prompts.values()))))
+            self._check_ids(next(iter(prompts.values())))
             self._ids_checked = True
 
         async def complete(number: int) -> dict[int, list[Completion]]:
@@ -86,32 +85,25 @@ class ServerSampler:
 
         yield from self._client.ask_all(complete, prompts, self.concurrency)
 
-    async def _find_model(self, model: str | None) -> tuple[str, str]:
-        """The names of the model and of the server's software, see `ServerClient.find_model`."""
-        async with self._client.opened() as client:
-            return await client.find_model(model)
-
-    async def _check_ids(self, prompt: str) -> None:
+    def _check_ids(self, prompt: str) -> None:
         """Refuses a server that does not complete token ids, or has another tokenizer; asks for one token."""
         url, ids = self._client.url, prompt_ids(prompt, self.tokenizer)
-        async with self._client.opened() as client:
-            try:
-                answer = await client.ask("/completions", self._fields(0, 1) | {"prompt": ids, "max_tokens": 1})
-            except Refusal as error:
-                if error.status not in (*NO_SUCH_PATH, *REFUSED):
-                    raise
-                raise RecipeError(f"{error.problem}; {HINT}", key="server") from error
-            counted = (answer.get("usage") or {}).get("prompt_tokens")
-            if counted not in (None, len(ids)):  # it takes the ids for a list of prompts, say
-                problem = f"{url} takes the {len(ids)} token ids of a prompt for {counted}; {HINT}"
-                raise RecipeError(problem, key="server")
-            if self._software != VLLM:
-                return
-            try:
-                tokenize = url.removesuffix("/v1") + "/tokenize"
-                answer = await client.ask(tokenize, {"model": self.model, "prompt": prompt})
-            except Refusal:
-                return  # behind a gateway that lets only /v1 through
+        try:
+            answer = self._client.ask_once("/completions", self._fields(0, 1) | {"prompt": ids, "max_tokens": 1})
+        except Refusal as error:
+            if error.status not in (*NO_SUCH_PATH, *REFUSED):
+                raise
+            raise RecipeError(f"{error.problem}; {HINT}", key="server") from error
+        counted = (answer.get("usage") or {}).get("prompt_tokens")
+        if counted not in (None, len(ids)):  # it takes the ids for a list of prompts, say
+            raise RecipeError(f"{url} takes the {len(ids)} token ids of a prompt for {counted}; {HINT}", key="server")
+        if self._software != VLLM:
+            return
+        try:
+            tokenize = url.removesuffix("/v1") + "/tokenize"
+            answer = self._client.ask_once(tokenize, {"model": self.model, "prompt": prompt})
+        except Refusal:
+            return  # behind a gateway that lets only /v1 through
         if answer.get("tokens") != ids:  # it would complete the ids as other text, without an error
             raise RecipeError(
                 f"{url} serves {self.model!r}, whose tokenizer makes other tokens of a prompt than the one loaded "

@@ -37,16 +37,16 @@ class TransformersSampler:
         process, processes = self.share
         for batch, numbers in batches.items():
             if batch % processes == process:
-                yield self._sample([prompts[number] for number in numbers], numbers)
+                yield self._sample({number: prompts[number] for number in numbers})
 
-    def _sample(self, prompts: list[str], numbers: list[int]) -> dict[int, list[Completion]]:
-        set_seed(problem_seed(self.sampling.seed, numbers[0]))
-        repeated = [ids for ids in prompt_ids(prompts, self.tokenizer) for _ in range(self.sampling.samples)]
+    def _sample(self, prompts: dict[int, str]) -> dict[int, list[Completion]]:
+        samples = self.sampling.samples
+        set_seed(problem_seed(self.sampling.seed, min(prompts)))
+        repeated = [ids for ids in prompt_ids(list(prompts.values()), self.tokenizer) for _ in range(samples)]
         drawn: list[Completion] = []
         for first in range(0, len(repeated), self.completions_at_once):
             drawn += self._generate(repeated[first : first + self.completions_at_once])
-        size = self.sampling.samples
-        return {number: drawn[i * size : (i + 1) * size] for i, number in enumerate(numbers)}
+        return {number: drawn[i * samples : (i + 1) * samples] for i, number in enumerate(prompts)}
 
     @torch.no_grad()
     def _generate(self, prompts: list[list[int]]) -> list[Completion]:

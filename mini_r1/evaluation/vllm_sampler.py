@@ -66,7 +66,7 @@ class VLLMSampler:
         Raises:
             RecipeError: before anything is sampled, for a prompt that leaves no room for a whole completion.
         """
-        from vllm import TokensPrompt  # not everybody has it
+        from vllm import SamplingParams, TokensPrompt  # not everybody has it
 
         if not prompts:
             return
@@ -78,32 +78,27 @@ class VLLMSampler:
                 f"the prompt of problem {number} has {len(ids[number])} tokens, and with a max_completion_length of "
                 f"{self.sampling.max_completion_length} only {max(0, room)} fit into {self.max_model_length}"
             )
-        numbers, size = list(ids), max(1, SEQUENCES_AT_ONCE // self.sampling.samples)
-        for start in range(0, len(numbers), size):
-            chunk = numbers[start : start + size]
-            made = self.llm.generate(
-                [TokensPrompt(prompt_token_ids=ids[number]) for number in chunk],
-                [self._parameters(number) for number in chunk],
-                use_tqdm=False,
-            )
-            yield {number: self._completions(one.outputs) for number, one in zip(chunk, made, strict=True)}
-
-    def _parameters(self, number: int):
-        from vllm import SamplingParams  # not everybody has it
-
-        sampling = self.sampling
-        how = {"temperature": 0.0}
+        how, sampling = {"temperature": 0.0}, self.sampling
         if not sampling.greedy:
             how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
             how["min_p"] = sampling.min_p or 0.0
-        return SamplingParams(
-            **how,
-            n=sampling.samples,
-            seed=problem_seed(sampling.seed, number),
-            repetition_penalty=sampling.repetition_penalty,
-            max_tokens=sampling.max_completion_length,
-            detokenize=False,  # `_completions` decodes with the tokenizer, as in training
-        )
+        numbers, size = list(ids), max(1, SEQUENCES_AT_ONCE // sampling.samples)
+        for start in range(0, len(numbers), size):
+            chunk = numbers[start : start + size]
+            parameters = [
+                SamplingParams(
+                    **how,
+                    n=sampling.samples,
+                    seed=problem_seed(sampling.seed, number),
+                    repetition_penalty=sampling.repetition_penalty,
+                    max_tokens=sampling.max_completion_length,
+                    detokenize=False,  # `_completions` decodes with the tokenizer, as in training
+                )
+                for number in chunk
+            ]
+            asked = [TokensPrompt(prompt_token_ids=ids[number]) for number in chunk]
+            made = self.llm.generate(asked, parameters, use_tqdm=False)
+            yield {number: self._completions(one.outputs) for number, one in zip(chunk, made, strict=True)}
 
     def _completions(self, outputs) -> list[Completion]:
         texts = self.tokenizer.batch_decode([list(one.token_ids) for one in outputs], skip_special_tokens=True)
