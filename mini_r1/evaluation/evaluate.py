@@ -10,11 +10,10 @@ from mini_r1.evaluation.sampler import Sampler
 
 
 def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader) -> dict | None:
-    """Sample and grade `Sampling.samples` completions of every problem; see `sample_all`.
+    """Samples (see `sample_all`) and grades all problems, and writes `evaluation/<name>.parquet`.
 
     Returns:
-        The result of `records.summarise`, once `evaluation/<name>.parquet` has all completions; None on processes other
-        than the main one.
+        The result of `records.summarise`; None on processes other than the main one.
     """
     log = sample_all(run, name, rows, sampler, grader)
     if log is None:
@@ -25,7 +24,7 @@ def measure(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Gr
 
 
 def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader: Grader | None) -> CompletionLog | None:
-    """Sample `Sampling.samples` completions of every problem, and go on where an earlier attempt was killed.
+    """Samples completions of every problem, and goes on where an earlier attempt was killed.
 
     Every finished problem is logged at once and never sampled again.
 
@@ -45,8 +44,7 @@ def sample_all(run: Path, name: str, rows: list[dict], sampler: Sampler, grader:
     process.wait_for_everyone()  # each has read before another writes
     todo = {number: row["prompt"] for number, row in enumerate(rows) if number not in done}
     right = sum(_right(grader, rows, done)) if grader else 0.0
-    bar = progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process)
-    with bar:
+    with progress_bar(name, "problems", len(rows), len(done), shown=process.is_main_process) as bar:
         for finished in sampler.sample(todo):
             log.add(finished)
             done |= finished

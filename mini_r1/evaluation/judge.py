@@ -164,26 +164,6 @@ class Judge:
         return said, None if choice.get("finish_reason") == "length" else read_verdict(said)
 
 
-def meet_judge(settings: JudgeSettings | None) -> Judge | None:
-    """Makes the judge of a run; None where the recipe names none.
-
-    Raises:
-        RecipeError: as `Judge`; and where there are several processes: one would ask the judge, and the others would
-            wait until they time out.
-    """
-    if settings is None:
-        return None
-    from accelerate import PartialState  # imports torch
-
-    if (count := PartialState().num_processes) > 1:
-        raise RecipeError(
-            f"{count} processes were started, and a judge is asked by one; use 1, with use_vllm: true or a server for "
-            "more GPUs",
-            key="--num_processes",
-        )
-    return Judge(settings)
-
-
 def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], parts: list[Part], problems: list[dict]) -> dict:
     """Replaces the verdicts of rules by those of the judge: sets `right` of the records.
 

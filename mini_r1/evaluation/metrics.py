@@ -7,6 +7,7 @@ from math import comb
 import numpy as np
 
 LEVEL = 0.95
+DRAWS = 4000  # of the bootstrap
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
@@ -39,13 +40,13 @@ def majority_is_right(votes: Sequence[Hashable | None], right: Hashable | None) 
 
 
 def ratio_intervals(
-    metrics: dict[str, tuple[np.ndarray, np.ndarray]], seed: int = 0, draws: int = 4000, numbers: Sequence[str] = ()
+    metrics: dict[str, tuple[np.ndarray, np.ndarray]], seed: int = 0, numbers: Sequence[str] = ()
 ) -> dict[str, tuple[float, float]]:
     """95% intervals of sum(a) / sum(b) over problems: percentile bootstrap, whole problems drawn with replacement.
 
-    All metrics use the same draws. Where every problem has the ratio 0, or every problem has 1, all draws are equal and
-    the bootstrap would claim certainty; the exact binomial limit for that many problems replaces it (Clopper and
-    Pearson, 1934). A draw in which b sums to 0 is left out.
+    All metrics use the same draws; one in which b sums to 0 does not count. Where every problem has the ratio 0, or
+    every problem has 1, the bootstrap would claim certainty; the exact binomial limit for that many problems (Clopper
+    and Pearson, 1934) replaces it.
 
     Args:
         metrics: name -> (a, b), each of shape (problems,); for a mean over problems b is all ones.
@@ -56,10 +57,10 @@ def ratio_intervals(
     """
     problems = len(next(iter(metrics.values()))[0])
     generator = np.random.default_rng(seed)
-    drawn = {name: np.empty(draws) for name in metrics}
+    drawn = {name: np.empty(DRAWS) for name in metrics}
     chunk = max(1, 10_000_000 // problems)  # bounds the memory
-    for first in range(0, draws, chunk):
-        size = min(chunk, draws - first)
+    for first in range(0, DRAWS, chunk):
+        size = min(chunk, DRAWS - first)
         weights = generator.multinomial(problems, np.full(problems, 1 / problems), size=size).astype(float)
         for name, (above, below) in metrics.items():
             with np.errstate(invalid="ignore"):
@@ -84,7 +85,7 @@ def _unseen(problems: int) -> float:
     return 1 - ((1 - LEVEL) / 2) ** (1 / problems)
 
 
-def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
     """Mean of ours - theirs over the same problems, and its 95% bootstrap interval.
 
     Args:
@@ -99,5 +100,5 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tu
     if np.ptp(gaps) < 1e-12:  # all draws are equal, but another problem may differ
         unseen = _unseen(len(gaps))
         return mean, max(mean - unseen, -1.0), min(mean + unseen, 1.0)
-    low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, seed, numbers=["gap"])["gap"]
+    low, high = ratio_intervals({"gap": (gaps, np.ones_like(gaps))}, numbers=["gap"])["gap"]
     return mean, low, high

@@ -8,7 +8,7 @@ from mini_r1.data.mixture import Part, chat_of
 from mini_r1.data.problems import load_parts, to_datasets
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.grading import Grader, grader_of
-from mini_r1.evaluation.judge import Judge, meet_judge, read_judge
+from mini_r1.evaluation.judge import Judge, read_judge
 from mini_r1.evaluation.sampler import Sampler, Sampling
 from mini_r1.evaluation.server_sampler import ServerSampler
 from mini_r1.evaluation.vllm_sampler import VLLMSampler
@@ -35,12 +35,14 @@ class SamplingRun:
 
 
 def start_sampling_run(config: RunConfig, *, held_out: bool) -> SamplingRun | None:
-    """Start the run or resume it, and load its problems and the model; None where it is finished.
+    """Starts the run or resumes it, and loads its problems and the model; None where it is finished.
 
     Args:
-        held_out: whether to measure the held-out problems, with as many samples of each as evaluations draw; else the
-            training problems are sampled, `num_generations` times, and the recipe's judge is met, if it names one.
+        held_out: whether to sample the held-out problems, with as many completions of each as evaluations draw; else
+            the training problems, `num_generations` times each, with the judge that the recipe names.
     """
+    from accelerate import PartialState  # imports torch
+
     args, parts, recipe, model = config.args, config.parts, config.recipe, config.model_name_or_path
     judge_settings = None if held_out else read_judge(args.judge)
     run = run_dir.start(config)
@@ -48,7 +50,13 @@ def start_sampling_run(config: RunConfig, *, held_out: bool) -> SamplingRun | No
     if run.finished:
         run.say(f"{run.folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return None
-    judge = meet_judge(judge_settings)  # before anything large is loaded
+    if (count := PartialState().num_processes) > 1 and (config.use_vllm or server_address(config) or judge_settings):
+        raise RecipeError(
+            f"{count} processes were started, and vLLM, a server or a judge is asked by one; use 1, and for more GPUs "
+            "use_vllm: true with vllm_tensor_parallel_size, or a server with data_parallel_size",
+            key="--num_processes",
+        )
+    judge = Judge(judge_settings) if judge_settings else None  # before anything large is loaded
     tokenizer = hub.load_tokenizer(model, revision=config.model_revision)
     rows = load_parts(parts)
     asked = [own.test if held_out else own.train for own in rows]
@@ -85,11 +93,9 @@ def make_sampler(
         held_out: see `start_sampling_run`.
 
     Raises:
-        RecipeError: where the backend cannot be loaded, or needs a single process and there are several.
+        RecipeError: where the backend cannot be loaded.
     """
-    from accelerate import PartialState  # imports torch
-
-    process, training = PartialState(), config.training
+    training = config.training
     samples = config.num_generations
     if held_out:
         samples = training.num_generations_eval or training.num_generations
@@ -109,14 +115,7 @@ def make_sampler(
             "temperature above 0 to sample",
             key="num_generations_eval" if held_out else "num_generations",
         )
-    server = server_address(config)
-    if process.num_processes > 1 and (server or config.use_vllm):
-        raise RecipeError(
-            f"{process.num_processes} processes were started, and vLLM or a server is asked by one; use 1 (launch.py "
-            "does), and vllm_tensor_parallel_size, or data_parallel_size of a server, for more GPUs",
-            key="--num_processes",
-        )
-    if server:
+    if server := server_address(config):
         chat = chat_of(parts)
         return ServerSampler(
             server,
@@ -136,8 +135,11 @@ def make_sampler(
             gpu_memory_utilization=config.vllm_gpu_memory_utilization,
             tensor_parallel_size=config.vllm_tensor_parallel_size,
         )
+    from accelerate import PartialState  # imports torch
+
     from mini_r1.evaluation.transformers_sampler import TransformersSampler  # imports torch
 
+    process = PartialState()
     if training.deepspeed_plugin is not None or training.fsdp:
         raise RecipeError(
             "an evaluation splits no model; use configs/ddp.yaml, or for a model larger than a GPU use_vllm: true",

@@ -1,7 +1,7 @@
 """Sampling with vLLM's engine in this process, without a server.
 
-This file relies on what vLLM 0.31 does: it ends a completion at the end tokens of generation_config.json and at the
-tokenizer's own, as TRL does; the `n` completions of one request have the seeds seed, seed + 1, and so on; the token ids
+The file relies on what vLLM 0.31 does: it ends a completion at the end tokens of generation_config.json and at the
+tokenizer's own, as TRL does; the `n` completions of a request have the seeds seed, seed + 1, and so on; the token ids
 include the end token. The engine runs in its own process, so a script needs `if __name__ == "__main__"`.
 """
 
@@ -28,15 +28,7 @@ class VLLMSampler:
         RecipeError: where vLLM is not installed or cannot load the model so.
     """
 
-    def __init__(
-        self,
-        model: str,
-        sampling: Sampling,
-        *,
-        max_model_length: int,
-        revision: str | None = None,
-        **engine,
-    ):
+    def __init__(self, model: str, sampling: Sampling, *, max_model_length: int, revision: str | None = None, **engine):
         try:
             from vllm import LLM  # not everybody has it
             from vllm.platforms import current_platform
