@@ -34,12 +34,12 @@ class CompletionLog:
         return found
 
     def add(self, finished: dict[int, list[Completion]]) -> None:
-        """Write the completions of finished problems; they are on the disk when this returns."""
+        """Writes the completions of finished problems; they are on the disk when this returns."""
         line = {number: [(one.text, one.tokens, one.cut_off) for one in drawn] for number, drawn in finished.items()}
         add_line(self.path, line)
 
     def delete(self) -> None:
-        """Delete the files of all processes, once a parquet file has their content."""
+        """Deletes the files of all processes, once a parquet file has their content."""
         for path in self.folder.glob(f"{self.name}-*.jsonl"):
             path.unlink()
 
@@ -54,7 +54,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def add_line(path: Path, values: dict) -> None:
-    """Append `values` to the file as a line of JSON; it is on the disk when this returns."""
+    """Appends `values` to the file as a line of JSON; it is on the disk when this returns."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(values, ensure_ascii=True) + "\n")
         file.flush()
@@ -62,11 +62,6 @@ def add_line(path: Path, values: dict) -> None:
 
 
 def progress_bar(name: str, unit: str, total: int, done: int, shown: bool = True):
-    """A `tqdm` bar that begins at `done`; in a log file it writes a line every 20 s.
-
-    Args:
-        unit: what is counted, such as "problems".
-        shown: False on processes but the main one.
-    """
+    """A `tqdm` bar that begins at `done`. It writes a line every 20 s where stderr is a file."""
     interval = 0.5 if sys.stderr.isatty() else 20
     return tqdm(total=total, initial=done, desc=name, unit=f" {unit}", disable=not shown, mininterval=interval)

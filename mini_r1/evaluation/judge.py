@@ -1,11 +1,11 @@
 """A judge: a model on a server that says whether an answer is correct, for problems that rules cannot check.
 
-DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) gives gold and answer of such problems to a model, DeepSeek-V3, in its
-rejection sampling. This judge answers through any OpenAI-compatible server, at temperature 0.
+DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) gives gold and answer of such problems to DeepSeek-V3 in its rejection
+sampling. This judge answers through any OpenAI-compatible server, at temperature 0.
 
-Verdicts are logged as they come, so a run that was killed asks for none twice. `generated/judged.jsonl` has a line for
-each: {"asked": hash of the prompt; "model"; "problem"; "answer": what was judged; "said": the judge's words; "right":
-true, false, or null where the words are no verdict}. The file stays, for people to read.
+Each verdict is logged as it comes, so a run that was killed asks for none twice, and people can read them. A line of
+`generated/judged.jsonl` is {"asked": hash of the prompt; "model"; "problem"; "answer": what was judged; "said": the
+judge's words; "right": true, false, or null where the words are no verdict}.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ _VERDICT = re.compile(r"\**verdict:\**\s*\**(right|wrong)\**\.?\**", re.IGNORECA
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """A recipe's `judge`. `model` None: the only one that the server serves."""
+    """A recipe's `judge`. `model` None: the only one that the server has."""
 
     server: str
     model: str | None = None
@@ -215,14 +215,14 @@ def judge_records(run: Path, judge: Judge, drawn: list[list[dict]], parts: list[
     }
 
 
-def describe_judge(found: dict) -> str:
-    """Describes in a sentence what a judge was asked and said. `found`: what `judge_records` returned."""
+def describe_judge(counts: dict) -> str:
+    """Describes in a sentence what a judge was asked and said. `counts`: what `judge_records` returned."""
     text = (
-        f"{found['model']} on {found['server']} judged {found['asked']} samples ({found['requests']} different "
-        f"answers): {found['right']} right, {found['wrong']} wrong, {found['unclear']} unclear"
+        f"{counts['model']} on {counts['server']} judged {counts['asked']} samples ({counts['requests']} different "
+        f"answers): {counts['right']} right, {counts['wrong']} wrong, {counts['unclear']} unclear"
     )
-    if found["as_rules"] is not None:
-        text += f"; of the right and wrong ones the task's rules say the same of {found['as_rules']:.3f}"
+    if counts["as_rules"] is not None:
+        text += f"; of the right and wrong ones the task's rules say the same of {counts['as_rules']:.3f}"
     return text
 
 

@@ -76,17 +76,17 @@ def summarise(records: list[dict]) -> dict:
             "same, hold none out (test_fraction: 0)",
             key="dataset_id_or_path",
         )
-    found = _summary(groups)
-    found["lengths"] = {
+    summary = _summary(groups)
+    summary["lengths"] = {
         "right": _lengths([r["tokens"] for r in records if r["right"]]),
         "wrong": _lengths([r["tokens"] for r in records if r["right"] is False and not r["cut_off"]]),
         "cut_off": _lengths([r["tokens"] for r in records if r["cut_off"] and r["right"] is not None]),
     }
-    found["by_difficulty"] = _by_difficulty(groups)
+    summary["by_difficulty"] = _by_difficulty(groups)
     if "task" in groups[0][0]:
         by_task = _by_column(groups, "task").items()
-        found["by_task"] = {task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in by_task}
-    return {**found, "ungraded": len(unusable)} if unusable else found
+        summary["by_task"] = {task: {**_level(own), "by_difficulty": _by_difficulty(own)} for task, own in by_task}
+    return {**summary, "ungraded": len(unusable)} if unusable else summary
 
 
 def compare(sources: list[Path]) -> str:

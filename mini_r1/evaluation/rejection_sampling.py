@@ -1,10 +1,8 @@
 """Rejection sampling: chooses the sampled completions to train on, and writes them as a data set.
 
-DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) samples several completions of each prompt, keeps the correct ones, and
-leaves out chains of thought with mixed languages, long paragraphs and code blocks.
-
-`generated/samples.parquet` has all completions and why each was left out; `dataset/train.parquet` the kept ones, with
-`dataset/README.md`, its card: `load_dataset("runs/NAME-s42/dataset")` reads it, and a recipe's `sft_datasets`.
+DeepSeek-R1 (arXiv:2501.12948, section 2.3.3) keeps the correct completions, and leaves out chains of thought with mixed
+languages, long paragraphs and code blocks. `generated/samples.parquet` has all completions and why each was left out;
+`dataset/train.parquet` has the kept ones: `load_dataset("runs/NAME-s42/dataset")` and `sft_datasets` read it.
 """
 
 from collections import Counter
@@ -40,7 +38,7 @@ CONVERSATIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Filters:
-    """What is left out beside wrong and truncated completions; each filter has its own switch.
+    """A recipe's `filters`: which completions are left out beside wrong and truncated ones.
 
     Attributes:
         wrong_format: not `<think>...</think> <answer>...</answer>`.
@@ -87,10 +85,10 @@ def read_filters(given: Any) -> Filters:
 
 
 def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
-    """Why each completion of one problem is left out, one of `REASONS`; None where it is kept.
+    """Says why each completion of one problem is left out, as one of `REASONS`; None where it is kept.
 
     Args:
-        drawn: as `evaluation.to_records` makes them: right, well_formed, cut_off, tokens, prefill, completion.
+        drawn: the problem's graded completions, see `evaluate.to_records`.
         most: how many are kept at most, the first ones: samples are independent, so any choice is as good.
     """
     found: list[str | None] = []
@@ -106,7 +104,7 @@ def reasons(drawn: list[dict], filters: Filters, most: int) -> list[str | None]:
 
 
 def _faults(record: dict, filters: Filters) -> dict[str, bool]:
-    """Which reasons lie in the completion itself, also those whose filter is off."""
+    """The reasons that lie in the completion itself, and whether each holds, also where its filter is off."""
     text = record["prefill"] + record["completion"]
     signals = read_signals(text)
     return {
@@ -234,15 +232,15 @@ def _conversation(part: Part, row: dict, record: dict) -> list[dict]:
     return [*asked, {**prefill, "content": begun + record["completion"]}]
 
 
-def describe(found: dict) -> str:
-    """Describes in lines for people what was kept, and why the rest was not."""
+def describe(result: dict) -> str:
+    """Describes in lines for people what `write_generated` kept, and why it left out the rest."""
     lines = [
-        f"kept {found['kept']} of {found['samples']} samples, of {found['problems_kept']} of {found['problems']} "
-        f"problems; {found['right']:.3f} of the samples are right",
-        *([describe_judge(found["judge"])] if "judge" in found else []),
-        "left out: " + (", ".join(f"{count} {name}" for name, count in found["left_out"].items()) or "none"),
+        f"kept {result['kept']} of {result['samples']} samples, of {result['problems_kept']} of {result['problems']} "
+        f"problems; {result['right']:.3f} of the samples are right",
+        *([describe_judge(result["judge"])] if "judge" in result else []),
+        "left out: " + (", ".join(f"{count} {name}" for name, count in result["left_out"].items()) or "none"),
     ]
-    for level, part in found["by_difficulty"].items():
+    for level, part in result["by_difficulty"].items():
         lines.append(
             f"difficulty {level}: {part['problems']} problems, {part['right']:.3f} right, {part['kept']} samples kept"
         )

@@ -12,8 +12,8 @@ class Sampling:
 
     Attributes:
         samples: completions for each prompt.
-        seed: of all draws. The same seed and the same problems give the same completions, in whatever order and after
-            however many kills, as far as the backend's arithmetic is reproducible.
+        seed: The same seed and problems give the same completions, in any order and after any number of kills, as far
+            as the backend's arithmetic is reproducible.
     """
 
     samples: int
@@ -48,14 +48,13 @@ class Sampler(Protocol):
     """A backend."""
 
     def sample(self, prompts: dict[int, str]) -> Iterator[dict[int, list[Completion]]]:
-        """Sample for every prompt, and yield completions as soon as a problem has all of its own.
+        """Samples for every prompt, and yields the completions of a problem as soon as it has all of them.
 
         Args:
             prompts: number of the problem -> the string that the policy continues, chat template and prefill included.
 
         Yields:
-            number of the problem -> its `Sampling.samples` completions, for one or several problems at a time. What is
-            yielded together is logged together.
+            number of the problem -> its `Sampling.samples` completions, for one or several problems at a time.
         """
 
 

@@ -28,7 +28,7 @@ SHOWN_MODELS = 10
 
 
 class Refusal(RecipeError):
-    """The server answered, but not with what was asked for. `status` is HTTP's."""
+    """A server's answer with another HTTP status than success."""
 
     def __init__(self, problem: str, status: int):
         super().__init__(problem)
@@ -123,7 +123,7 @@ class ServerClient:
         """Awaits `request(name)` for every name, at most `concurrency` at a time, and yields each result as it comes.
 
         Raises:
-            RecipeError: once a request has failed for good. The others that were under way have been yielded by then.
+            RecipeError: once a request has failed for good. It has yielded the others that were under way by then.
         """
         results = self._results(request, names, concurrency)
 
@@ -164,8 +164,7 @@ class ServerClient:
         return asyncio.run(once())
 
     def find_model(self, wanted: str | None) -> tuple[str, str]:
-        """Returns the name of a served model (the only one where `wanted` is None), and that of the server's software,
-        "" where it is not known.
+        """Returns the names of the model (the only one for None) and of the server's software ("" where it is unknown).
 
         Raises:
             RecipeError: where the server does not answer, or does not serve it.
@@ -195,22 +194,14 @@ class ServerClient:
 
 
 def choices_of(answer: dict, url: str) -> list[dict]:
-    """The choices in an answer to a completion or a chat, in their order, at least one.
-
-    Raises:
-        RecipeError: where there is none.
-    """
+    """The choices in an answer to a completion or a chat, in their order; a `RecipeError` where there is none."""
     if not answer.get("choices"):
         raise RecipeError(f"{url} answers without any completion in `choices`")
     return sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
 
 
 def text_of(choice: dict, url: str) -> str:
-    """The text of a choice, "" where a chat service wrote no more than its reasoning.
-
-    Raises:
-        RecipeError: where it has none.
-    """
+    """The text of a choice, "" where a chat service wrote no more than its reasoning; a `RecipeError` where none is."""
     text = choice["message"].get("content") or "" if "message" in choice else choice.get("text")
     if not isinstance(text, str):
         raise RecipeError(f"{url} answers with a completion that has no text")
@@ -240,8 +231,7 @@ def _tries(error) -> str:
 
 def _said(error) -> str:
     """The server's own message: in OpenAI's form, in FastAPI's, or the whole text."""
-    found = error.body  # without OpenAI's "error" around it
-    for key in ("message", "detail"):
-        if isinstance(found, dict) and found.get(key):
-            found = found[key]
-    return found if found and isinstance(found, str) else error.response.text[:1000] or error.response.reason_phrase
+    said = error.body  # without OpenAI's "error" around it
+    if isinstance(said, dict):
+        said = said.get("message") or said.get("detail")
+    return said if said and isinstance(said, str) else error.response.text[:1000] or error.response.reason_phrase

@@ -1,8 +1,8 @@
 """Sampling from an OpenAI-compatible server, many problems at a time.
 
-The server completes token ids, exactly training's prompt, as vLLM, SGLang and llama.cpp do. Only with `conversation` it
-is asked in a chat, without the prefill, which is another prompt. All completions of a problem are one request; a server
-that returns fewer, or refuses several, gets further requests.
+The server completes token ids, exactly training's prompt, as vLLM, SGLang and llama.cpp do; or it chats, without the
+prefill, which is another prompt. All completions of a problem are one request; a server that returns fewer, or refuses
+several, gets further requests.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +13,8 @@ from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
 from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, Refusal, ServerClient, choices_of, text_of
 
-# Fields that OpenAI's protocol lacks, with the value that turns each off. A field that is off is left out, except for
-# servers that would use defaults of their own or of the model's generation_config.json. A server names its software in
-# /v1/models, as `owned_by`.
+# Fields that OpenAI's protocol lacks, with the value that turns each off. Requests leave out a field that is off, but
+# for servers that would use a default of their own or of generation_config.json (`owned_by` in /v1/models).
 EXTRAS_OFF = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 HAVE_DEFAULTS = ("vllm", "sglang", "llamacpp")
 VLLM = "vllm"

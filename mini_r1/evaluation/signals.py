@@ -1,22 +1,16 @@
 """Signals of a completion's text, read cheaply: words of reflection, mixed languages, loops, thinking opened again.
 
-Behaviours. The word lists follow analyses of R1-like training: self-reflection in the outputs of
-R1-Zero-like models (Liu et al., Understanding R1-Zero-Like Training, arXiv:2503.20783), verification and backtracking
-in Countdown (Gandhi et al., Cognitive Behaviors that Enable Self-Improving Reasoners, arXiv:2503.01307, where a model
-judges the texts, and subgoals and working backwards are the other two). We chose the words:
-    - A word with another common meaning counts unless its neighbour shows that meaning: not "wait for 5 minutes",
-      "instead of", "however many", "check out"; 等等 not directly behind a Chinese character, where it is "and so on".
-    - The lists leave out the words of any reasoning ("so", "but", "suppose", "case 1", "contradiction", "hmm", 所以).
-    - Moving on ("Next, ...") is no behaviour.
-A word is not a behaviour, so counts have limits. "Let me check" without a check counts, a check without words does not;
-a problem about mistakes, or checks in a shop, raises the counts; languages other than English and Chinese (simplified)
-have none. A rise is a reason to read samples. Compare a run with itself, not with another model.
+The word lists follow analyses of self-reflection in R1-Zero-like models (Liu et al., arXiv:2503.20783) and of
+verification and backtracking in Countdown (Gandhi et al., arXiv:2503.01307, where a model judges the texts). A word
+with another common meaning counts unless its neighbour shows that meaning. The lists leave out the words of any
+reasoning ("so", "but", "suppose", "hmm", 所以).
 
-The traces of the tiny recipes (`trace` in tasks/) are not English, but have their own forms of two behaviours, which
-count so that a tiny run shows its search: the verdict on a try at the end of a line (`: yes`, `: no`, `fits`, `fails`)
-is verification, `Next:` on the line below a failed try is an alternative. A tiny policy has these forms from its cold
-start: more of them means longer searches, not that reflection has emerged. GSM8K's `Next:` is only the next step, and
-giving up returns to nothing: neither counts, and tiny runs show no backtracking.
+A word is not a behaviour: "Let me check" without a check counts, a check without words does not, and only English and
+simplified Chinese have lists. A rise is a reason to read samples. Compare a run with itself, not with another model.
+
+The traces of the tiny recipes (`trace` in tasks/) have forms of their own for two behaviours: the verdict on a try at
+the end of a line is verification, `Next:` on the line below a failed try is an alternative. A tiny policy has them from
+its cold start, so more of them means longer searches, not that reflection has emerged.
 """
 
 import re
@@ -124,16 +118,13 @@ class Signals(NamedTuple):
 
 
 def read_signals(text: str) -> Signals:
-    """Reads the signals of one whole turn, prefill and completion, of any text, in time linear in its length.
+    """Reads the signals of one whole turn, prefill and completion, in time linear in its length.
 
-    mixed_languages: words in Latin letters and in another script (a Han character is a word), at least `MIXED_WORDS` of
-        each and `MIXED_SHARE` of all words in the rarer one. Code, LaTeX, tags, capitalised Latin words (names) and one
-        or two Greek letters in a row do not count, see `rewards.language.words_by_script`. French among English is
-        not seen.
-    repetition: a loop, one piece of text (a word, a line, a paragraph) `LOOP_COPIES` times in a row or more and without
-        a change, makes up `LOOP_SHARE` of the text; or one line, said `LOOP_COPIES` times anywhere, `LINE_SHARE` of it.
-        Pieces without a letter (3333, -----, ` + 1 + 1`) do not count, nor do texts below `SHORTEST` characters. Lines
-        that differ in a number are no copies. A piece that repeats a part of itself several times can be missed.
+    mixed_languages: words in Latin letters and in another script, at least `MIXED_WORDS` of each and `MIXED_SHARE` of
+        all words in the rarer one. `rewards.language.words_by_script` says what a word is.
+    repetition: one piece of text, `LOOP_COPIES` times in a row or more without a change, makes up `LOOP_SHARE` of the
+        text; or one line, said `LOOP_COPIES` times anywhere, makes up `LINE_SHARE`. Pieces without a letter do not
+        count, nor do texts below `SHORTEST` characters. A piece that repeats a part of itself can be missed.
     reopened_thinking: a `<think>` behind a `</think>` or `</answer>`.
 
     Example:
