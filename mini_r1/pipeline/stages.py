@@ -1,4 +1,6 @@
-"""Pipelines: the stages of an experiment (mini_r1/config/recipe_file.py), or of a list whose recipes also run alone:
+"""Reads pipelines: the stages of an experiment (mini_r1/config/recipe_file.py), or of a list.
+
+The recipes of a list also run alone:
 
 stages:
   - {name: cold-start, run: sft,     recipe: countdown-tiny-sft}
@@ -8,7 +10,7 @@ stages:
   - {name: again,      run: sft,     recipe: ../mine.yaml, init_from: base, data_from: samples}
   - {name: small, run: distill, recipe: countdown-tiny-distill, init_from: student, teacher_from: rl}
 
-What stages have left in their folders is looked at in mini_r1/pipeline/state.py.
+mini_r1/pipeline/state.py looks at what stages have left in their folders.
 """
 
 import os
@@ -19,25 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from mini_r1.config.keys import check_values, did_you_mean
-from mini_r1.config.kinds import KINDS, ONLY_SAMPLE
-from mini_r1.config.recipe import COMMAND_LINE, Recipe, flag_text, resolve
-from mini_r1.config.recipe_file import RecipeFile, find_recipe, with_path
-from mini_r1.config.run_config import RunConfig, read_run
+from mini_r1.config.kinds import ONLY_SAMPLE, wrong_kind
+from mini_r1.config.recipe import COMMAND_LINE, flag_text, resolve
+from mini_r1.config.recipe_file import REFERENCES, RecipeFile, find_recipe, with_path
+from mini_r1.config.run_config import RunConfig, read_run, run_config
 from mini_r1.config.schema import keys_of_kind
 from mini_r1.config.yaml_file import load_yaml, short_path
 from mini_r1.data.hub import reward_models
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.preferences import check_preferences
-from mini_r1.data.teacher import KEY as TEACHER
 from mini_r1.errors import RecipeError
 
 NEEDED_KEYS = ("name", "run", "recipe")
-STAGE_KEYS = (*NEEDED_KEYS, "init_from", "data_from", "teacher_from", "set")
+STAGE_KEYS = (*NEEDED_KEYS, *REFERENCES, "set")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # names a folder, and is typed after --from
-SAID_BY = {
-    "model_name_or_path": ("init_from", "what the stage begins with"),
-    "sft_datasets": ("data_from", "what the stage learns from"),
-    TEACHER: ("teacher_from", "who teaches the stage"),
+SAYS = {
+    "init_from": "what the stage begins with",
+    "data_from": "what the stage learns from",
+    "teacher_from": "who teaches the stage",
 }
 REFUSED = {
     "extends": "name the recipe that extends it as the stage's recipe",
@@ -53,28 +54,28 @@ class Stage:
     """Which script runs which recipe into which folder.
 
     Attributes:
+        recipe: the recipe's path.
         flags: what the script is told beyond its recipe, as argv.
-        resolved: the recipe with those flags.
-        init_from: the model folder it begins with, where that is another stage's.
-        parent: that stage's name.
-        data_from: the name of the stage whose data set it learns from, where there is one.
-        teacher_from: the name of the stage whose model teaches it, where there is one.
-        judges: the names of the stages whose reward models its `reward_funcs` name by their folders.
-        changes: the entry's `set`.
+        config: the checked run that these ask for.
+        parents: names of the earlier stages whose model it starts from, whose data it learns from, or whose models
+            teach or judge it.
+        changes: the keys that the pipeline or the command line sets for this stage alone.
     """
 
     name: str
-    kind: str
     recipe: str
-    folder: Path
     flags: tuple[str, ...]
-    resolved: Recipe
-    init_from: Path | None
-    parent: str | None
-    data_from: str | None
-    teacher_from: str | None
-    judges: tuple[str, ...]
+    config: RunConfig
+    parents: tuple[str, ...]
     changes: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.config.kind
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.output_dir)
 
     @property
     def argv(self) -> list[str]:
@@ -113,9 +114,11 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
     Raises:
         RecipeError: for anything wrong in the pipeline's file or in a recipe it names.
     """
-    path = _file(path)
-    chosen, told = {} if seed is None else {"seed": seed}, told or {}
-    if isinstance(load_yaml(Path(path)).get("stages"), list):
+    found, named = find_recipe(path)
+    if named is not None:
+        raise RecipeError(f"is a stage of {found}; run it with --config {found.stem} --only {named}", file=path)
+    path, chosen, told = str(found), {} if seed is None else {"seed": seed}, told or {}
+    if isinstance(load_yaml(found).get("stages"), list):
         if told:
             raise RecipeError(
                 "is for an experiment, whose stages are a map; here, give the stage set: {...}",
@@ -126,11 +129,13 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
         pipeline = Pipeline(path, _folder(path, alone[-1]), [])
         stages = (_listed_stage(entry, recipe, chosen, pipeline) for entry, recipe in zip(entries, alone, strict=True))
     else:
-        file = RecipeFile(Path(path), chosen | told)
+        file = RecipeFile(found, chosen | told)
         file.told = {f"{name}.seed": own["seed"] for name, own in file.stages.items() if "seed" in own} | file.told
         if not file.stages:
             raise RecipeError("a pipeline needs stages: {NAME: {run: ..., ...}, ...}", key="stages", file=path)
-        pipeline = Pipeline(path, _folder(path, resolve(path, file.told | {"stage": list(file.stages)[-1]})), [])
+        last = list(file.stages)[-1]
+        last_run = run_config(file.kind(last), resolve(path, file.told | {"stage": last}))
+        pipeline = Pipeline(path, _folder(path, last_run), [])
         stages = (_stage(name, file, pipeline) for name in file.stages)
     for stage in stages:
         for earlier in pipeline.stages:
@@ -139,27 +144,21 @@ def read_pipeline(path: str, seed: int | None, told: dict[str, Any] | None = Non
     return pipeline
 
 
-def _file(path: str) -> str:
-    """Returns the file of a path or a name."""
-    file, stage = find_recipe(path)
-    if stage is not None:
-        raise RecipeError(f"is a stage of {file}; run it with --config {file.stem} --only {stage}", file=path)
-    return str(file)
-
-
-def _folder(path: str, last: Recipe) -> Path:
+def _folder(path: str, last: RunConfig) -> Path:
     """Returns the folder of the pipeline's own summary."""
-    return Path("runs") / f"{Path(path).stem}-s{last.values.get('seed', 42)}"
+    return Path("runs") / f"{Path(path).stem}-s{last.seed}"
 
 
-def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[Recipe]]:
-    """Returns the stages of a list, and their recipes as they run alone, with the pipeline's seed."""
+def _read_entries(path: str, chosen: dict) -> tuple[list[dict], list[RunConfig]]:
+    """Returns the stages of a list, and their runs, unchecked, as they would be alone with the pipeline's seed."""
     entries = load_yaml(Path(path)).get("stages")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RecipeError("a pipeline needs a list of stages: [{name, run, recipe}, ...]", key="stages", file=path)
     for number, entry in enumerate(entries, 1):
         _check_entry(entry, number, path)
-    return entries, [resolve(_recipe_of(entry, path), chosen, entry["run"]) for entry in entries]
+    return entries, [
+        run_config(entry["run"], resolve(_recipe_of(entry, path), chosen, entry["run"])) for entry in entries
+    ]
 
 
 def _recipe_of(entry: dict, path: str) -> str:
@@ -176,19 +175,21 @@ def _check_entry(entry: dict, number: int, path: str) -> None:
     for key in NEEDED_KEYS:
         if not isinstance(entry.get(key), str):
             raise RecipeError(f"stage {number} needs a text here", key=key, file=path)
-    if not NAME.fullmatch(entry["name"]):
-        problem = f"got {entry['name']!r}, expected letters, digits, - and _, as it names a folder"
-        raise RecipeError(problem, key="name", file=path)
+    _check_name(entry["name"], "name", path)
     changes = entry.get("set")
     if changes is not None and (not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes)):
         problem = f"stage {entry['name']} needs a map of recipe keys to values here, such as {{beta: 0.0}}"
         raise RecipeError(problem, key="set", file=path)
-    if entry["run"] not in KINDS:
-        problem = f"got {entry['run']!r}, expected one of {', '.join(KINDS)}{did_you_mean(entry['run'], KINDS)}"
+    if problem := wrong_kind(entry["run"]):
         raise RecipeError(problem, key="run", file=path)
 
 
-def _listed_stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) -> Stage:
+def _check_name(name: str, key: str, path: str) -> None:
+    if not NAME.fullmatch(name):
+        raise RecipeError(f"got {name!r}, expected letters, digits, - and _, as it names a folder", key=key, file=path)
+
+
+def _listed_stage(entry: dict, alone: RunConfig, chosen: dict, pipeline: Pipeline) -> Stage:
     """Makes a stage of an entry of a list; checks its recipe with all that the pipeline changes of it.
 
     Args:
@@ -196,81 +197,43 @@ def _listed_stage(entry: dict, alone: Recipe, chosen: dict, pipeline: Pipeline) 
     """
     name, kind, changes = entry["name"], entry["run"], entry.get("set") or {}
     where, file = f"{pipeline.path}: stage {name}", _recipe_of(entry, pipeline.path)
-    parent = _parent(entry, pipeline)
-    data = _sampled(entry, pipeline)
-    teacher = _teacher(entry, pipeline)
-    given = dict(chosen)
-    if parent:
-        given["model_name_or_path"] = str(parent.folder)
-    if data:
-        given["sft_datasets"] = with_path(alone.values.get("sft_datasets"), str(data.folder / "dataset"))
-    if teacher:
-        given[TEACHER] = str(teacher.folder)
-    if changes or any(given[key] != alone.values.get(key) for key in SAID_BY if key in given):
+    given = {}
+    for word, earlier in _starts_from(name, kind, entry, pipeline).items():
+        key, folder = REFERENCES[word], str(earlier.folder)
+        given[key] = with_path(alone.sft_datasets, f"{folder}/dataset") if word == "data_from" else folder
+        if key in changes:
+            problem = f"{word}: {earlier.name} says {SAYS[word]}; leave one of the two out"
+            raise RecipeError(problem, key=key, file=where)
+    if changes or any(value != getattr(alone, key) for key, value in given.items()):
         given["output_dir"] = str(pipeline.folder / name)
-    with _blame(changes, where):
-        for key in changes:
-            if key in REFUSED:
-                raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
-            if key in given and key in SAID_BY:
-                name_of, what = SAID_BY[key]
-                problem = f"{name_of}: {entry[name_of]} says {what}; leave one of the two out"
-                raise RecipeError(problem, key=key, file=where)
-        check_values(changes, dict.fromkeys(changes, where), keys_of_kind(kind))
-        flags = []
-        for key, value in (given | changes).items():
-            flags += [f"--{key}", flag_text(key, value)]
+    with _changed_by(changes, where):
+        for key in REFUSED.keys() & changes.keys():
+            raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key)
+        check_values(changes, {}, keys_of_kind(kind))
+        flags = _as_flags(chosen | given | changes)
         config = _checked(["--config", file, *flags], kind)
-    folder = Path(config.output_dir)
-    init_from, earlier = parent.folder if parent else None, (entry.get(said_by) for said_by, _ in SAID_BY.values())
-    judges = _judges(config, pipeline)
-    return Stage(name, kind, file, folder, tuple(flags), config.recipe, init_from, *earlier, judges, changes)
+    return Stage(name, file, flags, config, _parents(config, pipeline), changes)
 
 
 def _stage(name: str, file: RecipeFile, pipeline: Pipeline) -> Stage:
-    """Makes a stage of an experiment's. Finds what it starts from by run directory, also where another file says it."""
-    path, where, kind = pipeline.path, f"{pipeline.path}: stage {name}", file.kind(name)
-    named, source = file.references(name), file.source(name)
-    if not NAME.fullmatch(name):
-        problem = f"got {name!r}, expected letters, digits, - and _, as it names a folder"
-        raise RecipeError(problem, key="stages", file=path)
-    _check_references({"name": name, "run": kind, **named}, pipeline)
+    """Makes a stage of an experiment."""
+    path, kind, source = pipeline.path, file.kind(name), file.source(name)
+    _check_name(name, "stages", path)
+    _starts_from(name, kind, file.references(name), pipeline)
     stage, given = name, file.told
     if source:
         path, stage = short_path(source[0]), source[1]
         given = {key: value for key, value in given.items() if key == "seed"}
-    flags = [] if stage is None else ["--stage", stage]
-    for key, value in given.items():
-        flags += [f"--{key}", flag_text(key, value)]
+    flags = (*(() if stage is None else ("--stage", stage)), *_as_flags(given))
     config = _checked(["--config", path, *flags], kind)
-    recipe = config.recipe
-    for key in REFUSED.keys() & recipe.values.keys() - {"extends"}:
-        raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=where)
-    values, folders = recipe.values, {str(stage.folder): stage for stage in pipeline.stages}
-    parent = folders.get(values.get("model_name_or_path"))
-    data = [folders.get(str(one.get("path")).removesuffix("/dataset")) for one in values.get("sft_datasets") or []]
-    teacher = folders.get(values.get(TEACHER))
-    names = [each and each.name for each in (parent, next(filter(None, data), None), teacher)]
+    for key in (REFUSED.keys() - {"extends"}) & config.recipe.values.keys():
+        raise RecipeError(f"cannot be set by a stage: {REFUSED[key]}", key=key, file=f"{pipeline.path}: stage {name}")
     changes = {key.rpartition(".")[2]: value for key, value in given.items() if key.rpartition(".")[0] == name}
-    return Stage(
-        name,
-        kind,
-        path,
-        Path(values["output_dir"]),
-        tuple(flags),
-        recipe,
-        parent and parent.folder,
-        *names,
-        _judges(config, pipeline),
-        changes,
-    )
+    return Stage(name, path, flags, config, _parents(config, pipeline), changes)
 
 
-def _check_references(entry: dict, pipeline: Pipeline) -> None:
-    """Refuses a stage that cannot start from those that it names."""
-    _parent(entry, pipeline)
-    _teacher(entry, pipeline)
-    _sampled(entry, pipeline)
+def _as_flags(values: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(word for key, value in values.items() for word in (f"--{key}", flag_text(key, value)))
 
 
 def _checked(argv: list[str], kind: str) -> RunConfig:
@@ -286,53 +249,52 @@ def _checked(argv: list[str], kind: str) -> RunConfig:
     return config
 
 
-def _sampled(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """Returns the earlier stage that `data_from` names."""
-    data, name, kind = _earlier(entry, "data_from", pipeline), entry["name"], entry["run"]
-    if data and (data.kind != "generate" or kind != "sft"):
-        problem = f"stage {name}: a stage with run: sft learns from one with run: generate, not {kind} from {data.kind}"
-        raise RecipeError(problem, key="data_from", file=pipeline.path)
-    return data
+def _starts_from(name: str, kind: str, named: dict, pipeline: Pipeline) -> dict[str, Stage]:
+    """Returns the earlier stages that `init_from`, `data_from` and `teacher_from` name, by these words.
 
-
-def _parent(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """Returns the earlier stage that `init_from` names."""
-    parent, path = _earlier(entry, "init_from", pipeline), pipeline.path
-    if parent is None:
-        return None
-    if parent.kind in ONLY_SAMPLE:
-        problem = f"stage {entry['name']} cannot begin with {parent.name}: {parent.kind} leaves no model"
-        raise RecipeError(f"{problem}; name the stage that {parent.name} asks", key="init_from", file=path)
-    if entry["run"] == "build_model":
-        problem = f"stage {entry['name']} makes a model from nothing (run: build_model); leave init_from out"
-        raise RecipeError(problem, key="init_from", file=path)
-    return parent
-
-
-def _teacher(entry: dict, pipeline: Pipeline) -> Stage | None:
-    """Returns the earlier stage that `teacher_from` names."""
-    teacher = _earlier(entry, "teacher_from", pipeline)
-    if teacher and (entry["run"] != "distill" or teacher.kind in ONLY_SAMPLE):
-        problem = f"a stage with run: distill learns from one that leaves a model, not {entry['run']} from"
-        raise RecipeError(f"stage {entry['name']}: {problem} {teacher.kind}", key="teacher_from", file=pipeline.path)
-    return teacher
-
-
-def _judges(config: RunConfig, pipeline: Pipeline) -> tuple[str, ...]:
-    """The earlier stages in whose folders the recipe's reward models are."""
-    named = {os.path.abspath(model) for model in reward_models([part.args for part in config.parts])}
-    return tuple(stage.name for stage in pipeline.stages if os.path.abspath(stage.folder) in named)
-
-
-def _earlier(entry: dict, key: str, pipeline: Pipeline) -> Stage | None:
-    """Returns the earlier stage that `init_from`, `data_from` or `teacher_from` names."""
-    wanted = entry.get(key)
-    found = next((stage for stage in pipeline.stages if stage.name == wanted), None)
-    if wanted is not None and found is None:
-        names = [stage.name for stage in pipeline.stages]
-        problem = f"no earlier stage {wanted!r}; there is {', '.join(names) or 'none'}"
-        raise RecipeError(f"{problem}{did_you_mean(str(wanted), names)}", key=key, file=pipeline.path)
+    Raises:
+        RecipeError: where there is no such stage, or where a stage of this kind cannot start from it.
+    """
+    found = {}
+    for word in REFERENCES:
+        wanted = named.get(word)
+        if wanted is None:
+            continue
+        earlier = next((stage for stage in pipeline.stages if stage.name == wanted), None)
+        if earlier is None:
+            names = [stage.name for stage in pipeline.stages]
+            problem = f"no earlier stage {wanted!r}; there is {', '.join(names) or 'none'}"
+            raise RecipeError(f"{problem}{did_you_mean(str(wanted), names)}", key=word, file=pipeline.path)
+        if problem := _misfit(word, name, kind, earlier):
+            raise RecipeError(problem, key=word, file=pipeline.path)
+        found[word] = earlier
     return found
+
+
+def _misfit(word: str, name: str, kind: str, earlier: Stage) -> str | None:
+    """Returns why the stage `name` of this kind cannot start from the earlier one, or None."""
+    trains = earlier.kind not in ONLY_SAMPLE
+    if word == "init_from" and not trains:
+        problem = f"stage {name} cannot begin with {earlier.name}: {earlier.kind} leaves no model"
+        return f"{problem}; name the stage that {earlier.name} asks"
+    if word == "init_from" and kind == "build_model":
+        return f"stage {name} makes a model from nothing (run: build_model); leave init_from out"
+    if word == "data_from" and (kind, earlier.kind) != ("sft", "generate"):
+        needed = "sft learns from one with run: generate"
+    elif word == "teacher_from" and not (kind == "distill" and trains):
+        needed = "distill learns from one that leaves a model"
+    else:
+        return None
+    return f"stage {name}: a stage with run: {needed}, not {kind} from {earlier.kind}"
+
+
+def _parents(config: RunConfig, pipeline: Pipeline) -> tuple[str, ...]:
+    """Returns the earlier stages in whose folders are the models and the data that the run names."""
+    data = [str(one.get("path")).removesuffix("/dataset") for one in config.sft_datasets or []]
+    models = [config.model_name_or_path, config.teacher_model_name_or_path]
+    named = [*models, *data, *reward_models([part.args for part in config.parts])]
+    folders = {os.path.abspath(name) for name in named if name}
+    return tuple(stage.name for stage in pipeline.stages if os.path.abspath(stage.folder) in folders)
 
 
 def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
@@ -353,7 +315,7 @@ def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
 
 
 @contextmanager
-def _blame(changes: dict, where: str):
+def _changed_by(changes: dict, where: str):
     """Inside, an error about a key that the stage sets names the pipeline and the stage, not the command line."""
     try:
         yield

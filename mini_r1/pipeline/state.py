@@ -110,7 +110,7 @@ def changes_since(stage: Stage) -> list[str]:
     path = stage.folder / "recipe.yaml"
     if not path.exists() or not (summary(stage) or any(stage.folder.glob(f"{PREFIX}-*"))):
         return []
-    now = stage.resolved.values | _told_by_launcher(stage)
+    now = stage.config.recipe.values | _told_by_launcher(stage)
     return differences(resolve(path).values, now)
 
 
@@ -129,7 +129,7 @@ def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, boo
     if refused:
         state = f"would be refused: {refused.problem}"
     changes = f", set {json.dumps(stage.changes, ensure_ascii=False, default=str)}" if stage.changes else ""
-    model = stage.resolved.values.get("model_name_or_path")
+    model = stage.config.model_name_or_path
     begins = f", begins with {model}" if model else ""
     return f"{stage.name}: {stage.kind} {stage.recipe}{changes}, in {stage.folder}{begins}: {state}", bool(refused)
 
@@ -237,9 +237,7 @@ def _told_by_launcher(stage: Stage) -> dict:
 
 
 def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
-    """Returns the stages whose model it begins with, whose data it learns from, and whose models teach and judge it."""
-    named = (stage.parent, stage.data_from, stage.teacher_from, *stage.judges)
-    return [each for each in pipeline.stages if each.name in named]
+    return [each for each in pipeline.stages if each.name in stage.parents]
 
 
 def _read(path: Path) -> dict | None:

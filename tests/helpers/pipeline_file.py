@@ -21,7 +21,7 @@ def read(*stages: str, seed=None):
 
 def finish(stage, started=EARLY, finished=EARLY) -> None:
     """What a stage leaves, as far as the pipeline looks at it."""
-    write_resolved(stage.resolved, stage.folder)
+    write_resolved(stage.config.recipe, stage.folder)
     resumed = {"started": LATE, "from": "checkpoint-1"}
     manifest = {"command": "", "attempts": [{"started": started, "from": None}, resumed], "finished": finished}
     (stage.folder / "manifest.json").write_text(json.dumps(manifest))

@@ -137,7 +137,7 @@ def test_logic_rl_pipeline(monkeypatch):
     monkeypatch.chdir(ROOT)
     stages = read_pipeline("recipes/pipelines/logic-rl.yaml", 7).stages
     like = {"format": "logic-rl-1", "explore": "logic-rl-2", "anneal": "logic-rl-3"}
-    assert [(stage.kind, like.get(stage.name, stage.name), stage.parent) for stage in stages] == [
+    assert [(stage.kind, like.get(stage.name, stage.name), *(stage.parents or [None])) for stage in stages] == [
         ("evaluate", "before", None),
         ("evaluate", "gsm8k-before", None),
         ("r1_grpo", "logic-rl-1", None),
@@ -152,15 +152,16 @@ def test_logic_rl_pipeline(monkeypatch):
         gsm8k = "gsm8k" if "gsm8k" in stage.name else ""
         other = like.get(stage.name, f"logic-rl-{gsm8k + '-' if gsm8k else ''}eval")
         alone = recipe_of(other, stage.kind).recipe.values | {"seed": 7}
-        assert {key for key in alone if alone[key] != stage.resolved.values[key]} <= {
+        assert {key for key in alone if alone[key] != stage.config.recipe.values[key]} <= {
             "model_name_or_path",
             "output_dir",
         }
+    folders = {stage.name: str(stage.folder) for stage in stages}
     for stage in stages:
-        if stage.parent is None:
-            assert stage.resolved.values["model_name_or_path"] == recipe_of("logic-rl-1").model_name_or_path
+        if not stage.parents:
+            assert stage.config.model_name_or_path == recipe_of("logic-rl-1").model_name_or_path
         else:
-            assert stage.resolved.values["model_name_or_path"] == str(stage.init_from)
+            assert stage.config.model_name_or_path == folders[stage.parents[0]]
 
 
 @pytest.mark.parametrize("stem", ["logic-rl-eval", "logic-rl-gsm8k-eval"])

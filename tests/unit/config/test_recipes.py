@@ -99,7 +99,7 @@ def test_experiment_is_read(path, monkeypatch):
     file = RecipeFile(path)
     for stage in pipeline.stages:
         alone = resolve(path, {"stage": stage.name, "seed": 7})
-        assert stage.resolved.values == alone.values and not stage.changes
+        assert stage.config.recipe.values == alone.values and not stage.changes
         assert stage.folder == Path(file.folder(stage.name).replace("{seed}", "7")), "also where it runs alone"
     assert len({stage.folder for stage in pipeline.stages}) == len(pipeline.stages)
 

@@ -110,7 +110,7 @@ def test_where_stages_run(home):
         "zero": "mine-s7/zero",
         "own": "countdown-tiny-own-s3",
     }
-    values = {stage.name: stage.resolved.values for stage in pipeline.stages}
+    values = {stage.name: stage.config.recipe.values for stage in pipeline.stages}
     assert (values["easy"]["beta"], values["easy"]["env"], values["easy"]["seed"]) == (0.5, {"A": "no"}, 7)
     assert values["zero"]["model_name_or_path"] == "runs/countdown-tiny-base-s7"
     assert values["own"]["model_name_or_path"] == "runs/countdown-tiny-sft-s7" and values["own"]["seed"] == 3
@@ -295,9 +295,10 @@ def test_an_experiment(home):
     assert [stage.kind for stage in pipeline.stages] == ["build_model", "sft", "r1_grpo", "r1_grpo", "evaluate"]
     folders = ["countdown-tiny-base-s7", "countdown-tiny-sft-s7", "mine-s7/rl", "mine-s7/again", "mine-eval-s7"]
     assert [str(stage.folder) for stage in pipeline.stages] == [f"runs/{folder}" for folder in folders]
-    assert [stage.parent for stage in pipeline.stages] == [None, "base", "cold-start", "rl", "again"]
-    assert (rl.init_from, again.resolved.values["seed"]) == (sft.folder, 5)
-    assert greedy.resolved.values["model_name_or_path"] == "runs/mine-s7/again"
+    parents = [stage.parents for stage in pipeline.stages]
+    assert parents == [(), ("base",), ("cold-start",), ("rl",), ("again",)]
+    assert (Path(rl.config.model_name_or_path), again.config.recipe.values["seed"]) == (sft.folder, 5)
+    assert greedy.config.recipe.values["model_name_or_path"] == "runs/mine-s7/again"
     assert sft.argv == ["--config", "recipes/tiny/countdown-tiny.yaml", "--stage", "cold-start", "--seed", "7"]
     assert rl.argv == ["--config", FILE, "--stage", "rl", "--again.seed", "5", "--seed", "7"]
     assert [stage.name for stage in read_pipeline("mine", 7).stages] == [stage.name for stage in pipeline.stages]
@@ -308,12 +309,12 @@ def test_an_experiment(home):
 def test_flags_of_a_stage(home, run_script, capsys):
     pipeline = experiment(told={"rl.beta": 0.5, "rl.output_dir": "runs/x-s{seed}"})
     rl, again = pipeline.stages[2:4]
-    assert (rl.resolved.values["beta"], str(rl.folder), rl.changes) == (
+    assert (rl.config.recipe.values["beta"], str(rl.folder), rl.changes) == (
         0.5,
         "runs/x-s42",
         {"beta": 0.5, "output_dir": "runs/x-s{seed}"},
     )
-    assert (again.resolved.values["beta"], again.parent) == (0.0, "rl")
+    assert (again.config.recipe.values["beta"], again.parents) == (0.0, ("rl",))
     assert "--rl.beta 0.5 --rl.output_dir runs/x-s{seed}" in " ".join(again.argv)
     assert "in runs/x-s42" in said(run_script, capsys, "--dry_run", "--rl.output_dir", "runs/x-s{seed}")[1]
     for words, problem in (

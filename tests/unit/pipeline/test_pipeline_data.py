@@ -30,12 +30,12 @@ def test_a_stage_learns_from_what_another_has_sampled(home):
     pipeline = read(BASE, SFT, RL % "", SAMPLES % "", AGAIN % "", seed=3)
     samples, again = pipeline.stages[3:]
     assert str(samples.folder) == "runs/countdown-tiny-generate-s3"
-    assert samples.resolved.values["model_name_or_path"] == "runs/countdown-tiny-s3"
-    assert again.resolved.values["sft_datasets"] == [{"path": "runs/countdown-tiny-generate-s3/dataset"}]
-    assert again.resolved.values["model_name_or_path"] == "runs/countdown-tiny-base-s3"
+    assert samples.config.recipe.values["model_name_or_path"] == "runs/countdown-tiny-s3"
+    assert again.config.recipe.values["sft_datasets"] == [{"path": "runs/countdown-tiny-generate-s3/dataset"}]
+    assert again.config.recipe.values["model_name_or_path"] == "runs/countdown-tiny-base-s3"
     assert str(again.folder) == "runs/again-s3", "as it runs alone"
     other = read(BASE, SFT, RL % "", SAMPLES % ", set: {keep_per_problem: 1}", AGAIN % "", seed=3).stages[-1]
-    assert other.resolved.values["sft_datasets"] == [{"path": "runs/mine-s3/samples/dataset"}]
+    assert other.config.recipe.values["sft_datasets"] == [{"path": "runs/mine-s3/samples/dataset"}]
     assert str(other.folder) == "runs/mine-s3/again"
 
 
@@ -46,7 +46,7 @@ def test_other_data_of_the_recipe_stays_in_the_mixture(home):
     again = AGAIN.replace("../again", "../mixture") % ""
     last = read(BASE, SFT, RL % "", SAMPLES % "", again, seed=3).stages[-1]
     path = {"path": "runs/countdown-tiny-generate-s3/dataset"}
-    assert last.resolved.values["sft_datasets"] == [sources[0], sources[1] | path]
+    assert last.config.recipe.values["sft_datasets"] == [sources[0], sources[1] | path]
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ DISTILL = (
 
 def test_a_stage_learns_from_the_model_of_another(home):
     stages = read(BASE, SFT, RL % "", STUDENT, DISTILL % "", seed=3).stages
-    values = stages[-1].resolved.values
+    values = stages[-1].config.recipe.values
     assert values["teacher_model_name_or_path"] == "runs/countdown-tiny-s3"
     assert values["model_name_or_path"] == "runs/countdown-tiny-distill-sft-s3"
     assert str(stages[-1].folder) == "runs/countdown-tiny-distill-s3", "as it runs alone"
     other = read(BASE, SFT, RL % ", set: {max_steps: 1}", STUDENT, DISTILL % "", seed=3).stages[-1]
-    assert other.resolved.values["teacher_model_name_or_path"] == "runs/mine-s3/rl"
+    assert other.config.recipe.values["teacher_model_name_or_path"] == "runs/mine-s3/rl"
     assert str(other.folder) == "runs/mine-s3/distill"
 
 
@@ -144,7 +144,7 @@ JUDGED = (
 def test_a_judge_made_anew_since_is_refused(home):
     pipeline = read(BASE, SFT, JUDGE, RL % "", JUDGED)
     judge, rl, judged = pipeline.stages[2:]
-    assert (rl.judges, judged.judges) == ((), ("judge",))
+    assert (rl.parents, judged.parents) == (("cold-start",), ("cold-start", "judge"))
     for stage in pipeline.stages:
         finish(stage)
     choice = choose(pipeline, None, None, False)
@@ -158,5 +158,5 @@ def test_a_judge_made_anew_since_is_refused(home):
 
 def test_a_judge_of_one_of_several_tasks_counts(home):
     stages = read_pipeline("recipes/pipelines/r1-tiny.yaml", 3).stages
-    judged = {stage.name: stage.judges for stage in stages if stage.judges}
-    assert judged == dict.fromkeys(("rl-all", "final"), ("helpful", "harmless"))
+    judged = [stage.name for stage in stages if {"helpful", "harmless"} <= set(stage.parents)]
+    assert judged == ["rl-all", "final"]
