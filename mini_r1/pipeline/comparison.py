@@ -9,14 +9,19 @@ import numpy as np
 
 from mini_r1.errors import RecipeError
 from mini_r1.pipeline.stages import Stage, read_pipeline
-from mini_r1.pipeline.state import changes_since, summary
+from mini_r1.pipeline.state import changed_recipe, summary
 from mini_r1.report.figures import Figure, Panel, Series, colour
 
-HEADER = (
-    "stage", "seeds", "pass@1 before", "pass@1 after", "format after", "language after", "mean length", "steps",
-    "tokens sampled", "generation s", "update s", "peak GiB",
-)  # fmt: skip
-
+# header -> (key of an `Outcome`'s measurement or costs, digits)
+MEASURED = {"format after": ("format", 3), "language after": ("language", 3), "mean length": ("mean_length", 1)}
+COSTS = {
+    "steps": ("steps", 0),
+    "tokens sampled": ("generated_tokens", 0),
+    "generation s": ("time/generation", 0),
+    "update s": ("time/update", 0),
+    "peak GiB": ("memory/peak_gib", 2),
+}
+HEADER = ("stage", "seeds", "pass@1 before", "pass@1 after", *MEASURED, *COSTS)
 DRAWN = {
     "pass@1": "share right (pass@1)",
     "format": "share in the right format",
@@ -27,32 +32,19 @@ DRAWN = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The numbers of one finished stage with one seed; None where the stage has no such number.
+    """The numbers of one finished stage with one seed.
 
     Attributes:
-        before, after: measured pass@1, in [0, 1].
-        format: share of well-formed completions, measured after.
-        language: mean share of the reasoning's words in the target language, measured after.
-        length: mean tokens of a completion, measured after.
-        steps, tokens: optimizer steps, and completion tokens sampled for them.
-        generation, update: seconds of all steps.
-        peak: GiB, the largest of the logged steps (see `StepTimes`).
-        by_difficulty: difficulty -> pass@1 after, where there are several difficulties.
-        measured: the whole measurement after, as in summary.json; a mixed run has `by_task`.
+        before: measured pass@1, in [0, 1]; None where nothing was measured before.
+        after: the measurement after, as in summary.json.
+        costs: steps; generated_tokens: completion tokens sampled for them; time/generation and time/update: seconds of
+            all steps; memory/peak_gib: the largest of the logged steps (see `StepTimes`). Supervised stages have no
+            more than the first.
     """
 
     before: float | None
-    after: float | None
-    format: float | None
-    language: float | None
-    length: float | None
-    steps: int | None
-    tokens: int | None
-    generation: float | None
-    update: float | None
-    peak: float | None
-    by_difficulty: dict[str, float]
-    measured: dict
+    after: dict
+    costs: dict[str, float]
 
 
 def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcome]]:
@@ -65,15 +57,11 @@ def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcom
     for seed in seeds:
         for stage in read_pipeline(path, seed).stages:
             found = summary(stage)
-            changed = changes_since(stage) if found else []
-            if changed:
-                raise RecipeError(
-                    f"its recipe has changed since it ran in {stage.folder} ({'; '.join(changed[:3])}): undo the "
-                    f"change, or run it anew with --from {stage.name} --overwrite_output_dir true",
-                    file=f"{path}: stage {stage.name}",
-                )
+            if found and (changed := changed_recipe(stage, path)):
+                raise changed
             if found and found.get("after"):
-                outcomes.setdefault(stage.name, {})[seed] = _outcome(stage, found)
+                before = (found.get("before") or {}).get("pass@1")
+                outcomes.setdefault(stage.name, {})[seed] = Outcome(before, found["after"], _costs(stage))
     if not outcomes:
         raise RecipeError(f"no finished stage for seeds {', '.join(map(str, seeds))} in runs/", file=path)
     return outcomes
@@ -89,27 +77,22 @@ def find_seeds(path: str) -> list[int]:
 def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[tuple[str, ...]]:
     """Rows of text, the header first: means over the seeds, and for pass@1 also the lowest and the highest.
 
-    A stage of several tasks has a row below it for each task.
+    A stage of several tasks has a row below it for each task, and one of several difficulties for each of them, where
+    they are asked for.
     """
     rows = [HEADER]
     for name, by_seed in outcomes.items():
         runs = list(by_seed.values())
-        cells = [name, str(len(runs)), _spread([run.before for run in runs]), _spread([run.after for run in runs])]
-        for key, digits in (
-            ("format", 3), ("language", 3), ("length", 1), ("steps", 0), ("tokens", 0), ("generation", 0),
-            ("update", 0), ("peak", 2),
-        ):  # fmt: skip
-            cells.append(_mean([getattr(run, key) for run in runs], digits))
-        rows.append(tuple(cells))
-        for task in runs[0].measured.get("by_task") or ():
-            own = [(run.measured.get("by_task") or {}).get(task, {}) for run in runs]
-            cells = [f"- {task}", "", "", _spread([one.get("pass@1") for one in own])]
-            for key, digits in (("format", 3), ("language", 3), ("mean_length", 1)):
-                cells.append(_mean([one.get(key) for one in own], digits))
-            rows.append((*cells, *[""] * (len(HEADER) - len(cells))))
-        for difficulty in runs[0].by_difficulty if by_difficulty else ():
-            values = [run.by_difficulty.get(difficulty) for run in runs]
-            rows.append((f"- difficulty {difficulty}", "", "", _spread(values), *[""] * (len(HEADER) - 4)))
+        before, *after = _spread([run.before for run in runs]), *_measured([run.after for run in runs])
+        costs = [_mean([run.costs.get(key) for run in runs], digits) for key, digits in COSTS.values()]
+        rows.append((name, str(len(runs)), before, *after, *costs))
+        parts = {f"- {task}": ("by_task", task) for task in runs[0].after.get("by_task") or ()}
+        levels = runs[0].after.get("by_difficulty") or () if by_difficulty else ()
+        if len(levels) > 1:
+            parts |= {f"- difficulty {level}": ("by_difficulty", level) for level in levels}
+        for label, (by, part) in parts.items():
+            own = [(run.after.get(by) or {}).get(part, {}) for run in runs]
+            rows.append((label, "", "", *_measured(own), *[""] * len(COSTS)))
     return rows
 
 
@@ -119,7 +102,7 @@ def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure
     Points are means over the seeds, whiskers go from the lowest to the highest seed. No line joins the stages, as a
     stage need not follow the one beside it.
     """
-    measured = [[run.measured for run in by_seed.values()] for by_seed in outcomes.values()]
+    measured = [[run.after for run in by_seed.values()] for by_seed in outcomes.values()]
     tasks = list(dict.fromkeys(task for runs in measured for run in runs for task in run.get("by_task") or {})) or [""]
     panels = []
     for key, label in DRAWN.items():
@@ -149,10 +132,8 @@ def differences(outcomes: dict[str, dict[int, Outcome]], against: str) -> list[t
         raise RecipeError(f"no finished stage {against!r}; there are {', '.join(outcomes)}", key="--against")
     rows = [("stage", f"pass@1, less {against}'s", "each seed")]
     for name, by_seed in outcomes.items():
-        pairs = [
-            (run.after, outcomes[against][seed].after) for seed, run in by_seed.items() if seed in outcomes[against]
-        ]
-        gaps = [ours - theirs for ours, theirs in pairs]
+        others = outcomes[against]
+        gaps = [run.after["pass@1"] - others[seed].after["pass@1"] for seed, run in by_seed.items() if seed in others]
         if name != against and gaps:
             rows.append((name, f"{sum(gaps) / len(gaps):+.3f}", ", ".join(f"{gap:+.3f}" for gap in gaps)))
     return rows
@@ -163,32 +144,29 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
 
-def _outcome(stage: Stage, found: dict) -> Outcome:
-    after, before = found["after"], found.get("before")
-    state = stage.folder / "trainer_state.json"
-    logs = json.loads(state.read_text())["log_history"] if state.exists() else []
-    steps = [entry for entry in logs if "time/step" in entry]  # supervised stages have none
-    levels = after.get("by_difficulty") or {}
-    return Outcome(
-        before=before and before["pass@1"],
-        after=after["pass@1"],
-        format=after["format"],
-        language=after.get("language"),  # old runs did not measure it
-        length=after["mean_length"],
-        steps=logs[-1]["step"] if logs else None,
-        tokens=max((entry["generated_tokens"] for entry in steps if "generated_tokens" in entry), default=None),
-        generation=_total(steps, "time/generation"),
-        update=_total(steps, "time/update"),
-        peak=max((entry["memory/peak_gib"] for entry in steps if "memory/peak_gib" in entry), default=None),
-        by_difficulty={level: values["pass@1"] for level, values in levels.items()} if len(levels) > 1 else {},
-        measured=after,
-    )
+def _costs(stage: Stage) -> dict[str, float]:
+    path = stage.folder / "trainer_state.json"
+    logs = json.loads(path.read_text())["log_history"] if path.exists() else []
+    costs = {"steps": logs[-1]["step"]} if logs else {}
+    logs = [entry for entry in logs if "time/step" in entry]  # supervised stages have none
+    for key in ("generated_tokens", "memory/peak_gib"):
+        if values := [entry[key] for entry in logs if key in entry]:
+            costs[key] = max(values)
+    if logs:
+        costs |= {key: _total(logs, key) for key in ("time/generation", "time/update")}
+    return costs
 
 
-def _total(entries: list[dict], key: str) -> float | None:
+def _total(entries: list[dict], key: str) -> float:
     """The sum over all steps. Each entry has the mean over the steps since the entry before."""
     since = [0, *(entry["step"] for entry in entries)]
-    return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False)) or None
+    return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False))
+
+
+def _measured(parts: list[dict]) -> list[str]:
+    """Cells of what was measured after: pass@1 and the columns of `MEASURED`."""
+    means = [_mean([part.get(key) for part in parts], digits) for key, digits in MEASURED.values()]
+    return [_spread([part.get("pass@1") for part in parts]), *means]
 
 
 def _mean(values: list[float | None], digits: int) -> str:

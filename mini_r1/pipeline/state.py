@@ -88,30 +88,33 @@ def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | N
     """Returns why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
     if choice.anew and stage in choice.stages:
         return None
-    if stage in choice.compared:
-        changed = changes_since(stage)
-        if changed:
-            few = "; ".join(changed[:3]) + (", ..." if changed[3:] else "")
-            return RecipeError(
-                f"its recipe has changed since it ran in {stage.folder} ({few}): undo the change to go on, or run it "
-                f"and all that follows anew with --from {stage.name} --overwrite_output_dir true (what is there is "
-                "moved aside, not deleted)",
-                file=f"{pipeline.path}: stage {stage.name}",
-            )
+    if stage in choice.compared and (changed := changed_recipe(stage, pipeline.path)):
+        return changed
     found = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline) if stage in choice.stages)
     return next(filter(None, found), None)
 
 
-def changes_since(stage: Stage) -> list[str]:
-    """Returns what has changed in the resolved recipe since the stage ran, as lines `key: old -> new`.
+def changed_recipe(stage: Stage, path: str) -> RecipeError | None:
+    """Returns the refusal of a stage whose resolved recipe has changed since it ran.
 
     A folder with neither a summary nor a checkpoint may be begun again with any recipe.
+
+    Args:
+        path: the pipeline's file.
     """
-    path = stage.folder / "recipe.yaml"
-    if not path.exists() or not (summary(stage) or any(stage.folder.glob(f"{PREFIX}-*"))):
-        return []
-    now = stage.config.recipe.values | _told_by_launcher(stage)
-    return differences(resolve(path).values, now)
+    ran = stage.folder / "recipe.yaml"
+    if not ran.exists() or not (summary(stage) or any(stage.folder.glob(f"{PREFIX}-*"))):
+        return None
+    changed = differences(resolve(ran).values, stage.config.recipe.values | _told_by_launcher(stage))
+    if not changed:
+        return None
+    few = "; ".join(changed[:3]) + (", ..." if changed[3:] else "")
+    return RecipeError(
+        f"its recipe has changed since it ran in {stage.folder} ({few}): undo the change to go on, or run it "
+        f"and all that follows anew with --from {stage.name} --overwrite_output_dir true (what is there is "
+        "moved aside, not deleted)",
+        file=f"{path}: stage {stage.name}",
+    )
 
 
 def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, bool]:
@@ -157,15 +160,12 @@ def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
     for stage in pipeline.stages:
         found = summary(stage)
         if found:
-            own = {key: value for key, value in found.items() if key != "stages"}
+            found.pop("stages", None)
             place = {"recipe": stage.recipe, "folder": str(stage.folder), "steps": steps(stage)}
-            entries.append({"name": stage.name, "run": stage.kind, **place, **own})
-    new = {**old, "stages": entries}
-    if new == old:
-        return
+            entries.append({"name": stage.name, "run": stage.kind, **place, **found})
     pipeline.folder.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(new, indent=2) + "\n")
+    scratch.write_text(json.dumps({**old, "stages": entries}, indent=2) + "\n")
     os.replace(scratch, path)
 
 
@@ -225,15 +225,12 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
 
 def _told_by_launcher(stage: Stage) -> dict:
     """Reads from the manifest which keys the launcher added to the pipeline's argv when the stage last ran."""
-    words = shlex.split((_read(stage.folder / "manifest.json") or {}).get("command", ""))
-    told = {}
-    if "--config" in words:
-        values = parse_command_line(words[1:])[1]  # the first one is the script
-        for group in LAUNCHER_KEYS:
-            added = {key for key in group if words.count(f"--{key}") > stage.flags.count(f"--{key}")}
-            if group[0] in added:
-                told |= {key: values[key] for key in added}
-    return told
+    argv = shlex.split((_read(stage.folder / "manifest.json") or {}).get("command", ""))
+    if "--config" not in argv:
+        return {}
+    values = parse_command_line(argv[1:])[1]  # the first one is the script
+    added = {key for key in values if argv.count(f"--{key}") > stage.flags.count(f"--{key}")}
+    return {key: values[key] for group in LAUNCHER_KEYS if group[0] in added for key in added.intersection(group)}
 
 
 def _parents(stage: Stage, pipeline: Pipeline) -> list[Stage]:
