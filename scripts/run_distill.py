@@ -57,10 +57,9 @@ def train(config: RunConfig) -> None:
 
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
-    from mini_r1.training.callbacks import add_callbacks, at_the_ends
-    from mini_r1.training.exact_resume import R1DistillationTrainer
+    from mini_r1.training.callbacks import train_and_measure
     from mini_r1.training.finish import results_table, save_and_publish
-    from mini_r1.training.grpo_trainer import config_like, measure_trained, seed_processes
+    from mini_r1.training.sft_and_distill import R1DistillationTrainer, measure_trained
 
     training.model_init_kwargs = model_kwargs(config.model, training)
     # in the student's precision, unless the recipe says otherwise: TRL's own default is that of the teacher's files
@@ -77,34 +76,12 @@ def train(config: RunConfig) -> None:
         peft_config=get_peft_config(config.model),
         quantization_config=get_quantization_config(config.model),
     )
-    before = run.read("before.json") if run.checkpoint else None
-    after, seconds = None, 0.0
 
-    def measure(name: str) -> dict | None:
-        if test_set is None:
-            return None
-        run.say(f"measuring {len(test_set)} held-out problems {name} training")
-        sampling = config_like(training, args.num_generations_eval, **{key: getattr(training, key) for key in SAMPLING})
-        return measure_trained(trainer, tokenizer, test_set, grader_of(parts), sampling, name)
+    def measure(name: str) -> dict:
+        sampling = {key: getattr(training, key) for key in SAMPLING}
+        return measure_trained(trainer, test_set, grader_of(parts), name, args.num_generations_eval, **sampling)
 
-    def begin() -> None:
-        nonlocal before
-        if run.checkpoint:
-            run.say(f"resuming from {run.checkpoint}")
-        elif test_set is not None:
-            before = measure("before")
-            run.write("before.json", before)
-        run.restart_clock()
-        seed_processes(training.seed)  # the same draws whether or not the measurement was made in this attempt
-
-    def end() -> None:
-        nonlocal after, seconds
-        seconds = run.seconds()
-        after = measure("after")
-
-    at_the_ends(trainer, begin, end)
-    add_callbacks(trainer, run.seconds)
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    before, after, seconds = train_and_measure(trainer, run, test_set, measure)
     save_and_publish(trainer, run, "distill", before, after)
     times = {"distill": round(seconds, 1), "total": round(run.preparation + run.seconds(), 1)}
     run.finish({"stage": "distill", "before": before, "after": after, "seconds": times, "seed": training.seed})

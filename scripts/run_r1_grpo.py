@@ -69,9 +69,9 @@ def train(config: RunConfig) -> None:
 
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
-    from mini_r1.training.callbacks import add_callbacks, at_the_ends
+    from mini_r1.training.callbacks import train_and_measure
     from mini_r1.training.finish import finish_grpo, save_and_publish
-    from mini_r1.training.grpo_trainer import R1GRPOTrainer, seed_processes
+    from mini_r1.training.grpo_trainer import R1GRPOTrainer
     from mini_r1.training.rollout_log import drop_samples_after
 
     training.model_init_kwargs = model_kwargs(config.model, training)
@@ -93,34 +93,12 @@ def train(config: RunConfig) -> None:
         temperature_schedule=read_temperature_schedule(args.temperature_schedule),
         max_generated_tokens=args.max_generated_tokens,
     )
-    # without a checkpoint it is measured anew, so that the log begins with it, as that of an uninterrupted run
-    before = run.read("before.json") if run.checkpoint else None
-    after, seconds = None, 0.0
-
-    def begin() -> None:
-        nonlocal before
-        if test_set is not None and before is None and not run.checkpoint:
-            run.say(f"measuring {len(test_set)} held-out problems before training")
-            before = trainer.measure(training.seed, "before")
-            run.write("before.json", before)
-        if run.checkpoint:
-            run.say(f"resuming from {run.checkpoint}")
-        if run.main_process:
-            drop_samples_after(run.folder, run.checkpoint)
-        run.restart_clock()
-        seed_processes(training.seed)  # the same draws whether or not the measurement was made in this attempt
-
-    def end() -> None:
-        nonlocal after, seconds
-        seconds = run.seconds()
-        if test_set is not None:
-            run.say(f"measuring the same {len(test_set)} problems after training")
-            after = trainer.measure(training.seed, "after")
-
-    at_the_ends(trainer, begin, end)
-    add_callbacks(trainer, run.seconds)
     trainer.add_callback(Guards(trainer, guards))
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    if run.main_process:
+        drop_samples_after(run.folder, run.checkpoint)
+    before, after, seconds = train_and_measure(
+        trainer, run, test_set, lambda name: trainer.measure(training.seed, name)
+    )
     save_and_publish(trainer, run, "grpo", before, after)
     finish_grpo(run, config.model_name_or_path, before, after, seconds)
     if run.main_process and before and after:

@@ -53,10 +53,8 @@ def train(config: RunConfig) -> None:
     from mini_r1.evaluation.grading import grader_of
     from mini_r1.run.model_loading import model_kwargs
     from mini_r1.training.callbacks import add_callbacks
-    from mini_r1.training.exact_resume import R1SFTTrainer
     from mini_r1.training.finish import results_table, save_and_publish
-    from mini_r1.training.grpo_trainer import config_like, measure_trained
-    from mini_r1.training.muon import MuonFactory
+    from mini_r1.training.sft_and_distill import MuonFactory, R1SFTTrainer, measure_trained
 
     training.model_init_kwargs = model_kwargs(config.model, training)
     muon = None
@@ -80,8 +78,8 @@ def train(config: RunConfig) -> None:
     after = None
     if any(held_out):
         test_set, *_ = to_datasets(parts, held_out, tokenizer)
-        sampling = config_like(training, args.num_generations_eval, max_completion_length=args.max_completion_length)
-        after = measure_trained(trainer, tokenizer, test_set, grader_of(parts), sampling, "after")
+        samples, length = args.num_generations_eval, args.max_completion_length
+        after = measure_trained(trainer, test_set, grader_of(parts), "after", samples, max_completion_length=length)
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
         if parts[0].mixed:
             run.say(results_table(None, after))

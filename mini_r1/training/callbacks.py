@@ -1,4 +1,4 @@
-"""Trainer callbacks: one readable line a step, `metrics.jsonl`, a limit of tokens, a mark on every whole checkpoint."""
+"""Trainer callbacks: a line a step, `metrics.jsonl`, a limit of tokens, marks on checkpoints, exact resuming."""
 
 import json
 import math
@@ -8,13 +8,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import set_seed
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from mini_r1.run.checkpoints import PREFIX, mark
-from mini_r1.run.run_dir import clock, short_name
+from mini_r1.run.run_dir import Run, clock, short_name
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -138,30 +140,83 @@ class TokenBudget(TrainerCallback):
             control.should_save = False  # resumed from here, it would take one step more than an uninterrupted run
 
 
-class _AtBegin(TrainerCallback):
-    def __init__(self, function: Callable[[], None]):
-        self.function = function
+class SameEpochs(TrainerCallback):
+    """Lets a resumed run of GRPO or distillation meet the rows in the order of an uninterrupted one.
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.function()
+    TRL draws the order of every epoch from one generator, which no checkpoint holds: a run resumed in its second epoch
+    would begin with the order of the first. This draws the epochs before the checkpoint again.
+    """
+
+    def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        batches = train_dataloader.batch_sampler
+        sampler = getattr(batches, "batch_sampler", batches).sampler  # several processes share one
+        if sampler.shuffle:
+            for _ in range(int(state.epoch or 0)):
+                torch.randperm(sampler.num_samples, generator=sampler.generator)
 
 
-class _AtEnd(TrainerCallback):
-    def __init__(self, function: Callable[[], None]):
-        self.function = function
+class _At(TrainerCallback):
+    """Calls a function without arguments at one event, such as `on_train_end`."""
 
-    def on_train_end(self, args, state, control, **kwargs):
-        self.function()
+    def __init__(self, event: str, function: Callable[[], None]):
+        setattr(self, event, lambda *args, **kwargs: function())
 
 
 def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> None:
-    """Call `begin` before the first step and `end` after the last one, both with the model wrapped and trackers open.
+    """Calls `begin` before the first step and `end` after the last one, both with the model wrapped and trackers open.
 
     DeepSpeed and FSDP wrap a model only once, for evaluation or for training. Trackio's run is closed when the training
     ends, and logging to it afterwards is an error.
     """
-    trainer.add_callback(_AtBegin(begin))  # behind the trackers, which open theirs
-    trainer.callback_handler.callbacks.insert(0, _AtEnd(end))  # before them
+    trainer.add_callback(_At("on_train_begin", begin))  # behind the trackers, which open theirs
+    trainer.callback_handler.callbacks.insert(0, _At("on_train_end", end))  # before them
+
+
+def train_and_measure(
+    trainer, run: Run, test_set, measure: Callable[[str], dict]
+) -> tuple[dict | None, dict | None, float]:
+    """Trains; measures held-out problems before the first step and after the last one.
+
+    Args:
+        test_set: the held-out problems; None where there are none to measure.
+        measure: takes "before" or "after".
+
+    Returns:
+        What `measure` returned before and after, None without held-out problems; the seconds of the training itself.
+        A resumed run was measured before its first attempt.
+    """
+    before, after, seconds = None, None, 0.0
+
+    def measured(name: str) -> dict:
+        run.say(f"measuring {len(test_set)} held-out problems {name} training")
+        return measure(name)
+
+    def begin() -> None:
+        nonlocal before
+        if run.checkpoint:
+            run.say(f"resuming from {run.checkpoint}")
+            before = run.read("before.json")
+        elif test_set is not None:  # anew in each attempt: the log of an uninterrupted run begins with it
+            before = measured("before")
+            run.write("before.json", before)
+        run.restart_clock()
+        seed_processes(trainer.args.seed)  # the same draws whether or not this attempt has measured
+
+    def end() -> None:
+        nonlocal after, seconds
+        seconds = run.seconds()
+        if test_set is not None:
+            after = measured("after")
+
+    at_the_ends(trainer, begin, end)
+    add_callbacks(trainer, run.seconds)
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    return before, after, seconds
+
+
+def seed_processes(seed: int) -> None:
+    """Seeds every process, each with a number of its own, as TRL does: equal ones would sample alike."""
+    set_seed(seed, device_specific=True)
 
 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:

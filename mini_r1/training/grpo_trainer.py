@@ -1,20 +1,18 @@
 """Our `GRPOTrainer`: what a recipe may change of the algorithm, every graded completion kept, evaluation by problem."""
 
-import time
+import math
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object, set_seed
-from trl import GRPOConfig
+from accelerate.utils import gather_object
 
 from mini_r1.config.algorithm import TemperatureSchedule
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.advantages import compare
-from mini_r1.training.callbacks import TokenBudget, add_callbacks
-from mini_r1.training.exact_resume import SameEpochs
+from mini_r1.training.callbacks import SameEpochs, TokenBudget, seed_processes
 from mini_r1.training.rollout_log import (
     COLUMNS,
     append_success,
@@ -24,7 +22,6 @@ from mini_r1.training.rollout_log import (
     task_metrics,
     write_samples,
 )
-from mini_r1.training.trained_completions import keep_first, score_first
 from mini_r1.training.trl_internals import GRPOHooks
 
 
@@ -49,7 +46,9 @@ class R1GRPOTrainer(GRPOHooks):
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
         sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
         advantage: a key of `ADVANTAGES`.
-        trained_completions: "all", or "one" of each group, see trained_completions.py.
+        trained_completions: "all"; or "one": only the first of each group is trained on. It is as good a draw as any
+            other; the others are its baseline and get no forward or backward pass. A micro-batch must then hold whole
+            groups, which batch.py checks.
         temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
 
     Attributes:
@@ -78,11 +77,6 @@ class R1GRPOTrainer(GRPOHooks):
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
         self.add_callback(TokenBudget(self, max_generated_tokens))
         self.add_callback(SameEpochs())
-
-    @property
-    def sampling_temperature(self) -> float:
-        """What generation is told: vLLM, or transformers."""
-        return self.vllm_generation.temperature if self.use_vllm else self.generation_config.temperature
 
     def set_temperature(self, temperature: float) -> None:
         """Change it in all the places where TRL keeps it."""
@@ -149,12 +143,18 @@ class R1GRPOTrainer(GRPOHooks):
     def before_rollout(self) -> None:
         if self.temperature_schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
             self.set_temperature(self.temperature_schedule.at(self.state.global_step, self.state.max_steps))
-        self.metrics["temperature/sampling"].append(self.sampling_temperature)
+        sampling = self.vllm_generation if self.use_vllm else self.generation_config  # what generation reads
+        self.metrics["temperature/sampling"].append(sampling.temperature)
 
     def score(self, compute, input_ids, attention_mask, logits_to_keep, **kwargs) -> tuple:
         if self.trained_completions == "all" or not self.model.training:
             return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
-        return score_first(compute, self.num_generations, input_ids, attention_mask, logits_to_keep, **kwargs)
+        size = self.num_generations
+        kwargs["batch_size"] = max((kwargs.get("batch_size") or len(input_ids)) // size, 1)
+        logps, *others = compute(input_ids[::size], attention_mask[::size], logits_to_keep, **kwargs)
+        all_logps = logps.new_zeros(len(input_ids), logps.shape[1])  # 0 where a completion is not trained on
+        all_logps[::size] = logps
+        return all_logps, *others
 
     def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
         if self.advantage != "group":
@@ -201,7 +201,7 @@ class R1GRPOTrainer(GRPOHooks):
         for column, values in known.items():
             self.log_column(column, values)
         texts = [start + text for start, text in zip(known["prefill"], completions, strict=True)]
-        local = torch.tensor(describe_completions(texts, known, known["tokens"]), device=self.accelerator.device)
+        local = torch.tensor(describe_completions(texts, known), device=self.accelerator.device)
         outcomes = self.accelerator.gather(local).cpu().numpy().astype(np.float64)
         self.times.tokens += outcomes[:, COLUMNS.index("tokens")].sum()
         metrics = rollout_metrics(outcomes, self.num_generations)
@@ -219,55 +219,22 @@ class R1GRPOTrainer(GRPOHooks):
         serves = max(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps, 1)
         if samples_due(step, self.sample_steps, serves):
             named = [dict(zip(self.reward_func_names, row, strict=True)) for row in rewards[: len(prompts)].tolist()]
-            write_samples(self.args.output_dir, step, prompts, completions, known, known["tokens"], named)
+            write_samples(self.args.output_dir, step, prompts, completions, known, named)
 
 
-def seed_processes(seed: int) -> None:
-    """Seed every process, each with a number of its own, as TRL does: equal ones would sample alike."""
-    set_seed(seed, device_specific=True)
-
-
-def measure_trained(trainer, tokenizer, test_set, grader: Grader, config, name: str) -> dict:
-    """`R1GRPOTrainer.measure` for a model of another trainer, which may have split it over processes.
+def keep_first(rollout: dict, size: int, unit: int | None) -> dict:
+    """The rows of the first completion of each group, without the columns that are padding for all of them.
 
     Args:
-        test_set: a dataset of rows with `prompt`, as `to_datasets` makes it.
-        config: a `GRPOConfig`: sampling, samples per problem (`num_generations_eval`), batch size, device.
+        rollout: what TRL makes of the completions of one process, groups together.
+        size: completions of each group.
+        unit: TRL's `pad_to_multiple_of`.
     """
-    measuring = R1GRPOTrainer(
-        model=trainer.model,
-        reward_funcs=[grader.correct],
-        args=config,
-        train_dataset=test_set,
-        eval_dataset=test_set,
-        processing_class=tokenizer,
-        grader=grader,
-    )
-    # DeepSpeed and FSDP wrap a model only once: go on with what the training has wrapped
-    measuring.accelerator, measuring.model_wrapped = trainer.accelerator, trainer.model_wrapped
-    measuring.deepspeed = trainer.deepspeed
-    add_callbacks(measuring, time.monotonic)
-    return measuring.measure(config.seed, name)
-
-
-def config_like(training, samples: int, **sampling):
-    """A `GRPOConfig` that evaluates with the device, precision and batch size of another trainer's config.
-
-    Args:
-        samples: completions of each problem.
-        sampling: keys of `GRPOConfig`: how long they may be, and what else their sampling needs.
-    """
-    batch = max(samples, training.per_device_eval_batch_size // samples * samples)
-    return GRPOConfig(
-        output_dir=training.output_dir,
-        report_to="none",
-        seed=training.seed,
-        use_cpu=training.use_cpu,
-        bf16=training.bf16,
-        fp16=training.fp16,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=batch,
-        per_device_eval_batch_size=batch,
-        num_generations=samples,
-        **sampling,
-    )
+    unit, width = unit or 1, rollout["completion_ids"].shape[1]
+    longest = math.ceil(int(rollout["completion_mask"][::size].sum(dim=1).max().clamp(min=1)) / unit) * unit
+    kept = dict(rollout)
+    for name, value in rollout.items():
+        if isinstance(value, torch.Tensor) and value.dim() > 0:
+            padded = value.dim() == 2 and value.shape[1] == width and not name.startswith("prompt")
+            kept[name] = value[::size, :longest] if padded else value[::size]
+    return kept

@@ -17,15 +17,16 @@ FOLDER = "samples"
 OF_EACH = 2  # correct and wrong ones of a step
 
 
-def describe_completions(texts: list[str], graded: dict[str, list], tokens: list[int]) -> list[list[float]]:
+def describe_completions(texts: list[str], graded: dict[str, list]) -> list[list[float]]:
     """One row of numbers for each completion, in the order of `COLUMNS`: what processes gather.
 
     Args:
         texts: prefill and completion.
-        graded: `Grader.grade`'s columns.
+        graded: `Grader.grade`'s columns, and `tokens`.
     """
     rows = []
-    for text, right, well_formed, length in zip(texts, graded["right"], graded["well_formed"], tokens, strict=True):
+    columns = (graded[name] for name in ("right", "well_formed", "tokens"))
+    for text, right, well_formed, length in zip(texts, *columns, strict=True):
         found = read_signals(text)
         counts = [getattr(found, name) for name in (*BEHAVIOURS, *TEXT)]
         rows.append([np.nan if right is None else right, well_formed, length, *counts])
@@ -117,13 +118,12 @@ def write_samples(
     prompts: list[str],
     completions: list[str],
     graded: dict[str, list],
-    tokens: list[int],
     rewards: list[dict[str, float]],
 ) -> None:
     """Write `samples/step-00020.txt`: correct and wrong completions, each of another problem, with the reason.
 
     Args:
-        graded: `Grader.grade`'s columns.
+        graded: `Grader.grade`'s columns, and `tokens`.
         rewards: name -> reward, of each completion.
     """
     right, wrong = {}, {}  # of different problems
@@ -134,7 +134,9 @@ def write_samples(
     for i in [*right.values()][:OF_EACH] + [*wrong.values()][:OF_EACH]:
         numbers = ", ".join(f"{name} {value:g}" for name, value in rewards[i].items())
         why = explain(graded["prefill"][i] + completions[i], json.loads(graded["row"][i]))
-        blocks.append(f"===== step {step}, {tokens[i]} tokens, {numbers}\n===== {why}\n{prompts[i]}{completions[i]}\n")
+        blocks.append(
+            f"===== step {step}, {graded['tokens'][i]} tokens, {numbers}\n===== {why}\n{prompts[i]}{completions[i]}\n"
+        )
     path = Path(folder) / FOLDER / f"step-{step:05d}.txt"
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(blocks), encoding="utf-8")

@@ -40,7 +40,7 @@ def test_other_templates_are_graded_as_ever(template):
 def test_samples_say_what_is_wrong_with_a_summary(tmp_path):
     graded = Grader(COUNTDOWN, READABLE).grade([ROW] * 3, TEXTS)
     rewards = [{"summary_format_reward": 1.0}, {"summary_format_reward": 0.0}, {"summary_format_reward": 0.0}]
-    write_samples(tmp_path, 7, ["a", "b", "c"], TEXTS, graded, [9, 8, 1], rewards)
+    write_samples(tmp_path, 7, ["a", "b", "c"], TEXTS, graded | {"tokens": [9, 8, 1]}, rewards)
     text = (tmp_path / "samples" / "step-00007.txt").read_text()
     assert "===== step 7, 9 tokens, summary_format_reward 1\n===== right: 2 + 3 makes 5\n" in text
     assert "===== right, but there is no summary beside the answer\n" in text

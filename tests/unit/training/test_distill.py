@@ -14,7 +14,7 @@ from trl import DistillationConfig
 from mini_r1 import tasks
 from mini_r1.data.prompts import get_template, prompt_ids, render
 from mini_r1.run.tiny_model import build_model
-from mini_r1.training.exact_resume import R1DistillationTrainer
+from mini_r1.training.sft_and_distill import R1DistillationTrainer
 
 RECIPE = """
 seed: 1

@@ -21,12 +21,13 @@ CASES = [  # completion, right, in the right format
 
 
 def test_outcomes_lengths_and_behaviours():
-    texts, tokens = [case[0] for case in CASES], [10, 20, 30, 40]
+    texts = [case[0] for case in CASES]
     graded = Grader(countdown).grade([ROW] * 4, texts)
     assert graded["right"] == [case[1] for case in CASES]
     assert graded["well_formed"] == [case[2] for case in CASES]
     assert json.loads(graded["row"][0]) == {"nums": [1, 2, 5], "target": 8}
-    outcomes = np.array(describe_completions(["<think>" + text for text in texts], graded, tokens))
+    graded["tokens"] = [10, 20, 30, 40]
+    outcomes = np.array(describe_completions(["<think>" + text for text in texts], graded))
     assert outcomes.shape == (4, len(COLUMNS))
     found = rollout_metrics(outcomes, group=2)
     assert (found["outcome/right"], found["outcome/answer_wrong"], found["outcome/format_wrong"]) == (0.25, 0.25, 0.5)
