@@ -26,8 +26,17 @@ class RunStopped(Exception):
     """The end of a run that cannot learn, with the reason in one line. It is not finished; its checkpoints stay."""
 
 
-def exit_on_recipe_error(main: Callable[[], None]) -> None:
-    """Runs `main`. A `RecipeError` becomes one line on stderr and exit status 2, a `RunStopped` the same and 1."""
+def exit_on_recipe_error(main: Callable[[], None], usage: Callable[[], str] | None = None) -> None:
+    """Runs a script's `main`; a `RecipeError` becomes one line on stderr and exit status 2, a `RunStopped` status 1.
+
+    Anything else propagates.
+
+    Args:
+        usage: returns what `--help` prints in place of `main`; None where `main` answers that itself.
+    """
+    if usage and {"-h", "--help"} & set(sys.argv[1:]):
+        _print_help(usage())
+        return
     try:
         main()
     except (RecipeError, RunStopped) as error:
@@ -40,3 +49,10 @@ def exit_on_recipe_error(main: Callable[[], None]) -> None:
         PartialState().wait_for_everyone()  # the launcher ends all others once the first process ends
         PartialState().destroy_process_group()
         sys.exit(1)
+
+
+def _print_help(text: str) -> None:
+    try:
+        print(text.strip(), flush=True)
+    except BrokenPipeError:  # `--help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends

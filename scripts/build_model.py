@@ -3,24 +3,14 @@
 python scripts/build_model.py --config recipes/NAME-base.yaml [--any_key value]
 """
 
-import sys
-
 from mini_r1.config.run_config import RunConfig
-from mini_r1.data.load_run import load_run
+from mini_r1.data.load_run import run_recipe
 from mini_r1.data.problems import load_parts
-from mini_r1.errors import exit_on_recipe_error
 from mini_r1.run import run_dir
 from mini_r1.run.tiny_model import build_model, build_tokenizer
 
 
-def main() -> None:
-    config = load_run("build_model", sys.argv[1:])
-    with config.blame():
-        make(config)
-
-
 def make(config: RunConfig) -> None:
-
     args, parts = config.args, config.parts
     run = run_dir.start(config)
     if run.finished:
@@ -39,4 +29,4 @@ def make(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    run_recipe("build_model", make)

@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

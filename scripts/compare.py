@@ -1,7 +1,11 @@
 """Compares the stages of a pipeline over all seeds in runs/: means, spread, tokens, seconds, memory, as Markdown.
 
-python scripts/compare.py --config NAME [--seeds "[1, 2, 3]"] [--against STAGE]
-    [--by_difficulty] [--plot FILE.png]
+python scripts/compare.py --config NAME [--seeds "[1, 2, 3]"] [--against STAGE] [--by_difficulty] [--plot FILE.png]
+
+--seeds LIST      these seeds. Left out: all in runs/
+--against STAGE   also each stage's pass@1, less that of this stage with the same seed
+--by_difficulty   a row for each difficulty of the held-out problems
+--plot FILE.png   also draw what was measured
 """
 
 import sys
@@ -35,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

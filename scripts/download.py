@@ -1,6 +1,6 @@
 """Fetch a recipe's model and dataset into the local cache, for nodes without internet.
 
-python scripts/download.py --config recipes/NAME.yaml
+python scripts/download.py --config recipes/NAME.yaml [--any_key value]
 """
 
 import sys
@@ -40,4 +40,4 @@ def fetch_model(name: str, revision: str) -> str:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mini_r1.config.run_config import RunConfig
+from mini_r1.config.run_config import RunConfig, help_text
 from mini_r1.data.load_run import load_run
 from mini_r1.errors import exit_on_recipe_error
 from mini_r1.evaluation.completion_log import CompletionLog
@@ -61,4 +61,4 @@ def evaluate(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: help_text("evaluate"))

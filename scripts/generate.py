@@ -3,24 +3,16 @@
 python scripts/generate.py --config recipes/NAME.yaml [--model_name_or_path FOLDER] [--server URL] [--key value]
 """
 
-import sys
 from dataclasses import asdict
 
 from mini_r1.config.run_config import RunConfig
-from mini_r1.data.load_run import load_run
-from mini_r1.errors import exit_on_recipe_error
+from mini_r1.data.load_run import run_recipe
 from mini_r1.evaluation.evaluate import sample_all, to_records
 from mini_r1.evaluation.judge import judge_records
 from mini_r1.evaluation.rejection_sampling import DATASET, describe, read_filters, write_generated
 from mini_r1.evaluation.sampling_run import start_sampling_run
 from mini_r1.run.run_dir import end_processes
 from mini_r1.training.model_card import write_dataset_card
-
-
-def main() -> None:
-    config = load_run("generate", sys.argv[1:])
-    with config.blame():
-        generate(config)
 
 
 def generate(config: RunConfig) -> None:
@@ -53,4 +45,4 @@ def generate(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    run_recipe("generate", generate)

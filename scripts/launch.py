@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

@@ -3,26 +3,17 @@
 accelerate launch scripts/run_distill.py --config recipes/NAME-distill.yaml [--any_key value]
 """
 
-import sys
-
 from mini_r1.config.batch import plan_steps
 from mini_r1.config.kinds import processes
 from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.load_run import load_run
+from mini_r1.data.load_run import run_recipe
 from mini_r1.data.mixture import weights
 from mini_r1.data.problems import describe_mix, describe_rows, load_parts, to_datasets
 from mini_r1.data.teacher import check_teacher
-from mini_r1.errors import exit_on_recipe_error
 from mini_r1.run import run_dir
 
 SAMPLING = ("max_completion_length", "temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-
-
-def main() -> None:
-    config = load_run("distill", sys.argv[1:])
-    with config.blame():
-        train(config)
 
 
 def train(config: RunConfig) -> None:
@@ -91,4 +82,4 @@ def train(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    run_recipe("distill", train)

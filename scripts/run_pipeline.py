@@ -2,6 +2,9 @@
 
 python scripts/run_pipeline.py --config NAME [--seed N] [--gpus N] [--STAGE.key value]
 
+--seed N        of all stages. Left out: as the recipes say
+--gpus N        use N GPUs; 0 is a CPU. Left out: as many as a recipe was written for
+--STAGE.key value   set a key of one stage of an experiment, such as --rl.beta 0.1
 --from STAGE    begin with this stage; those before it are not looked at
 --only STAGE    run this stage alone
 --dry_run       say what would be done about each stage, start nothing
@@ -97,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

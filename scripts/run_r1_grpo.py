@@ -9,7 +9,8 @@ import sys
 from mini_r1.config.algorithm import read_temperature_schedule
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import processes
-from mini_r1.config.run_config import RunConfig, read_recipe
+from mini_r1.config.recipe import parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig, help_text, run_config
 from mini_r1.data import hub, problems
 from mini_r1.data.load_run import load_run
 from mini_r1.data.mixture import weights
@@ -18,18 +19,19 @@ from mini_r1.run import run_dir
 
 
 def main() -> None:
-    if read_recipe("r1_grpo", sys.argv[1:]).values.get("dry_run"):
-        sys.exit(dry_run())
-    config = load_run("r1_grpo", sys.argv[1:])
+    argv = sys.argv[1:]
+    if run_config("r1_grpo", resolve(*parse_command_line(argv), "r1_grpo")).dry_run:
+        sys.exit(dry_run(argv))
+    config = load_run("r1_grpo", argv)
     with config.blame():
         train(config)
 
 
-def dry_run() -> int:
-    """Print what `make check` says, for the processes at hand; returns the exit status. Nothing is loaded."""
+def dry_run(argv: list[str]) -> int:
+    """Prints what `make check` says, for the processes at hand; returns the exit status. Loads nothing."""
     from mini_r1.launch.check import preflight, report  # only a dry run needs it
 
-    found = preflight(sys.argv[1:], assume_gpus=True, processes=processes())
+    found = preflight(argv, assume_gpus=True, processes=processes())
     if os.environ.get("RANK", "0") == "0":
         report(found, "all")
     return 2 if found.failed else 0
@@ -110,4 +112,4 @@ def train(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: help_text("r1_grpo"))

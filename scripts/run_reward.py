@@ -5,25 +5,16 @@ accelerate launch scripts/run_reward.py --config recipes/NAME.yaml [--any_key va
 The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's reward_funcs takes.
 """
 
-import sys
-
 from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
-from mini_r1.data.load_run import load_run
+from mini_r1.data.load_run import run_recipe
 from mini_r1.data.preferences import accuracy, load_pairs, to_ids
 from mini_r1.data.reward_model import shows
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.errors import RecipeError
 from mini_r1.run import run_dir
 
 
-def main() -> None:
-    config = load_run("reward", sys.argv[1:])
-    with config.blame():
-        train(config)
-
-
 def train(config: RunConfig) -> None:
-
     args, training = config.args, config.training
     run = run_dir.start(config)
     if run.finished:
@@ -86,4 +77,4 @@ def check_template(tokenizer, part: str) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    run_recipe("reward", train)

@@ -3,26 +3,16 @@
 accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key value]
 """
 
-import sys
-
 from mini_r1.config.run_config import RunConfig
 from mini_r1.data import hub
 from mini_r1.data.conversations import conversation_dataset
-from mini_r1.data.load_run import load_run
+from mini_r1.data.load_run import run_recipe
 from mini_r1.data.problems import describe_rows, load_parts, to_datasets
 from mini_r1.data.traces import mixed_trace_dataset
-from mini_r1.errors import exit_on_recipe_error
 from mini_r1.run import run_dir
 
 
-def main() -> None:
-    config = load_run("sft", sys.argv[1:])
-    with config.blame():
-        train(config)
-
-
 def train(config: RunConfig) -> None:
-
     args, training, parts = config.args, config.training, config.parts
     run = run_dir.start(config)
     if run.finished:
@@ -90,4 +80,4 @@ def train(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    run_recipe("sft", train)

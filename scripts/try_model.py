@@ -1,6 +1,9 @@
 """Asks a trained model a question and shows its answer as it comes, with its rewards.
 
-python scripts/try_model.py --config recipes/NAME.yaml [--row '{"nums": [3, 5, 7], "target": 36}'] [--key value]
+python scripts/try_model.py --config recipes/NAME.yaml [--row '{"nums": [3, 5, 7], "target": 36}'] [--any_key value]
+
+--row JSON      ask this problem, in the task's own columns. Left out: a held-out one
+--any_key value, such as --temperature 0.5, changes the recipe for this once
 """
 
 import random
@@ -69,4 +72,4 @@ def ask(folder: Path, config, parts, rewards, raw: dict | None) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_recipe_error(main)
+    exit_on_recipe_error(main, lambda: __doc__)

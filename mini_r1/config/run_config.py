@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,25 +65,13 @@ class RunConfig:
         return run_config(self.kind, dataclasses.replace(self.recipe, values=self.recipe.values | changes))
 
 
-def read_recipe(kind: str, argv: list[str]) -> Recipe:
-    """Resolves the recipe of a command line (without the program's name); `--help` prints all keys and exits.
-
-    Raises:
-        RecipeError: if a flag or a file is wrong. Keys and types are not checked.
-    """
-    if {"-h", "--help"} & set(argv):
-        print(help_text(kind))
-        sys.exit(0)
-    return resolve(*parse_command_line(argv), kind)
-
-
 def read_run(kind: str, argv: list[str]) -> RunConfig:
-    """Reads the run of a command line. Imports neither TRL nor torch.
+    """Resolves and checks what `argv` (without the program's name) asks for. Imports neither TRL nor torch.
 
     Raises:
         RecipeError: if a flag, a file, a key or the type of a value is wrong.
     """
-    return check(kind, read_recipe(kind, argv))
+    return check(kind, resolve(*parse_command_line(argv), kind))
 
 
 def help_text(kind: str) -> str:

@@ -1,16 +1,29 @@
 """Turns a command line into a run that can be started: the one order of steps that all scripts share."""
 
 import dataclasses
+import sys
+from collections.abc import Callable
 
 from mini_r1.config.algorithm import check_algorithm
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import ONLY_SAMPLE, processes
-from mini_r1.config.run_config import RunConfig, build, read_run
+from mini_r1.config.run_config import RunConfig, build, help_text, read_run
 from mini_r1.data import hub
 from mini_r1.data.conversations import check_sources
 from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts
 from mini_r1.data.preferences import check_preferences
-from mini_r1.errors import RecipeError
+from mini_r1.errors import RecipeError, exit_on_recipe_error
+
+
+def run_recipe(kind: str, work: Callable[[RunConfig], None]) -> None:
+    """Runs a script of this kind: calls `work` with what the program's arguments ask for."""
+
+    def main() -> None:
+        config = load_run(kind, sys.argv[1:])
+        with config.blame():
+            work(config)
+
+    exit_on_recipe_error(main, lambda: help_text(kind))
 
 
 def load_run(kind: str, argv: list[str]) -> RunConfig:
