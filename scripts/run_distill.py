@@ -73,7 +73,7 @@ def train(config: RunConfig) -> None:
         return measure_trained(trainer, test_set, grader_of(parts), name, args.num_generations_eval, **sampling)
 
     before, after, seconds = train_and_measure(trainer, run, test_set, measure)
-    save_and_publish(trainer, run, "distill", before, after)
+    save_and_publish(trainer, run, before, after)
     times = {"distill": round(seconds, 1), "total": round(run.preparation + run.seconds(), 1)}
     run.finish({"stage": "distill", "before": before, "after": after, "seconds": times, "seed": training.seed})
     if before and after:

@@ -13,6 +13,7 @@ python scripts/run_pipeline.py --config NAME [--seed N] [--gpus N] [--STAGE.key 
 
 import shlex
 import sys
+from functools import partial
 
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.recipe import parse_command_line
@@ -24,8 +25,7 @@ from mini_r1.pipeline.state import Choice, choose, describe, refusal, stages_tab
 FLAGS = ("seed", "gpus", "from", "only", "dry_run", "overwrite_output_dir")
 
 
-def say(message: str) -> None:
-    print(message, flush=True)
+say = partial(print, flush=True)
 
 
 def read_flags(flags: dict) -> None:
@@ -44,10 +44,6 @@ def read_flags(flags: dict) -> None:
             raise RecipeError(f"got {value!r}, expected a whole number", key="--gpus", file="command line")
         if key in ("dry_run", "overwrite_output_dir") and not isinstance(value, bool):
             raise RecipeError(f"got {value!r}, expected true or false", key=f"--{key}", file="command line")
-
-
-def name(value) -> str | None:
-    return None if value is None else str(value)  # a stage may be called "2"
 
 
 def dry_run(pipeline: Pipeline, choice: Choice) -> int:
@@ -94,8 +90,8 @@ def main() -> None:
     read_flags(flags)
     told = {key: value for key, value in flags.items() if "." in key}
     pipeline = read_pipeline(path, flags.get("seed"), told)  # checks every stage's recipe before the first one starts
-    anew = flags.get("overwrite_output_dir", False)
-    choice = choose(pipeline, name(flags.get("from")), name(flags.get("only")), anew)
+    start, only = (str(flags[key]) if key in flags else None for key in ("from", "only"))  # a stage may be called "2"
+    choice = choose(pipeline, start, only, flags.get("overwrite_output_dir", False))
     sys.exit(dry_run(pipeline, choice) if flags.get("dry_run") else run(pipeline, choice, flags.get("gpus")))
 
 

@@ -101,8 +101,8 @@ def train(config: RunConfig) -> None:
     before, after, seconds = train_and_measure(
         trainer, run, test_set, lambda name: trainer.measure(training.seed, name)
     )
-    save_and_publish(trainer, run, "grpo", before, after)
-    finish_grpo(run, config.model_name_or_path, before, after, seconds)
+    save_and_publish(trainer, run, before, after)
+    finish_grpo(run, before, after, seconds)
     if run.main_process and before and after:
         from mini_r1.report.plots import plot_runs  # not above: matplotlib would count in the memory of every step
 

@@ -58,7 +58,7 @@ def train(config: RunConfig) -> None:
     found = {"before": before, "after": measure(), "n": len(pairs.test)}
     if pairs.test:
         run.say(f"held-out pairs in the right order: {before:.3f} -> {found['after']:.3f} ({found['n']} pairs)")
-    save_and_publish(trainer, run, "reward", None, found)
+    save_and_publish(trainer, run, None, found)
     seconds = round(run.seconds(), 1)
     counts = {"pairs": len(pairs.train), "left_out": pairs.left_out, "part": args.part}
     times = {"reward": seconds, "total": seconds}

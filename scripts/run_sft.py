@@ -73,7 +73,7 @@ def train(config: RunConfig) -> None:
         run.say(f"held-out: pass@1 {after['pass@1']:.3f}, format {after['format']:.3f} ({after['n']} problems)")
         if parts[0].mixed:
             run.say(results_table(None, after))
-    save_and_publish(trainer, run, "sft", None, after)
+    save_and_publish(trainer, run, None, after)
     seconds = round(run.seconds(), 1)
     run.finish({"stage": "sft", "after": after, "seconds": {"sft": seconds, "total": seconds}, "seed": training.seed})
     run_dir.end_processes(trainer.accelerator)

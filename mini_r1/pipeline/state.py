@@ -26,12 +26,10 @@ class Choice:
     """The stages that one command runs.
 
     Attributes:
-        compared: those whose recipe must be what it was when they ran.
         anew: whether the stages start anew, whatever is in their folders.
     """
 
     stages: list[Stage]
-    compared: list[Stage]
     anew: bool
 
 
@@ -39,7 +37,8 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
     """Returns the stages that `--from` and `--only` leave.
 
     Raises:
-        RecipeError: where there is no such stage, or where one that it begins with is not finished.
+        RecipeError: where there is no such stage, where one that it begins with is not finished, or where the recipe of
+            one that `--only` begins with has changed since.
     """
     if start is not None and only is not None:
         raise RecipeError(
@@ -50,12 +49,10 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
         stages = [pipeline.stage(only, flag)]
     elif start is not None:
         stages = stages[stages.index(pipeline.stage(start, flag)) :]
-    needed = []
     for stage in stages:
         for parent in _parents(stage, pipeline):
-            if parent in stages or parent in needed:
+            if parent in stages:
                 continue
-            needed.append(parent)
             if summary(parent) is None:
                 raise RecipeError(
                     f"{stage.name} needs {parent.name}, which is not finished in {parent.folder}; run that "
@@ -63,8 +60,10 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
                     key=flag,
                     file=COMMAND_LINE,
                 )
-    # --only asks for one stage as the file has it; --from leaves alone what was before
-    return Choice(stages, [*stages, *needed] if only is not None else stages, anew)
+            # --only asks for one stage as the file has it; --from leaves alone what was before
+            if only is not None and (changed := changed_recipe(parent, pipeline.path)):
+                raise changed
+    return Choice(stages, anew)
 
 
 def summary(stage: Stage) -> dict | None:
@@ -86,12 +85,10 @@ def steps(stage: Stage) -> int | None:
 
 def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | None:
     """Returns why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
-    if choice.anew and stage in choice.stages:
+    if choice.anew or stage not in choice.stages:
         return None
-    if stage in choice.compared and (changed := changed_recipe(stage, pipeline.path)):
-        return changed
-    found = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline) if stage in choice.stages)
-    return next(filter(None, found), None)
+    stale = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline))
+    return changed_recipe(stage, pipeline.path) or next(filter(None, stale), None)
 
 
 def changed_recipe(stage: Stage, path: str) -> RecipeError | None:

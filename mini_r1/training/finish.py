@@ -8,39 +8,28 @@ from mini_r1.training.model_card import write_card
 from mini_r1.training.trl_internals import keep_own_card
 
 
-def save_and_publish(trainer, run: Run, kind: str, before: dict | None, after: dict | None) -> None:
+def save_and_publish(trainer, run: Run, before: dict | None, after: dict | None) -> None:
     """Model (or LoRA adapter), tokenizer, log history and model card into the run directory; to the hub when asked."""
     trainer.save_model(str(run.folder))
     trainer.save_state()
     if run.main_process:
-        write_card(run.folder, run.config, kind, before, after)
+        write_card(run.folder, run.config, before, after)
     if trainer.args.push_to_hub:
         keep_own_card(trainer)
         trainer.push_to_hub()
 
 
-def finish_grpo(run: Run, init_from: str, before: dict | None, after: dict | None, seconds: float) -> None:
-    """Write `summary.json` with the time that the cold start took, print the table.
+def finish_grpo(run: Run, before: dict | None, after: dict | None, seconds: float) -> None:
+    """Writes `summary.json`, prints the table.
 
     Args:
-        init_from: the model folder this run began with; its own `summary.json` tells what making it took.
-        seconds: training time of this run.
+        seconds: training time of this run. The time of the cold start is in the summary of the model it began with.
     """
-    earlier = Path(init_from) / "summary.json"
+    earlier = Path(run.config.model_name_or_path) / "summary.json"
     cold_start = json.loads(earlier.read_text())["seconds"]["total"] if earlier.exists() else 0.0
-    run.finish(
-        {
-            "stage": "r1_grpo",
-            "before": before,
-            "after": after,
-            "seconds": {
-                "cold_start": round(cold_start, 1),
-                "grpo": round(seconds, 1),
-                "total": round(cold_start + run.preparation + run.seconds(), 1),
-            },
-            "seed": run.config.seed,
-        }
-    )
+    total = cold_start + run.preparation + run.seconds()
+    times = {"cold_start": round(cold_start, 1), "grpo": round(seconds, 1), "total": round(total, 1)}
+    run.finish({"stage": "r1_grpo", "before": before, "after": after, "seconds": times, "seed": run.config.seed})
     if before and after:
         run.say("\n" + results_table(before, after))
 

@@ -16,18 +16,16 @@ METHODS = {
 MEASURED = {"pass@1": "pass@1", "format": "right format", "mean_length": "mean length, tokens"}
 
 
-def write_card(folder: Path, config: RunConfig, kind: str, before: dict | None, after: dict | None) -> None:
+def write_card(folder: Path, config: RunConfig, before: dict | None, after: dict | None) -> None:
     """Write the card: what it was trained on and from, what was measured, and how to do it again.
 
     Args:
-        kind: a key of `METHODS`, or "reward".
-        before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for "reward":
-            its accuracy.
+        before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for a reward model: its
+            accuracy.
     """
-    asked, scores = _asked(config), {}
+    kind, asked, scores = config.kind.removeprefix("r1_"), _asked(config), {}
     base, source = config.model_name_or_path or "", config.dataset_id_or_path
     how = f"by the recipe `{config.recipe.path}`, from `{base}`"
-    columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
     if kind == "reward":
         paths = ", ".join(f"`{one['path']}`" for one in config.preference_datasets or [])
         text = [
@@ -46,8 +44,8 @@ def write_card(folder: Path, config: RunConfig, kind: str, before: dict | None, 
             f"seed {config.seed}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
             "`manifest.json`."
         ]
-        if columns:
-            *_, last = columns.values()
+        columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
+        if last := after or before:
             scores = {name: last[name] for name in ("pass@1", "format")}
             rows = [(label, *(f"{each[key]:.3f}" for each in columns.values())) for key, label in MEASURED.items()]
             text.append(_table(["held-out problems", *columns], rows))

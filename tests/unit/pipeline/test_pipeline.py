@@ -133,9 +133,9 @@ def test_from_and_only(home):
         assert problem in str(error.value)
     finish(sft)
     choice = choose(pipeline, "rl", None, False)
-    assert choice.stages == choice.compared == [rl, greedy]
+    assert choice.stages == [rl, greedy]
     finish(base)
-    assert choose(pipeline, None, "cold-start", False).compared == [sft, base]
+    assert choose(pipeline, None, "cold-start", False).stages == [sft]
     assert choose(pipeline, None, None, False).stages == pipeline.stages
 
 

@@ -25,7 +25,7 @@ def card(tmp_path):
         manifest = {"versions": {"trl": "1.2", "vllm": None}, "git_commit": "abc"}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         recipe = Recipe("recipes/x.yaml", VALUES | values, {})
-        write_card(tmp_path, run_config({"grpo": "r1_grpo"}.get(kind, kind), recipe), kind, before, after)
+        write_card(tmp_path, run_config(kind, recipe), before, after)
         found = ModelCard.load(tmp_path / "README.md")
         assert "Versions: trl 1.2; git commit abc." in found.text and found.text.startswith(f"\n# {tmp_path.name}\n")
         return found
@@ -34,7 +34,7 @@ def card(tmp_path):
 
 
 def test_of_a_policy(card):
-    found = card("grpo", BEFORE, AFTER)
+    found = card("r1_grpo", BEFORE, AFTER)
     data = found.data
     assert (data.library_name, data.tags, data.base_model) == (
         "transformers",
