@@ -1,4 +1,4 @@
-"""The stages of a pipeline side by side, over all seeds in runs/: the tables and the figure of `scripts/compare.py`."""
+"""Compares the stages of a pipeline over all seeds in runs/: the tables and the figure of `scripts/compare.py`."""
 
 import json
 from collections.abc import Sequence
@@ -68,17 +68,16 @@ def read_outcomes(path: str, seeds: Sequence[int]) -> dict[str, dict[int, Outcom
 
 
 def find_seeds(path: str) -> list[int]:
-    """The seeds of a pipeline's folders in runs/."""
+    """Returns the seeds of a pipeline's folders in runs/."""
     stem = Path(path).stem
     found = (folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*"))
     return sorted(int(seed) for seed in found if seed.isdigit())
 
 
 def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[tuple[str, ...]]:
-    """Rows of text, the header first: means over the seeds, and for pass@1 also the lowest and the highest.
+    """Returns rows of text, the header first: means over the seeds, and for pass@1 also the lowest and the highest.
 
-    A stage of several tasks has a row below it for each task, and one of several difficulties for each of them, where
-    they are asked for.
+    Below a stage stands a row for each of its tasks, and one for each difficulty where `by_difficulty` asks for them.
     """
     rows = [HEADER]
     for name, by_seed in outcomes.items():
@@ -97,10 +96,9 @@ def table(outcomes: dict[str, dict[int, Outcome]], by_difficulty: bool) -> list[
 
 
 def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure:
-    """The measurements after each stage, in four panels; a mixed run has a colour for each task.
+    """Draws the measurements after each stage, in four panels; a mixed run has a colour for each task.
 
-    Points are means over the seeds, whiskers go from the lowest to the highest seed. No line joins the stages, as a
-    stage need not follow the one beside it.
+    Points are means over the seeds, whiskers go from the lowest to the highest seed.
     """
     measured = [[run.after for run in by_seed.values()] for by_seed in outcomes.values()]
     tasks = list(dict.fromkeys(task for runs in measured for run in runs for task in run.get("by_task") or {})) or [""]
@@ -123,7 +121,7 @@ def stages_figure(outcomes: dict[str, dict[int, Outcome]], title: str) -> Figure
 
 
 def differences(outcomes: dict[str, dict[int, Outcome]], against: str) -> list[tuple[str, ...]]:
-    """pass@1 after, minus that of the stage `against` with the same seed: the mean, and each seed's.
+    """Returns rows of pass@1 after, minus that of the stage `against` with the same seed: the mean, and each seed's.
 
     Raises:
         RecipeError: where there is no such stage.
@@ -158,13 +156,13 @@ def _costs(stage: Stage) -> dict[str, float]:
 
 
 def _total(entries: list[dict], key: str) -> float:
-    """The sum over all steps. Each entry has the mean over the steps since the entry before."""
+    """Returns the sum over all steps. Each entry has the mean over the steps since the entry before."""
     since = [0, *(entry["step"] for entry in entries)]
     return sum(entry[key] * (entry["step"] - last) for entry, last in zip(entries, since, strict=False))
 
 
 def _measured(parts: list[dict]) -> list[str]:
-    """Cells of what was measured after: pass@1 and the columns of `MEASURED`."""
+    """Returns the cells of what was measured after: pass@1 and the columns of `MEASURED`."""
     means = [_mean([part.get(key) for part in parts], digits) for key, digits in MEASURED.values()]
     return [_spread([part.get("pass@1") for part in parts]), *means]
 

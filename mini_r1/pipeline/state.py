@@ -1,4 +1,4 @@
-"""Looks at what a pipeline's stages have left in their folders: finished, killed or new, and does it fit the file?"""
+"""Reads what a pipeline's stages have left in their folders, and refuses what does not fit the pipeline's file."""
 
 import datetime
 import json
@@ -15,8 +15,8 @@ from mini_r1.pipeline.stages import Pipeline, Stage
 from mini_r1.run.checkpoints import PREFIX, read_mark
 from mini_r1.run.run_dir import clock, set_aside
 
-# What the launcher tells a script beside the pipeline's argv, so that the recipe fits the machine; the first of each
-# group is always among them. A stage that was finished on other hardware is finished here.
+# What the launcher adds to the pipeline's argv so that the recipe fits the machine; the first of each group is always
+# added. A stage that was finished on other hardware is finished here.
 LAUNCHER_KEYS = (("num_processes", "gradient_accumulation_steps", "steps_per_generation"), tuple(ON_CPU))
 COLUMNS = (("pass@1", 3), ("format", 3), ("mean_length", 1))
 
@@ -67,7 +67,7 @@ def choose(pipeline: Pipeline, start: str | None, only: str | None, anew: bool) 
 
 
 def summary(stage: Stage) -> dict | None:
-    """Reads what the stage left when it finished; None before. The pipeline's own summary alone is none."""
+    """Reads the stage's summary; None before it is finished. The pipeline's own summary does not count."""
     found = _read(stage.folder / "summary.json")
     return found if found and "stage" in found else None
 
@@ -84,7 +84,7 @@ def steps(stage: Stage) -> int | None:
 
 
 def refusal(stage: Stage, pipeline: Pipeline, choice: Choice) -> RecipeError | None:
-    """Returns why this command must not go on with what is in the stage's folder, and what to do; None where it may."""
+    """Returns why this command must not go on with what is in the stage's folder, or None."""
     if choice.anew or stage not in choice.stages:
         return None
     stale = (_stale(stage, parent, pipeline) for parent in _parents(stage, pipeline))
@@ -135,7 +135,7 @@ def describe(stage: Stage, pipeline: Pipeline, choice: Choice) -> tuple[str, boo
 
 
 def start_anew(choice: Choice, say: Callable[[str], None]) -> None:
-    """Moves aside what the chosen stages left, the last first: killed in between, no stage is older than its model."""
+    """Moves the folders of the chosen stages aside, the last first: after a kill no stage is older than its model."""
     for stage in reversed(choice.stages):
         if stage.folder.exists():
             say(f"{stage.folder} is moved to {set_aside(stage.folder)}, as overwrite_output_dir says")
@@ -144,8 +144,8 @@ def start_anew(choice: Choice, say: Callable[[str], None]) -> None:
 def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
     """Adds the finished stages' summaries to `summary.json` of the pipeline's directory.
 
-    A stage whose recipe has the pipeline's name shares that directory; its own summary stays at the top. While a run in
-    there is not finished, nothing is written: a summary is what says that it is.
+    A stage whose recipe has the pipeline's name shares that directory; its own summary stays at the top, and nothing is
+    written before it is finished.
     """
     path = pipeline.folder / "summary.json"
     old = _read(path) or {}
@@ -167,7 +167,7 @@ def write_summary(pipeline: Pipeline, say: Callable[[str], None]) -> None:
 
 
 def stages_table(pipeline: Pipeline) -> str:
-    """Makes a table with a line for each finished stage: its steps, its time and what it left."""
+    """Returns a table with a line for each finished stage: its steps, its time and what it measured."""
     rows = [("stage", "run", "steps", "time", "pass@1", "format", "mean length", "folder")]
     for stage in pipeline.stages:
         found = summary(stage)
@@ -192,9 +192,9 @@ def stage_seconds(stage: Stage, found: dict) -> float:
 
 
 def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | None:
-    """Returns the refusal of a stage that began with what its parent has made anew since, or has to make anew.
+    """Returns the refusal of a stage whose parent has run anew since the stage began, or has to run anew.
 
-    To the second; where a manifest does not tell, nothing is refused.
+    Times count to the second. Where a manifest has none, nothing is refused.
     """
     manifest = _read(stage.folder / "manifest.json") or {}
     begun = [attempt for attempt in manifest.get("attempts", []) if not attempt.get("from")]  # not from a checkpoint
@@ -221,7 +221,7 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
 
 
 def _told_by_launcher(stage: Stage) -> dict:
-    """Reads from the manifest which keys the launcher added to the pipeline's argv when the stage last ran."""
+    """Returns the keys that the launcher added to the pipeline's argv when the stage last ran, as its manifest says."""
     argv = shlex.split((_read(stage.folder / "manifest.json") or {}).get("command", ""))
     if "--config" not in argv:
         return {}

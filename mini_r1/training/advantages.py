@@ -1,12 +1,9 @@
-"""Advantages: how much better a completion is than what it is compared with. Pure functions, chosen by the recipe.
+"""Advantages: how much better a completion is than what it is compared with, as the recipe's `advantage` says.
 
-    advantage: group | leave_one_out | reinforce_lite | batch
-
-Each takes the total rewards of a rollout, shape (groups, completions of each group), NaN where no reward is due (an
-unusable gold, say), and returns advantages of the same shape, in reward units or, where a deviation divides them, in
-deviations. A NaN gets 0 and is left out of every mean and deviation; so a group without any usable reward teaches
-nothing. Sums are made in float64: of equal rewards in float32 they may differ in the last digit, which a division by
-a deviation of nearly nothing would blow up.
+Each function takes the total rewards of a rollout, shape (groups, completions of each group), NaN where no reward is
+due, and returns advantages of the same shape. A NaN gets 0 and is left out of every mean and deviation. Deviations are
+unbiased. Sums are in float64: in float32 equal rewards may differ from their mean in the last digit, which a division
+by a deviation of nearly 0 would blow up.
 """
 
 from collections.abc import Callable
@@ -19,10 +16,7 @@ CLAMP = 2.0
 def group(rewards: torch.Tensor) -> torch.Tensor:
     """GRPO (arXiv:2402.03300, section 4.1.2): A_i = (r_i - mean(r)) / (std(r) + 1e-4), over the group.
 
-    The deviation is the unbiased one. Equal rewards give 0, and so does a group of one.
-
-    This is what TRL computes with `scale_rewards: group`; with `none` or `batch` it leaves the division out, or divides
-    by the deviation of the whole rollout's rewards. The trainer leaves all three to TRL.
+    Equal rewards give 0, as does a group of one. The trainer leaves this one to TRL, with its other `scale_rewards`.
     """
     rewards = rewards.double()
     mean = rewards.nanmean(dim=1, keepdim=True)
@@ -32,8 +26,7 @@ def group(rewards: torch.Tensor) -> torch.Tensor:
 def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
     """RLOO (arXiv:2402.14740, section 2.2): A_i = r_i - mean of the other rewards of the group.
 
-    Without a completion's own reward its baseline is unbiased, and no deviation makes easy and hard questions weigh
-    alike. Equal rewards give 0, and so does a group of one, which has no others.
+    Its baseline is unbiased: it leaves out a completion's own reward. Equal rewards give 0, as does a group of one.
     """
     return _finish(rewards.double() - _others(rewards).nanmean(dim=2))
 
@@ -41,8 +34,8 @@ def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
 def reinforce_lite(rewards: torch.Tensor) -> torch.Tensor:
     """Reinforce-Lite (its report of 2025): A_i = (r_i - mean of the others) / (std of the others + 1e-8), in [-2, 2].
 
-    The deviation is the unbiased one. Where the others are all alike, it is 0, and any difference from them is clamped:
-    a single correct answer among wrong ones gets 2, as does one of two. Equal rewards give 0, as does a group of one.
+    Where the others are equal, any difference from them is clamped: a single correct answer among wrong ones gets 2.
+    Equal rewards give 0, as does a group of one.
     """
     others = _others(rewards)
     mean = others.nanmean(dim=2, keepdim=True)
@@ -53,8 +46,8 @@ def reinforce_lite(rewards: torch.Tensor) -> torch.Tensor:
 def batch(rewards: torch.Tensor) -> torch.Tensor:
     """REINFORCE++ (arXiv:2501.03262, section 3): A_i = (r_i - mean(r)) / (std(r) + 1e-8), over the whole rollout.
 
-    Groups do not matter, so that an easy question's answers are all good and a hard one's all bad; a group of equal
-    rewards, or of one, is no special case. The deviation is the unbiased one; a rollout of equal rewards gives 0.
+    Groups do not matter: the answers to an easy question are all good, those to a hard one all bad. A rollout of equal
+    rewards gives 0.
     """
     rewards = rewards.double()
     mean = rewards.nanmean()
@@ -67,7 +60,7 @@ ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def compare(rewards: torch.Tensor, weights: list[float] | None, size: int, advantage: str) -> torch.Tensor:
-    """The advantage of each completion of a rollout, shape (completions,).
+    """Returns the advantage of each completion of a rollout, shape (completions,).
 
     Args:
         rewards: of all processes, shape (completions, reward functions), groups together; NaN where none is due.
@@ -83,14 +76,14 @@ def compare(rewards: torch.Tensor, weights: list[float] | None, size: int, advan
 
 
 def _others(rewards: torch.Tensor) -> torch.Tensor:
-    """[g, i, j]: reward j of group g as completion i sees it, NaN where j is i."""
+    """Returns a tensor whose [g, i, j] is reward j of group g, NaN where j is i."""
     size = rewards.shape[1]
     own = torch.eye(size, dtype=torch.bool, device=rewards.device)
     return rewards.double().unsqueeze(1).repeat(1, size, 1).masked_fill(own, torch.nan)
 
 
 def _deviation(values: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """The unbiased standard deviation along the last dimension, which is kept; 0 where there is only one value."""
+    """Returns the unbiased standard deviation along the last dimension, which is kept; 0 for a single value."""
     count = (~values.isnan()).sum(dim=-1, keepdim=True)
     squares = (values - mean).square().nansum(dim=-1, keepdim=True)
     return (squares / (count - 1).clamp(min=1)).sqrt()

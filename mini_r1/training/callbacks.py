@@ -22,11 +22,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class OneLineAStep(TrainerCallback):
-    """Prints one line at each logging step, in place of TRL's dictionaries and progress bars.
-
-    Args:
-        token_limit: the recipe's `max_generated_tokens`, for the time that is left.
-    """
+    """Prints one line at each logging step; `token_limit`, the recipe's max_generated_tokens, bounds the time left."""
 
     def __init__(self, token_limit: int | None = None):
         self.token_limit = token_limit
@@ -104,11 +100,7 @@ class MetricsFile(TrainerCallback):
 
 
 class MarkCheckpoints(TrainerCallback):
-    """Marks every checkpoint once all processes have written their part of it.
-
-    Args:
-        seconds: returns the training time so far, of earlier attempts too.
-    """
+    """Marks every checkpoint once all processes have written their part of it; see `add_callbacks`."""
 
     def __init__(self, seconds: Callable[[], float]):
         self.seconds = seconds
@@ -122,7 +114,7 @@ class MarkCheckpoints(TrainerCallback):
 class TokenBudget(TrainerCallback):
     """Logs `generated_tokens`, the completion tokens of all processes so far, and ends the training at a limit.
 
-    Resumed runs count on from the log, which holds the number of the checkpoint's step if every step is logged.
+    A resumed run counts on from the log, which has the number of the checkpoint's step if every step is logged.
     """
 
     def __init__(self, trainer, limit: int | None):
@@ -143,8 +135,8 @@ class TokenBudget(TrainerCallback):
 class SameEpochs(TrainerCallback):
     """Lets a resumed run of GRPO or distillation meet the rows in the order of an uninterrupted one.
 
-    TRL draws the order of every epoch from one generator, which no checkpoint holds: a run resumed in its second epoch
-    would begin with the order of the first. This draws the epochs before the checkpoint again.
+    TRL draws the order of every epoch from one generator, which no checkpoint holds. This callback draws the epochs
+    before the checkpoint again.
     """
 
     def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
@@ -165,8 +157,8 @@ class _At(TrainerCallback):
 def at_the_ends(trainer, begin: Callable[[], None], end: Callable[[], None]) -> None:
     """Calls `begin` before the first step and `end` after the last one, both with the model wrapped and trackers open.
 
-    DeepSpeed and FSDP wrap a model only once, for evaluation or for training. Trackio's run is closed when the training
-    ends, and logging to it afterwards is an error.
+    DeepSpeed and FSDP wrap a model only once, for evaluation or for training. Trackio closes its run when the training
+    ends, and refuses logs afterwards.
     """
     trainer.add_callback(_At("on_train_begin", begin))  # behind the trackers, which open theirs
     trainer.callback_handler.callbacks.insert(0, _At("on_train_end", end))  # before them
@@ -220,12 +212,12 @@ def seed_processes(seed: int) -> None:
 
 
 def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
-    """Replace the trainer's own printing, keep TensorBoard's logs in the run directory, and mark checkpoints.
+    """Replaces the trainer's own printing, keeps TensorBoard's logs in the run directory, and marks checkpoints.
 
     W&B and Trackio show a run under the name of its directory, unless `run_name` is set.
 
     Args:
-        seconds: returns the wall time of the run so far, of earlier attempts too.
+        seconds: returns the training time so far, of earlier attempts too.
     """
     # progress bars, one for every saved file, would stand between the lines
     transformers_logging.disable_progress_bar()

@@ -1,9 +1,7 @@
-"""The order of the training rows: easy ones first, one stage for each difficulty, tasks mixed by weight.
+"""The order of the training rows, as the recipe's `curriculum` says, and by the weights of several tasks.
 
-    curriculum: none | sorted | staged
-
-The order depends only on the rows, the seed and the number of prompts that a run asks for: a resumed run, and
-one on another number of processes, meets the same rows in the same order.
+The order depends only on the rows, the seed and the number of prompts that a run asks for: a resumed run, and one on
+another number of processes, meets the same rows in the same order.
 """
 
 import torch
@@ -13,12 +11,12 @@ from mini_r1.data.mixture import shares, take_turns
 
 
 def arrange(train_set, kind: str, plan: BatchPlan, training, weights: dict[str, float] | None = None):
-    """The dataset of all prompts that the run asks for, in its order; TRL is told to take them as they come.
+    """Returns the dataset of all prompts that the run asks for, in its order; tells TRL not to shuffle them.
 
     Args:
         train_set: a dataset with a column `difficulty`.
-        kind: the recipe's `curriculum`; with "none" nothing is changed, unless tasks are mixed.
-        training: a `GRPOConfig`.
+        kind: the recipe's `curriculum`; with "none" nothing changes, unless tasks are mixed.
+        training: a `GRPOConfig`, whose `shuffle_dataset` and `max_steps` are set.
         weights: of each task in the column `task`, where a run mixes several.
     """
     if kind == "none" and weights is None:
@@ -37,17 +35,14 @@ def arrange(train_set, kind: str, plan: BatchPlan, training, weights: dict[str, 
 def mixed_order(
     tasks: list[str], weights: dict[str, float], difficulties: list[int], kind: str, prompts: int, seed: int
 ) -> list[int]:
-    """Indices of the rows that a run of several tasks asks, in its order.
+    """Returns indices of the rows that a run of several tasks asks, in its order.
 
-    Each task gets its share of the prompts (`shares`), in the order that a curriculum of its own has (difficulties of
-    two tasks cannot be compared), and the tasks take turns, so that the shares hold in every rollout as nearly as whole
-    prompts allow. A task that has fewer rows than its share begins anew, shuffled anew; one that has more is not met
-    in full.
+    Each task gets its share of the prompts (`shares`), in the order of its own curriculum, as difficulties of two tasks
+    cannot be compared. The tasks take turns, so that the shares hold in every rollout as nearly as whole prompts allow.
+    A task with fewer rows than its share begins anew, shuffled anew.
 
     Args:
         tasks, difficulties: of the training rows.
-        weights: of each task.
-        kind: the recipe's `curriculum`.
         prompts: how many a run asks for.
 
     Raises:
@@ -62,22 +57,19 @@ def mixed_order(
 
 
 def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, seed: int) -> list[int]:
-    """Indices of the rows that a run asks, in its order.
+    """Returns `prompts` indices of the rows that a run asks, in its order; one comes again in each epoch.
 
-    - none: epoch after epoch, each shuffled anew, without leaving out rows.
-    - sorted: the very rows that a shuffled run would meet (TRL's own draw for the seed), the easiest first; among
-      equally difficult ones they stay shuffled. The same data, only in another order.
-    - staged: the rollouts are shared out evenly among the difficulties, which follow one another from the easiest on;
-      a stage asks rows of its difficulty only, shuffled, and all of them before any comes again.
+    - none: epoch after epoch, each shuffled anew.
+    - sorted: the rows that a shuffled run would meet (TRL's own draw for the seed), the easiest first, shuffled among
+      equally difficult ones.
+    - staged: an equal number of rollouts for each difficulty, the easiest first; each has rows of its difficulty only,
+      shuffled, and all of them before any comes again.
 
     Args:
         difficulties: of the training rows.
         kind: "none", "sorted" or "staged".
         prompts: how many a run asks for, in all its rollouts.
         per_rollout: how many of them in one rollout; divides `prompts`.
-
-    Returns:
-        `prompts` indices; an index comes again where the run has more than one epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     if kind == "none":
@@ -97,7 +89,7 @@ def order(difficulties: list[int], kind: str, prompts: int, per_rollout: int, se
 
 
 def _epochs(rows: list[int], used: int, count: int, generator: torch.Generator) -> list[int]:
-    """`count` rows from shuffled epochs, the first `used` rows of each."""
+    """Returns `count` rows from shuffled epochs, the first `used` rows of each."""
     drawn = []
     while len(drawn) < count:
         drawn += [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()[:used]]

@@ -1,4 +1,4 @@
-"""The end of a run: save the model, write the summary, show the table."""
+"""Saves a trained model, writes the summary of a GRPO run, and shows what was measured as a table."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from mini_r1.training.trl_internals import keep_own_card
 
 
 def save_and_publish(trainer, run: Run, before: dict | None, after: dict | None) -> None:
-    """Model (or LoRA adapter), tokenizer, log history and model card into the run directory; to the hub when asked."""
+    """Saves model or LoRA adapter, tokenizer, log and model card in the run directory, and on the hub when asked."""
     trainer.save_model(str(run.folder))
     trainer.save_state()
     if run.main_process:
@@ -35,7 +35,7 @@ def finish_grpo(run: Run, before: dict | None, after: dict | None, seconds: floa
 
 
 def results_table(before: dict | None, after: dict) -> str:
-    """What was measured, as a table for the terminal: after alone, or before and after."""
+    """Returns what was measured as a table for the terminal: after alone, or before and after."""
     groups, by = ["all"], "by_task" if "by_task" in after else "by_difficulty"
     if len(after[by]) > 1:
         groups += list(after[by])

@@ -1,4 +1,4 @@
-"""Our `GRPOTrainer`: what a recipe may change of the algorithm, every graded completion kept, evaluation by problem."""
+"""Our `GRPOTrainer`: options of the algorithm, a record of every graded completion, evaluation by problem."""
 
 import math
 from collections import Counter
@@ -28,31 +28,28 @@ from mini_r1.training.trl_internals import GRPOHooks
 class R1GRPOTrainer(GRPOHooks):
     """A `GRPOTrainer` that grades and records every completion, and measures held-out problems.
 
-    Prompts must be strings, rows must have `prefill` and `difficulty`. Where the time of a step goes is logged as
-    `StepTimes` says, what the completions show as `rollout_metrics` says; `completions/*.parquet` gets the columns of
-    `Grader.grade`, tokens and cut_off.
+    Prompts must be strings, rows must have `prefill` and `difficulty`. It logs the metrics of `StepTimes` and of
+    `rollout_metrics`; `completions/*.parquet` gets the columns of `Grader.grade`, tokens and cut_off.
 
-    With `group`, `all` and no schedule the algorithm is TRL's own, untouched. TRL's log stays true: advantages in the
-    completions' table are those trained with, NaN where a completion is not trained on; `temperature/sampling` and
-    `temperature/loss` are read where generation and loss read them.
+    With `group`, `all` and no schedule the algorithm is TRL's own. The completions' table has the advantages that are
+    trained with, NaN where a completion is not trained on. `temperature/sampling` and `temperature/loss` are read where
+    generation and loss read them.
 
-    On Reinforce-Lite's policy gradient, the sum over tokens of A * grad log p: TRL's `loss_type: luspo` with
-    `importance_sampling_level: sequence` is exactly that, as a mean over sequences, where each rollout serves one
-    update. It has a ratio, but one of 1. Unlike the published form TRL divides the logits of the loss by the sampling
-    temperature, so that the policy that is trained is the one that was sampled from, apart from top_p.
+    TRL's `loss_type: luspo` with `importance_sampling_level: sequence` is Reinforce-Lite's policy gradient, the sum
+    over tokens of A * grad log p, where each rollout serves one update. Unlike the published form, TRL divides the
+    logits of the loss by the sampling temperature: it trains the policy that it samples from, apart from top_p.
 
     Args:
-        grader: of the task or tasks: what counts as right does not depend on what a recipe rewards.
+        grader: of the task or tasks; it does not depend on what a recipe rewards.
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
         sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
         advantage: a key of `ADVANTAGES`.
-        trained_completions: "all"; or "one": only the first of each group is trained on. It is as good a draw as any
-            other; the others are its baseline and get no forward or backward pass. A micro-batch must then hold whole
-            groups, which batch.py checks.
+        trained_completions: "all"; or "one": only the first of each group is trained on, the others are its baseline
+            and get no forward or backward pass. A micro-batch must then hold whole groups, which batch.py checks.
         temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
 
     Attributes:
-        loss_sum: this process's losses so far. Once one was NaN or infinite, so is the sum; the log leaves those out.
+        loss_sum: this process's losses so far; NaN or infinite once one was. The log leaves such losses out.
     """
 
     def __init__(
@@ -79,7 +76,7 @@ class R1GRPOTrainer(GRPOHooks):
         self.add_callback(SameEpochs())
 
     def set_temperature(self, temperature: float) -> None:
-        """Change it in all the places where TRL keeps it."""
+        """Changes the temperature in all the places where TRL keeps it."""
         self.temperature = self.loss_temperature.value = temperature
         if self.use_vllm:
             self.vllm_generation.temperature = temperature
@@ -88,13 +85,10 @@ class R1GRPOTrainer(GRPOHooks):
             self.generation_kwargs["temperature"] = temperature
 
     def measure(self, seed: int, name: str) -> dict:
-        """Sample `num_generations_eval` completions for every held-out problem and grade them.
+        """Samples and grades `num_generations_eval` completions of every held-out problem; returns their summary.
 
-        The random state is set first, so that an interrupted and resumed run draws the same numbers. All completions go
-        to `evaluation/<name>.parquet` in the output directory.
-
-        Returns:
-            What `records.summarise` says.
+        The random state is set first, so that a resumed run draws the same numbers. All completions go to
+        `evaluation/<name>.parquet` in the output directory.
         """
         seed_processes(seed)
         self.records = []
@@ -175,7 +169,7 @@ class R1GRPOTrainer(GRPOHooks):
         return rollout
 
     def observe(self, inputs: list[dict], prompts, completions, completion_ids, rewards: torch.Tensor) -> None:
-        """Grades what was sampled in training or while measuring, and keeps or describes it."""
+        """Grades what was sampled; keeps it while measuring, and describes it in training."""
         if self.records is None and not self.model.training:
             return
         ends = [*self.eos_token_ids, self.processing_class.pad_token_id]
@@ -192,7 +186,7 @@ class R1GRPOTrainer(GRPOHooks):
         self.records += gather_object(rows)
 
     def describe(self, prompts: list[str], completions: list[str], known: dict[str, list], rewards) -> None:
-        """Log the metrics of this rollout, and record some of its completions.
+        """Logs the metrics of this rollout, and writes some of its completions down.
 
         Args:
             known: columns that the completions' table gets.
@@ -223,7 +217,7 @@ class R1GRPOTrainer(GRPOHooks):
 
 
 def keep_first(rollout: dict, size: int, unit: int | None) -> dict:
-    """The rows of the first completion of each group, without the columns that are padding for all of them.
+    """Returns the rows of the first completion of each group, without columns that are padding in all of them.
 
     Args:
         rollout: what TRL makes of the completions of one process, groups together.

@@ -1,12 +1,6 @@
 """Ends a run that cannot learn: every completion truncated, no reward that differs within a group, or NaN.
 
-The recipe's `guards` go over these defaults; 0 or false switches one off:
-
-    guards: {clipped_steps: 20, no_variance_steps: 50, nan: true}
-
-Why 50: with a single group of 8 a step and 19 of 20 completions correct, two steps in three have no variance. 20 such
-steps in a row then come about by chance once in some 10000 steps, 50 in a row never. Where a step has several groups,
-fewer steps will do.
+The recipe's `guards` go over `DEFAULTS`; 0 or false switches one off.
 """
 
 import math
@@ -16,12 +10,14 @@ from transformers import TrainerCallback
 from mini_r1.config.keys import did_you_mean
 from mini_r1.errors import RecipeError, RunStopped
 
+# 50: with one group of 8 a step and 19 of 20 completions correct, two steps in three have no variance. 20 in a row then
+# come about by chance once in some 10000 steps, 50 in a row never.
 DEFAULTS = {"clipped_steps": 20, "no_variance_steps": 50, "nan": True}
 CLIPPED, NO_VARIANCE = "completions/clipped_ratio", "frac_reward_zero_std"  # TRL's names, shares in [0, 1]
 
 
 def read_guards(given: dict | None) -> dict:
-    """The defaults with the recipe's own numbers over them.
+    """Returns the defaults with the recipe's own numbers over them.
 
     Raises:
         RecipeError: for an unknown guard, or a value that it cannot have.
@@ -42,16 +38,15 @@ def read_guards(given: dict | None) -> dict:
 class Guards(TrainerCallback):
     """Raises `RunStopped` out of `trainer.train()`, on all processes in the same step.
 
-    - `nan`: where a loss, on any process, or the gradient norm is NaN or infinite. Every optimizer step is looked at
-      before it is taken (DeepSpeed takes it earlier, during backward) and before it is saved, so that checkpoints stay
-      as they were. With fp16 the norm may be infinite: its loss scaling skips such steps.
-    - `clipped_steps`: where no completion ended by itself for so many steps.
-    - `no_variance_steps`: where the rewards of each group were all equal for so many steps. With `scale_rewards: batch`
-      TRL logs whether those of the whole batch are, and that is what counts.
+    - `nan`: a loss, on any process, or the gradient norm is NaN or infinite. Checked before each optimizer step
+      (DeepSpeed takes it earlier, during backward), so checkpoints stay as they were. With fp16 the norm may be
+      infinite: its loss scaling skips such steps.
+    - `clipped_steps`: no completion ended by itself for so many steps.
+    - `no_variance_steps`: the rewards of each group, or with `scale_rewards: batch` of the batch, were equal for so
+      many steps.
 
-    The last two look at the log, so they act at a multiple of `logging_steps`, once the log, the metrics and the
-    completions of that step are written. They count in the log history, which checkpoints hold: a resumed run is
-    stopped in the step in which an uninterrupted one is.
+    The last two act on the log, at a multiple of `logging_steps`. They count in the log history, which checkpoints
+    hold: a resumed run is stopped in the same step as an uninterrupted one.
 
     Args:
         trainer: an `R1GRPOTrainer`.
@@ -103,7 +98,7 @@ class Guards(TrainerCallback):
         )
 
     def _why_no_variance(self, logs: dict, steps: int) -> str:
-        """Never earned, always earned, or different between prompts alone: each asks for something else."""
+        """Returns what the rewards were, and the remedy for that."""
         said, lacking, varying, bounded = [], [], False, False
         for name, reward in zip(self.trainer.reward_func_names, self.trainer.reward_funcs, strict=True):
             mean, spread = logs.get(f"rewards/{name}/mean"), logs.get(f"rewards/{name}/std")
@@ -136,7 +131,7 @@ class Guards(TrainerCallback):
 
 
 def steps_in_a_row(history: list[dict], key: str) -> int:
-    """Steps up to the last log since `key` was last below 1, where it was logged at all.
+    """Returns the steps up to the last log since `key` was last below 1, where it was logged at all.
 
     Args:
         history: log entries, each with its `step`.

@@ -1,4 +1,4 @@
-"""README.md of a run directory, which is the model card when the model is pushed to the hub, and of a data set."""
+"""Writes README.md of a run directory, the model card on the hub, and of a data set."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ MEASURED = {"pass@1": "pass@1", "format": "right format", "mean_length": "mean l
 
 
 def write_card(folder: Path, config: RunConfig, before: dict | None, after: dict | None) -> None:
-    """Write the card: what it was trained on and from, what was measured, and how to do it again.
+    """Writes the card: what the model was trained on and from, what was measured, and how to do it again.
 
     Args:
         before, after: what `R1GRPOTrainer.measure` returned, where it was measured; after for a reward model: its
@@ -68,11 +68,11 @@ def write_card(folder: Path, config: RunConfig, before: dict | None, after: dict
 
 
 def write_dataset_card(folder: Path, config: RunConfig, measured: dict, found: dict) -> None:
-    """Write `dataset/README.md`: what was sampled from, what was kept, and how to do it again.
+    """Writes `dataset/README.md`: what was sampled from, what was kept, and how to do it again.
 
     Args:
-        measured: the model, see `run_dir.refuse_other_model`.
-        found: see `generated.write_generated`.
+        measured: as of `run_dir.refuse_other_model`.
+        found: as of `rejection_sampling.write_generated`.
     """
     filters, judge = found["filters"], found.get("judge")
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
@@ -103,12 +103,12 @@ def write_dataset_card(folder: Path, config: RunConfig, measured: dict, found: d
 
 
 def _asked(config: RunConfig) -> str:
-    """The task, or the tasks of a mixture."""
+    """Returns the task, or the tasks of a mixture."""
     return config.task or ", ".join(entry["task"] for entry in config.tasks or [])
 
 
 def _hub_id(name: str | None) -> str | None:
-    """The name where it is one of the hub, not a folder."""
+    """Returns the name where it is one of the hub, not a folder."""
     return name if name and name.count("/") == 1 and not Path(name).exists() else None
 
 

@@ -12,13 +12,13 @@ from mini_r1.rewards import explain
 
 TEXT = ("mixed_languages", "repetition", "reopened_thinking")
 COLUMNS = ("right", "well_formed", "tokens", *BEHAVIOURS, *TEXT)
-SAMPLES_FILE = "success_completion_samples.txt"  # the tutorial's: a right one at each generation
+SAMPLES_FILE = "success_completion_samples.txt"  # the tutorial's: one correct completion of each rollout
 FOLDER = "samples"
 OF_EACH = 2  # correct and wrong ones of a step
 
 
 def describe_completions(texts: list[str], graded: dict[str, list]) -> list[list[float]]:
-    """One row of numbers for each completion, in the order of `COLUMNS`: what processes gather.
+    """Returns a row of numbers for each completion, in the order of `COLUMNS`, for processes to gather.
 
     Args:
         texts: prefill and completion.
@@ -34,19 +34,18 @@ def describe_completions(texts: list[str], graded: dict[str, list]) -> list[list
 
 
 def rollout_metrics(outcomes: np.ndarray, group: int) -> dict[str, float]:
-    """Metrics of one rollout, over the completions of all processes.
+    """Returns the metrics of one rollout, over the completions of all processes.
+
+    - outcome/right (answer and format), outcome/answer_wrong (in the right format), outcome/format_wrong: shares, sum 1
+    - outcome/right_given_format; outcome/pass_at_group: share of groups with a right answer
+    - length/right_min, _mean, _max, length/wrong_...: tokens, by answer
+    - behaviour/...: words for each completion, and behaviour/reflection, their sum; text/...: shares
+
+    A metric without any completion to compute it from is left out.
 
     Args:
-        outcomes: shape (completions, len(COLUMNS)), groups together; right is NaN where the gold is unusable, and such
-            completions are left out of whatever asks for right answers.
+        outcomes: shape (completions, len(COLUMNS)), groups together; right is NaN where the gold is unusable.
         group: completions of each prompt.
-
-    Returns:
-        outcome/right (answer and format), outcome/answer_wrong (in the right format), outcome/format_wrong: shares,
-        sum 1; outcome/right_given_format; outcome/pass_at_group: share of groups with a right answer;
-        length/right_min, _mean, _max, length/wrong_...: tokens, by answer; behaviour/...: words for each completion,
-        and behaviour/reflection, their sum; text/...: shares. A metric without any completion to compute it from is
-        left out.
     """
     column = dict(zip(COLUMNS, outcomes.T, strict=True))
     graded = ~np.isnan(column["right"])
@@ -75,15 +74,14 @@ def rollout_metrics(outcomes: np.ndarray, group: int) -> dict[str, float]:
 
 
 def task_metrics(outcomes: np.ndarray, numbers: np.ndarray, tasks: list[str], group: int) -> dict[str, float]:
-    """Metrics of each task in a rollout of several.
+    """Returns the metrics of each task in a rollout of several.
+
+    outcome/<task>/right and so on, as in `rollout_metrics`; length/<task>/mean: tokens; mixture/<task>: share of the
+    completions. Of a task that the rollout lacks only the last, 0.
 
     Args:
         outcomes, group: as for `rollout_metrics`.
-        numbers: shape (completions,): index into `tasks` of each completion's task, one for all of a group.
-
-    Returns:
-        outcome/<task>/right and so on, as in `rollout_metrics`; length/<task>/mean: tokens; mixture/<task>: share of
-        the completions. Of a task that the rollout lacks only the last, 0.
+        numbers: shape (completions,): index into `tasks` of each completion's task.
     """
     metrics = {}
     for number, task in enumerate(tasks):
@@ -100,7 +98,7 @@ def task_metrics(outcomes: np.ndarray, numbers: np.ndarray, tasks: list[str], gr
 
 
 def append_success(folder: str | Path, step: int, prompts: list[str], completions: list[str], right: list) -> None:
-    """Append the first correct completion of a rollout to `success_completion_samples.txt`."""
+    """Appends the first correct completion of a rollout to `success_completion_samples.txt`."""
     first = next((i for i, value in enumerate(right) if value), None)
     with open(Path(folder) / SAMPLES_FILE, "a", encoding="utf-8") as file:
         if first is not None:
@@ -108,7 +106,7 @@ def append_success(folder: str | Path, step: int, prompts: list[str], completion
 
 
 def samples_due(step: int, every: int, serves: int) -> bool:
-    """Whether one of every `every` steps is among the `serves` steps from `step` on, which one rollout serves."""
+    """Returns whether a multiple of `every` is among the `serves` steps from `step` on, which one rollout serves."""
     return bool(every) and (step == 1 or (step + serves - 1) // every > (step - 1) // every)
 
 
@@ -120,7 +118,7 @@ def write_samples(
     graded: dict[str, list],
     rewards: list[dict[str, float]],
 ) -> None:
-    """Write `samples/step-00020.txt`: correct and wrong completions, each of another problem, with the reason.
+    """Writes `samples/step-00020.txt`: correct and wrong completions, each of another problem, with the reason.
 
     Args:
         graded: `Grader.grade`'s columns, and `tokens`.
@@ -143,10 +141,7 @@ def write_samples(
 
 
 def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
-    """Remove the samples of steps after the checkpoint, which a resumed run writes again; without one, all samples.
-
-    A sample with a torn heading goes, too.
-    """
+    """Removes the samples of steps after the checkpoint, and torn ones; without a checkpoint, all samples."""
     step = json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"] if checkpoint else 0
     path = Path(folder) / SAMPLES_FILE
     if not path.exists():

@@ -12,18 +12,18 @@ from mini_r1.training.trl_internals import ExactEnd
 
 
 class R1SFTTrainer(ExactEnd, SFTTrainer):
-    """TRL's `SFTTrainer`; nothing else is changed."""
+    """TRL's `SFTTrainer`, resumed exactly."""
 
 
 class R1DistillationTrainer(ExactEnd, DistillationTrainer):
     """On-policy distillation (arXiv:2306.13649): the student answers, and learns the teacher's distribution there.
 
-    A step's loss is the mean over all tokens of the student's own completions, the end token included, of
-    D(student || teacher) at that place: the reverse KL with `beta: 1`, the forward KL with 0, the generalized
-    Jensen-Shannon divergence in between. Both distributions are taken at `temperature`, whole: top_p and top_k only
-    choose what is sampled. No gradient goes through the sampling, nor into the teacher.
+    The loss is the mean over all tokens of the student's completions, the end token included, of D(student || teacher):
+    the reverse KL with `beta: 1`, the forward KL with 0, the generalized Jensen-Shannon divergence in between. Both
+    distributions are whole, at `temperature`; top_p and top_k only choose what is sampled. No gradient goes through the
+    sampling or into the teacher.
 
-    Prompts must be strings; TRL makes token ids of them and applies no chat template. Each is answered once a step.
+    Prompts must be strings, to which TRL applies no chat template. Each is answered once a step.
     """
 
     def __init__(self, *args, **kwargs):
@@ -38,8 +38,7 @@ class R1DistillationTrainer(ExactEnd, DistillationTrainer):
 class MuonWithAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` (Jordan et al. 2024, "Muon: an optimizer for hidden layers") and `torch.optim.AdamW` as one.
 
-    Muon takes the two-dimensional weights of the layers; embeddings, output layer, norms and biases go to AdamW. The
-    learning-rate schedule scales both.
+    Muon takes the two-dimensional weights of the layers, AdamW the others. The learning-rate schedule scales both.
 
     Args:
         model: a model whose hidden weights have "layers" in their names, as transformers' have.
@@ -76,7 +75,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 class MuonFactory:
-    """What transformers' Trainer calls to make an optimizer that needs the whole model."""
+    """Makes an optimizer that needs the whole model, as transformers' Trainer calls it."""
 
     def __call__(self, model: torch.nn.Module, **kwargs) -> MuonWithAdamW:
         return MuonWithAdamW(model, **kwargs)

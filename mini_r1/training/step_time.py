@@ -11,14 +11,13 @@ PARTS = ("generation", "reward", "weight_sync", "logprobs", "update", "rest")
 
 
 class StepTimes(TrainerCallback):
-    """Splits the wall time of every optimizer step; each moment belongs to one part, the innermost that is open.
+    """Splits the wall time of every optimizer step of the main process; a moment belongs to the innermost open part.
 
     Logged, as means over the steps since the last log: `time/<part>` and their sum `time/step`, in seconds, and
-    `tokens_per_second`, the completion tokens of all processes per second of generation. Each process has a clock of
-    its own; the main process's is logged.
+    `tokens_per_second`, the completion tokens of all processes per second of generation.
 
-    - generation: from prompts to decoded completions, with the wait for the slowest process. It counts in the step in
-      which it happens, also where one rollout serves several steps.
+    - generation: from prompts to decoded completions, with the wait for the slowest process, in the step in which it
+      happens, also where one rollout serves several steps.
     - reward: the reward functions, with the wait for the slowest process.
     - weight_sync: the policy's weights to vLLM.
     - logprobs: of the old policy and of the reference policy, outside the loss.
@@ -28,18 +27,17 @@ class StepTimes(TrainerCallback):
     Also `memory/peak_gib`, the peak memory of the main process in a step: on CUDA its tensors (vLLM's own not counted),
     on a Linux CPU all its resident memory, of which libraries take most of the first GiB.
 
-    Loading rows, logging, saving and evaluating happen between steps and are in none of them. CUDA runs behind the
-    host, and nothing here waits for it. Generation and loss end with results on the host, so their times are true;
-    what the device still has to do of a log-probability is taken from the rewards, which wait for it; the end of the
-    optimizer's update and of a weight sync may count in the part that follows.
+    Loading rows, logging, saving and evaluating happen between steps. Nothing here waits for CUDA: the end of the
+    optimizer's update and of a weight sync may count in the part that follows. What the device still has to do of a
+    log-probability is taken from the rewards, which wait for it.
 
     Args:
-        metrics: the trainer's lists of values, which it averages when it logs.
+        metrics: name -> values, which the trainer averages when it logs.
         device: where the model is.
 
     Attributes:
         seconds: part -> seconds, of the step under way or of the last one.
-        tokens: completion tokens of all processes in the same step; whoever generates adds to it.
+        tokens: completion tokens of all processes in the same step; the trainer adds to it.
     """
 
     def __init__(self, metrics: dict[str, list[float]], device: torch.device):
@@ -68,7 +66,7 @@ class StepTimes(TrainerCallback):
 
     @contextmanager
     def part(self, name: str):
-        """What happens inside is charged to `name`, and no longer to the part around it; outside of steps to none."""
+        """Charges what happens inside to `name` instead of to the part around it; outside of steps to none."""
         if not self._open:
             yield
             return
@@ -88,7 +86,7 @@ class StepTimes(TrainerCallback):
         self._since = now
 
     def _settle_logprobs(self) -> None:
-        """Move the time in which the rewards waited for log-probabilities to the latter."""
+        """Moves the time in which the rewards waited for log-probabilities to the latter."""
         device_seconds = sum(begin.elapsed_time(end) for begin, end in self._behind) / 1000
         late = min(max(device_seconds - self.seconds["logprobs"], 0.0), self.seconds["reward"])
         self.seconds["logprobs"] += late
@@ -122,7 +120,7 @@ class PeakMemory:
 
 
 def _passed() -> torch.cuda.Event:
-    """An event that notes when the device has done its work so far."""
+    """Returns an event that notes when the device has done its work so far."""
     event = torch.cuda.Event(enable_timing=True)
     event.record()
     return event

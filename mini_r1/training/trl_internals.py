@@ -1,8 +1,8 @@
-"""The one door to private TRL and transformers: thin hooks into their trainers, and the contract that they lean on.
+"""The one door to private TRL and transformers: thin hooks into their trainers, and what these rely on.
 
-No other file overrides or reads what these libraries keep to themselves. What the hooks do stands elsewhere: the hooks
-call public methods of our trainers and plain functions. `SIGNATURES`, `SOURCES` and `CLOSURES` say what the installed
-versions must be like; tests/unit/training/test_trl_contract.py compares, and lists everything that is different.
+No other file overrides or reads private parts of these libraries. The hooks call public methods of our trainers.
+tests/unit/training/test_trl_contract.py lists where the installed versions differ from `SIGNATURES`, `SOURCES` and
+`CLOSURES`.
 """
 
 import copy
@@ -93,10 +93,9 @@ CLOSURES = {"trl.trainer.utils.add_fused_lm_head": ("_fused_forward", "temperatu
 
 
 class ExactEnd:
-    """Before a transformers `Trainer` in a class's bases: takes no step beyond `max_steps`.
+    """A mixin before a transformers `Trainer`: takes no step beyond `max_steps`.
 
-    transformers looks at `max_steps` only after a step. Resumed from the checkpoint of its very last step, in the
-    middle of an epoch, a run would take one more.
+    transformers checks that only after a step: a run resumed from the checkpoint of its last step would take one more.
     """
 
     def _run_epoch(self, *args, **kwargs):
@@ -107,14 +106,11 @@ class ExactEnd:
 
 
 class GRPOHooks(ExactEnd, GRPOTrainer):
-    """A `GRPOTrainer` that hands each stage of a step to a public method, and times it.
-
-    `before_rollout`, `score`, `observe` and `change_rollout` are for a subclass; here they leave TRL's algorithm as it
-    is.
+    """A `GRPOTrainer` that times each part of a step, and hands it to a public method for a subclass to override.
 
     Attributes:
         times: how long each part of a step takes.
-        metrics: name -> values since the last log, for `times` and whoever else logs.
+        metrics: name -> values since the last log.
         grad_norm: of the last optimizer step, before clipping, over all processes; NaN is -1 with DeepSpeed.
         loss_temperature: what the logits of the loss are divided by.
     """
@@ -133,7 +129,7 @@ class GRPOHooks(ExactEnd, GRPOTrainer):
         """Called before completions are sampled to train on."""
 
     def score(self, compute, input_ids, attention_mask, logits_to_keep, **kwargs) -> tuple:
-        """Log-probabilities of sampled completions under the old or the reference policy.
+        """Returns log-probabilities of sampled completions under the old or the reference policy.
 
         Args:
             compute: TRL's own function, of the other arguments.
@@ -141,7 +137,7 @@ class GRPOHooks(ExactEnd, GRPOTrainer):
         return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
 
     def observe(self, inputs: list[dict], prompts, completions, completion_ids, rewards: torch.Tensor) -> None:
-        """Called with what was sampled on this process, in training and in evaluations.
+        """Called with what this process has sampled, in training and in evaluations.
 
         Args:
             inputs: the rows.
@@ -149,31 +145,31 @@ class GRPOHooks(ExactEnd, GRPOTrainer):
         """
 
     def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
-        """What is trained on, from TRL's own."""
+        """Returns what is trained on, from TRL's rollout."""
         return rollout
 
     def log_column(self, column: str, values: list) -> None:
-        """Add a column to the completions' table of this rollout, as `log_extra` does for a reward function."""
+        """Adds a column to the completions' table of this rollout, as `log_extra` does for a reward function."""
         self._log_completion_extra(column, values)
 
     def logged_advantages(self, count: int) -> torch.Tensor:
-        """The last `count` advantages in the completions' table, of all processes."""
+        """Returns the last `count` advantages in the completions' table, of all processes."""
         return torch.tensor(list(self._logs["advantages"])[-count:])
 
     def log_advantages(self, advantages: torch.Tensor) -> None:
-        """Put these in the place of those that TRL has just logged for the same completions."""
+        """Replaces the advantages that TRL has just logged for these completions."""
         logged = self._logs["advantages"]
         for _ in range(len(advantages)):
             logged.pop()
         logged.extend(advantages.tolist())
 
     def correct_metric(self, name: str, value: float) -> None:
-        """Put this in the place of what TRL has just logged of a rollout in training."""
+        """Replaces what TRL has just logged of a rollout in training."""
         self._metrics["train"][name][-1] = value
 
     @contextmanager
     def completions_table_kept(self):
-        """What is sampled inside leaves no trace in the completions' table."""
+        """Keeps what is sampled inside out of the completions' table."""
         logged, logs_completions = copy.deepcopy(self._logs), self.log_completions
         self.log_completions = False
         yield
@@ -214,17 +210,16 @@ class GRPOHooks(ExactEnd, GRPOTrainer):
 
 
 class LossTemperature:
-    """The temperature of the loss, where TRL's fused LM heads read it: in the closure that `add_fused_lm_head` makes.
+    """The temperature of the loss, in the closure of `add_fused_lm_head`, where TRL's fused LM heads read it.
 
-    TRL sets it once and for all. To add another head for each temperature would not reach the forward function that
-    accelerate has wrapped meanwhile.
+    TRL sets it once. Another head would not reach the forward function that accelerate has wrapped.
 
     Args:
-        models: those that have such a head; None is left out.
+        models: those that have such a head, or None.
         expected: what the heads must hold now.
 
     Raises:
-        RuntimeError: where a model has no such head, or one that holds something else: TRL has changed.
+        RuntimeError: where a model has no such head, or its temperature is another: TRL has changed.
     """
 
     def __init__(self, *models: torch.nn.Module | None, expected: float):
@@ -256,5 +251,5 @@ class LossTemperature:
 
 
 def keep_own_card(trainer) -> None:
-    """Let the trainer write no model card: `push_to_hub` would put TRL's over ours."""
+    """Keeps the trainer from writing TRL's model card over ours in `push_to_hub`."""
     trainer.create_model_card = lambda *args, **kwargs: None
