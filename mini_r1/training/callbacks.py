@@ -83,10 +83,8 @@ class MetricsFile(TrainerCallback):
         path = Path(args.output_dir) / METRICS_FILE
         if not state.is_world_process_zero or not path.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-            if line.startswith("{") and line.endswith("}") and json.loads(line)["step"] <= state.global_step:
-                kept.append(line + "\n")
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= state.global_step]
         scratch = path.with_suffix(".tmp")
         scratch.write_text("".join(kept), encoding="utf-8")
         os.replace(scratch, path)

@@ -135,12 +135,18 @@ class R1GRPOTrainer(GRPOHooks):
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def before_rollout(self) -> None:
+        """Sets the temperature of a rollout in training."""
         if self.temperature_schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
             self.set_temperature(self.temperature_schedule.at(self.state.global_step, self.state.max_steps))
         sampling = self.vllm_generation if self.use_vllm else self.generation_config  # what generation reads
         self.metrics["temperature/sampling"].append(sampling.temperature)
 
     def score(self, compute, input_ids, attention_mask, logits_to_keep, **kwargs) -> tuple:
+        """Returns log-probabilities of sampled completions under the old or the reference policy.
+
+        Args:
+            compute: TRL's own function, of the other arguments.
+        """
         if self.trained_completions == "all" or not self.model.training:
             return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
         size = self.num_generations
@@ -151,6 +157,7 @@ class R1GRPOTrainer(GRPOHooks):
         return all_logps, *others
 
     def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
+        """Returns what is trained on, from TRL's rollout of this process and the rewards of all processes."""
         if self.advantage != "group":
             advantages = compare(rewards, self.args.reward_weights, self.num_generations, self.advantage)
             local = len(rollout["advantages"])

@@ -52,18 +52,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
         others = [p for name, p in named if not (p.ndim == 2 and "layers." in name)]
         self.parts = [torch.optim.Muon(hidden, lr=muon_lr, weight_decay=0.0), torch.optim.AdamW(others, **adamw)]
         super().__init__([group for part in self.parts for group in part.param_groups], {})
-        self._share_groups()
-
-    def _share_groups(self) -> None:
-        # one set of group dictionaries, so that a schedule that writes into ours is seen by the parts
+        # the same dictionaries of groups, so that the parts see the learning rate that a schedule sets
         for part, group in zip(self.parts, self.param_groups, strict=True):
             part.param_groups = [group]
 
     def step(self, closure=None):
-        loss = None if closure is None else closure()
         for part in self.parts:
             part.step()
-        return loss
 
     def state_dict(self) -> dict:
         return {"parts": [part.state_dict() for part in self.parts]}

@@ -106,7 +106,9 @@ class ExactEnd:
 
 
 class GRPOHooks(ExactEnd, GRPOTrainer):
-    """A `GRPOTrainer` that times each part of a step, and hands it to a public method for a subclass to override.
+    """A `GRPOTrainer` that times each part of a step, and hands it to a public method of its subclass.
+
+    These are `before_rollout`, `score`, `observe` and `change_rollout` of `R1GRPOTrainer`.
 
     Attributes:
         times: how long each part of a step takes.
@@ -124,29 +126,6 @@ class GRPOHooks(ExactEnd, GRPOTrainer):
         self.loss_temperature = LossTemperature(self.model, self.ref_model, expected=self.temperature)
         if self.use_vllm:
             self.vllm_generation.sync_weights = self.times.part("weight_sync")(self.vllm_generation.sync_weights)
-
-    def before_rollout(self) -> None:
-        """Called before completions are sampled to train on."""
-
-    def score(self, compute, input_ids, attention_mask, logits_to_keep, **kwargs) -> tuple:
-        """Returns log-probabilities of sampled completions under the old or the reference policy.
-
-        Args:
-            compute: TRL's own function, of the other arguments.
-        """
-        return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
-
-    def observe(self, inputs: list[dict], prompts, completions, completion_ids, rewards: torch.Tensor) -> None:
-        """Called with what this process has sampled, in training and in evaluations.
-
-        Args:
-            inputs: the rows.
-            rewards: of all processes, shape (completions, reward functions).
-        """
-
-    def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
-        """Returns what is trained on, from TRL's rollout."""
-        return rollout
 
     def log_column(self, column: str, values: list) -> None:
         """Adds a column to the completions' table of this rollout, as `log_extra` does for a reward function."""
@@ -230,11 +209,11 @@ class LossTemperature:
                 continue
             bound = [value for module in model.modules() for value in vars(module).values()]
             functions = [value.__func__ for value in bound if isinstance(value, MethodType)]
-            codes = [(each, getattr(each, "__code__", None)) for each in functions]  # none where a partial is bound
+            functions = [each for each in functions if hasattr(each, "__code__")]  # a partial may be bound
             cells = [
-                each.__closure__[code.co_freevars.index(variable)]
-                for each, code in codes
-                if code and variable in code.co_freevars
+                each.__closure__[each.__code__.co_freevars.index(variable)]
+                for each in functions
+                if variable in each.__code__.co_freevars
             ]
             if not cells or any(cell.cell_contents != expected for cell in cells):
                 raise RuntimeError("TRL's fused LM head was not found: its temperature cannot be changed")
