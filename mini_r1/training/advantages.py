@@ -4,6 +4,9 @@ Each function takes the total rewards of a rollout, shape (groups, completions o
 due, and returns advantages of the same shape. A NaN gets 0 and is left out of every mean and deviation. Deviations are
 unbiased. Sums are in float64: in float32 equal rewards may differ from their mean in the last digit, which a division
 by a deviation of nearly 0 would blow up.
+
+`advantage: group` is not here, as TRL computes it: GRPO (arXiv:2402.03300, section 4.1.2), (r_i - mean(r)) / (std(r) +
+1e-4) over the group, or as `scale_rewards` says.
 """
 
 from collections.abc import Callable
@@ -11,16 +14,6 @@ from collections.abc import Callable
 import torch
 
 CLAMP = 2.0
-
-
-def group(rewards: torch.Tensor) -> torch.Tensor:
-    """GRPO (arXiv:2402.03300, section 4.1.2): A_i = (r_i - mean(r)) / (std(r) + 1e-4), over the group.
-
-    Equal rewards give 0, as does a group of one. The trainer leaves this one to TRL, with its other `scale_rewards`.
-    """
-    rewards = rewards.double()
-    mean = rewards.nanmean(dim=1, keepdim=True)
-    return _finish((rewards - mean) / (_deviation(rewards, mean) + 1e-4))
 
 
 def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
@@ -55,7 +48,7 @@ def batch(rewards: torch.Tensor) -> torch.Tensor:
 
 
 ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    function.__name__: function for function in (group, leave_one_out, reinforce_lite, batch)
+    function.__name__: function for function in (leave_one_out, reinforce_lite, batch)
 }
 
 

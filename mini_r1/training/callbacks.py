@@ -92,7 +92,8 @@ class MetricsFile(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        numbers = {name: _finite(value) for name, value in logs.items() if isinstance(value, int | float)}
+        numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
+        numbers = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         with open(Path(args.output_dir) / METRICS_FILE, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
 
@@ -231,7 +232,3 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     trainer.add_callback(MetricsFile())
     trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
     trainer.add_callback(MarkCheckpoints(seconds))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,7 +1,7 @@
 """Our `GRPOTrainer`: options of the algorithm, a record of every graded completion, evaluation by problem."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -94,16 +94,15 @@ class R1GRPOTrainer(GRPOHooks):
         self.records = []
         self.evaluate()
         records, self.records = self.records, None
-        numbers = {prompt: number for number, prompt in enumerate(self.eval_dataset["prompt"])}
-        drawn = Counter()
-        kept = []
+        of_prompt = defaultdict(list)
         for record in records:
-            problem = record["problem"] = numbers[record["prompt"]]
+            of_prompt[record["prompt"]].append(record)
+        kept = [
+            {**record, "problem": problem, "sample": sample}
+            for problem, prompt in enumerate(self.eval_dataset["prompt"])
             # the last batch of several processes is filled up with rows already seen
-            if drawn[problem] < self.num_generations_eval:
-                kept.append({**record, "sample": drawn[problem]})
-                drawn[problem] += 1
-        kept.sort(key=lambda record: (record["problem"], record["sample"]))
+            for sample, record in enumerate(of_prompt[prompt][: self.num_generations_eval])
+        ]
         if self.accelerator.is_main_process:
             write_records(Path(self.args.output_dir), name, kept)
         return summarise(kept)

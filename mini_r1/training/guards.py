@@ -74,14 +74,12 @@ class Guards(TrainerCallback):
                 )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        for key, name, explain in (
-            (CLIPPED, "clipped_steps", self._why_clipped),
-            (NO_VARIANCE, "no_variance_steps", self._why_no_variance),
-        ):
+        for key, name in ((CLIPPED, "clipped_steps"), (NO_VARIANCE, "no_variance_steps")):
             steps = steps_in_a_row(state.log_history, key)
             if not self._hopeless and key in logs and 0 < self.limits[name] <= steps:
+                why = self._why_clipped(args) if key == CLIPPED else self._why_no_variance(logs)
                 self._hopeless = (
-                    f"{args.output_dir} stopped after step {state.global_step}: {explain(logs, steps)} "
+                    f"{args.output_dir} stopped after step {state.global_step}: for {steps} steps {why} "
                     f"(guards: {{{name}: 0}} would let it go on)"
                 )
                 control.should_training_stop = True
@@ -90,14 +88,13 @@ class Guards(TrainerCallback):
         if self._hopeless:
             raise RunStopped(self._hopeless)
 
-    def _why_clipped(self, logs: dict, steps: int) -> str:
+    def _why_clipped(self, args) -> str:
         return (
-            f"for {steps} steps every completion was cut off at max_completion_length "
-            f"({self.trainer.args.max_completion_length} tokens): raise max_completion_length, or begin with a model "
-            "that ends its answers, with the tokenizer's own eos_token"
+            f"every completion was cut off at max_completion_length ({args.max_completion_length} tokens): raise "
+            "max_completion_length, or begin with a model that ends its answers, with the tokenizer's own eos_token"
         )
 
-    def _why_no_variance(self, logs: dict, steps: int) -> str:
+    def _why_no_variance(self, logs: dict) -> str:
         """Returns what the rewards were, and the remedy for that."""
         said, lacking, varying, bounded = [], [], False, False
         for name, reward in zip(self.trainer.reward_func_names, self.trainer.reward_funcs, strict=True):
@@ -127,7 +124,7 @@ class Guards(TrainerCallback):
             remedy = "take harder problems if that is all there is to earn, easier ones or a cold start if it is not"
         moving = [name for name, on in (("KL", self.trainer.beta), ("entropy", self.trainer.entropy_coef)) if on]
         only = f", only the {' and '.join(moving)} term moved the weights" if moving else ""
-        return f"for {steps} steps no group had two different rewards ({', '.join(said)}){only}: {remedy}"
+        return f"no group had two different rewards ({', '.join(said)}){only}: {remedy}"
 
 
 def steps_in_a_row(history: list[dict], key: str) -> int:

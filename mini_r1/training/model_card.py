@@ -74,10 +74,10 @@ def write_dataset_card(folder: Path, config: RunConfig, measured: dict, found: d
         measured: as of `run_dir.refuse_other_model`.
         found: as of `rejection_sampling.write_generated`.
     """
-    filters, judge = found["filters"], found.get("judge")
+    judge = found.get("judge")
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
     drawn = ", ".join(f"{key} {getattr(config, key)}" for key in sampling if getattr(config, key) is not None)
-    switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in filters.items())
+    switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in found["filters"].items())
     left_out = [(reason.replace("_", " "), count) for reason, count in found["left_out"].items()]
     levels = [
         (level, part["problems"], f"{part['right']:.3f}", part["kept"])

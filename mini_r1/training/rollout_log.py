@@ -146,8 +146,8 @@ def drop_samples_after(folder: str | Path, checkpoint: str | None) -> None:
     path = Path(folder) / SAMPLES_FILE
     if not path.exists():
         return
-    head, *blocks = ("\n" + path.read_text(encoding="utf-8")).split("\n===== step ")
-    kept = [block for block in blocks if re.match(r"\d+\n", block) and int(block.split("\n", 1)[0]) <= step]
+    blocks = re.split(r"^(?====== step )", path.read_text(encoding="utf-8"), flags=re.M)
+    kept = [block for block in blocks if (head := re.match(r"===== step (\d+)\n", block)) and int(head[1]) <= step]
     scratch = path.with_suffix(".tmp")
-    scratch.write_text((head + "".join("\n===== step " + block for block in kept)).lstrip("\n"), encoding="utf-8")
+    scratch.write_text("".join(kept), encoding="utf-8")
     os.replace(scratch, path)

@@ -17,12 +17,6 @@ def deviation(values):
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def group(rewards):
-    for ours in rewards:
-        due = [r for r in ours if r == r]
-        yield [(r - statistics.mean(due)) / (deviation(due) + 1e-4) if r == r else 0.0 for r in ours]
-
-
 def leave_one_out(rewards):
     for ours in rewards:
         yield [r - statistics.mean(others) if r == r and (others := without(ours, i)) else 0.0
@@ -49,7 +43,7 @@ def without(rewards, i):
     return [r for j, r in enumerate(rewards) if j != i and r == r]
 
 
-NAIVE = {function.__name__: function for function in (group, leave_one_out, reinforce_lite, batch)}
+NAIVE = {function.__name__: function for function in (leave_one_out, reinforce_lite, batch)}
 
 
 def test_every_advantage_has_its_naive_loop():

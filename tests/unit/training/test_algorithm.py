@@ -78,7 +78,12 @@ def test_reinforce_lite_is_the_hand_written_policy_gradient(
         assert torch.allclose(ours[name], gradient, rtol=1e-5, atol=2e-6 * gradient.abs().max()), name
 
 
-@pytest.mark.parametrize("advantage", ADVANTAGES)
+def of_trl(rewards: torch.Tensor) -> torch.Tensor:
+    """`advantage: group`."""
+    return (rewards - rewards.mean(dim=1, keepdim=True)) / (rewards.std(dim=1, keepdim=True) + 1e-4)
+
+
+@pytest.mark.parametrize("advantage", ["group", *ADVANTAGES])
 def test_what_is_logged_is_what_is_trained_with(build, tmp_path, advantage):
     seen = []
     trainer = build([recorder(seen)], {"advantage": advantage}, max_steps=2, log_completions=True,
@@ -89,7 +94,7 @@ def test_what_is_logged_is_what_is_trained_with(build, tmp_path, advantage):
     trainer.train()
     for step, (_, _, rewards) in enumerate(seen, 1):
         table = pandas.read_parquet(tmp_path / f"run/completions/completions_{step:05}.parquet")
-        expected = ADVANTAGES[advantage](torch.tensor(rewards).view(-1, GROUP)).view(-1)
+        expected = ADVANTAGES.get(advantage, of_trl)(torch.tensor(rewards).view(-1, GROUP)).view(-1)
         assert torch.allclose(torch.tensor(table["advantage"].to_numpy()).float(), expected, atol=1e-5)
         assert torch.allclose(used[step - 1].sort().values, expected.sort().values, atol=1e-5), "TRL shuffles them"
         logs = next(entry for entry in trainer.state.log_history if entry.get("step") == step)
