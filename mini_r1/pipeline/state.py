@@ -1,11 +1,11 @@
 """Reads what a pipeline's stages have left in their folders, and refuses what does not fit the pipeline's file."""
 
-import datetime
 import json
 import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from mini_r1.config.recipe import COMMAND_LINE, differences, parse_command_line, resolve
@@ -18,6 +18,7 @@ from mini_r1.run.run_dir import clock, set_aside
 # What the launcher adds to the pipeline's argv so that the recipe fits the machine; the first of each group is always
 # added. A stage that was finished on other hardware is finished here.
 LAUNCHER_KEYS = (("num_processes", "gradient_accumulation_steps", "steps_per_generation"), tuple(ON_CPU))
+ANEW = "--overwrite_output_dir true (what is there is moved aside, not deleted)"
 COLUMNS = (("pass@1", 3), ("format", 3), ("mean_length", 1))
 
 
@@ -107,9 +108,8 @@ def changed_recipe(stage: Stage, path: str) -> RecipeError | None:
         return None
     few = "; ".join(changed[:3]) + (", ..." if changed[3:] else "")
     return RecipeError(
-        f"its recipe has changed since it ran in {stage.folder} ({few}): undo the change to go on, or run it "
-        f"and all that follows anew with --from {stage.name} --overwrite_output_dir true (what is there is "
-        "moved aside, not deleted)",
+        f"its recipe has changed since it ran in {stage.folder} ({few}): undo the change to go on, or run it and all "
+        f"that follows anew with --from {stage.name} {ANEW}",
         file=f"{path}: stage {stage.name}",
     )
 
@@ -201,23 +201,20 @@ def _stale(stage: Stage, parent: Stage, pipeline: Pipeline) -> RecipeError | Non
     started = begun[-1].get("started") if begun else None
     if started is None:
         return None
-    file = f"{pipeline.path}: stage {stage.name}"
-    if summary(parent) is None:
-        return RecipeError(
-            f"{stage.folder} was made with an earlier {parent.name}, which is not in {parent.folder} any more: put it "
-            f"back, or run both anew with --from {parent.name} --overwrite_output_dir true (what is there is moved "
-            "aside, not deleted)",
-            file=file,
-        )
     finished = (_read(parent.folder / "manifest.json") or {}).get("finished")
-    if finished is None or datetime.datetime.fromisoformat(finished) <= datetime.datetime.fromisoformat(started):
+    if summary(parent) is None:
+        problem = (
+            f"{stage.folder} was made with an earlier {parent.name}, which is not in {parent.folder} any more: put it "
+            f"back, or run both anew with --from {parent.name} {ANEW}"
+        )
+    elif finished and datetime.fromisoformat(finished) > datetime.fromisoformat(started):
+        problem = (
+            f"{stage.folder} was made with an older {parent.name} (that in {parent.folder} was finished at {finished}, "
+            f"{stage.name} was begun at {started}): run it and all that follows anew with --from {stage.name} {ANEW}"
+        )
+    else:
         return None
-    return RecipeError(
-        f"{stage.folder} was made with an older {parent.name} (that in {parent.folder} was finished at {finished}, "
-        f"{stage.name} was begun at {started}): run it and all that follows anew with --from {stage.name} "
-        "--overwrite_output_dir true (what is there is moved aside, not deleted)",
-        file=file,
-    )
+    return RecipeError(problem, file=f"{pipeline.path}: stage {stage.name}")
 
 
 def _told_by_launcher(stage: Stage) -> dict:

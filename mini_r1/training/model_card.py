@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
 from mini_r1.config.run_config import RunConfig
-from mini_r1.evaluation.judge import describe_judge
+from mini_r1.evaluation.rejection_sampling import describe
 
 METHODS = {
     "grpo": "GRPO (arXiv:2402.03300)",
@@ -47,8 +47,9 @@ def write_card(folder: Path, config: RunConfig, before: dict | None, after: dict
         columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
         if last := after or before:
             scores = {name: last[name] for name in ("pass@1", "format")}
-            rows = [(label, *(f"{each[key]:.3f}" for each in columns.values())) for key, label in MEASURED.items()]
-            text.append(_table(["held-out problems", *columns], rows))
+            rows = [["held-out problems", *columns], ["---"] * (1 + len(columns))]
+            rows += [[label, *(f"{each[key]:.3f}" for each in columns.values())] for key, label in MEASURED.items()]
+            text.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
             text.append(f"Measured on {last['n']} problems, {last['samples']} samples each.")
         text.append(
             f"Prompts follow the template `{config.prompt_template}`; the model answers as "
@@ -78,22 +79,15 @@ def write_dataset_card(folder: Path, config: RunConfig, measured: dict, found: d
     sampling = ("num_generations", "temperature", "top_p", "top_k", "max_completion_length")
     drawn = ", ".join(f"{key} {getattr(config, key)}" for key in sampling if getattr(config, key) is not None)
     switched = ", ".join(f"{name}: {json.dumps(value)}" for name, value in found["filters"].items())
-    left_out = [(reason.replace("_", " "), count) for reason, count in found["left_out"].items()]
-    levels = [
-        (level, part["problems"], f"{part['right']:.3f}", part["kept"])
-        for level, part in found["by_difficulty"].items()
-    ]
     paragraphs = [
         f"{found['kept']} conversations for supervised fine-tuning, each with "
         f"{'an answer that a model judged right' if judge else 'a right answer'}: rejection sampling "
         f"(DeepSeek-R1, arXiv:2501.12948, section 2.3.3) by the recipe `{config.recipe.path}`, from "
         f"`{measured['served'] or measured['model']}`, on the training problems of `{_asked(config)}` "
         f"({config.dataset_id_or_path or 'generated problems'}), seed {config.seed}.",
-        f"Sampled with {drawn}. Of {found['samples']} samples of {found['problems']} problems {found['right']:.3f} are "
-        f"right; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
-        *([f"What is right was judged by a model, which can be wrong: {describe_judge(judge)}."] if judge else []),
-        _table(["left out because", "samples"], left_out),
-        _table(["difficulty", "problems", "right", "kept"], levels),
+        f"Sampled with {drawn}; at most {found['keep_per_problem']} of a problem were kept. Filters: {switched}.",
+        f"```\n{describe(found)}\n```",
+        *(["What is right was judged by a model, which can be wrong."] if judge else []),
         "`messages` is the conversation, `row` the problem in the task's own columns, `tokens` the completion's length "
         "under the tokenizer of the model that was sampled from. Problems that the recipe holds out are not in it. A "
         "right answer is no proof of right reasoning.",
@@ -114,8 +108,3 @@ def _hub_id(name: str | None) -> str | None:
 
 def _markdown(data: ModelCardData | DatasetCardData, title: str, paragraphs: list[str]) -> str:
     return "\n\n".join([f"---\n{data.to_yaml()}\n---", f"# {title}", *paragraphs]) + "\n"
-
-
-def _table(head: list[str], rows: list[tuple]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
