@@ -56,17 +56,17 @@ def measure(setting: str) -> dict:
     from small_trainer import kinds_of_letters, small_trainer
 
     from mini_r1 import tasks
-    from mini_r1.config.recipe import resolve
+    from mini_r1.config.run_config import read_run
     from mini_r1.data.prompts import get_template
     from mini_r1.run.tiny_model import build_model, build_tokenizer
 
-    recipe = resolve("countdown-tiny-base").values
+    base = read_run("build_model", ["--config", "countdown-tiny-base"])
     task = tasks.get("countdown")
-    rows = task.generate(**recipe["task_args"])[: GROUPS * STEPS]
+    rows = task.generate(**base.task_args)[: GROUPS * STEPS]
     template = get_template("mini_r1")
-    tokenizer = build_tokenizer([(task, template, rows, recipe.get("trace_args") or {})], seed=0)
+    tokenizer = build_tokenizer([(task, template, rows, base.trace_args or {})], seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        build_model(tokenizer, seed=0, **recipe["model_sizes"]).save_pretrained(folder)
+        build_model(tokenizer, seed=0, **base.model_sizes).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         trainer = small_trainer(
             folder, tokenizer, rows, [kinds_of_letters], Path(folder) / "run",

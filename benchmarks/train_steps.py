@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `tasks` is the package, not the benchmark beside this
 
-from mini_r1.config.recipe import Recipe, parse_command_line, resolve
+from mini_r1.config.recipe import parse_command_line, resolve
+from mini_r1.config.run_config import RunConfig, check, read_run
 from mini_r1.errors import exit_on_recipe_error
 
 ROOT = Path(__file__).parent.parent
@@ -28,9 +29,10 @@ PARTS = ("step", "generation", "reward", "weight_sync", "logprobs", "update", "r
 def main() -> None:
     path, given = parse_command_line(sys.argv[1:])
     steps, gpus = given.pop("steps", 20), given.pop("gpus", None)
-    recipe = resolve(path, given)
-    folder = random_model(recipe)
-    run = ROOT / "runs" / f"steps-{recipe.name}"
+    config = check("r1_grpo", resolve(path, given, "r1_grpo"))
+    folder = random_model(config)
+    name = config.recipe.name
+    run = ROOT / "runs" / f"steps-{name}"
     settings = {
         "model_name_or_path": folder,
         "dataset_id_or_path": "null",  # generated problems
@@ -43,7 +45,7 @@ def main() -> None:
         "report_to": "none",
         "guards": '{"clipped_steps": 0, "no_variance_steps": 0}',  # random weights learn nothing
     }
-    if not recipe.values.get("task_args"):
+    if not config.task_args:
         settings["task_args"] = '{"n": 5000, "seed": 0}'
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     words += ["--gpus", str(gpus)] if gpus is not None else []
@@ -52,15 +54,15 @@ def main() -> None:
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status:
         sys.exit(status)
-    result = measured(recipe, run)
+    result = measured(config, run)
     RESULTS.mkdir(exist_ok=True)
     device = re.sub(r"\W+", "-", (result["hardware"]["gpus"] or ["cpu"])[0].lower())
-    file = RESULTS / f"{recipe.name}-{device}.json"
+    file = RESULTS / f"{name}-{device}.json"
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{json.dumps(result, indent=2)}\nwritten to {file.relative_to(ROOT)}")
 
 
-def random_model(recipe: Recipe) -> Path:
+def random_model(run: RunConfig) -> Path:
     """A folder with random weights of the recipe's architecture and dtype, and the tiny task's tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
@@ -72,29 +74,28 @@ def random_model(recipe: Recipe) -> Path:
     from mini_r1.launch.model_shapes import model_config
     from mini_r1.run.tiny_model import build_tokenizer
 
-    values = recipe.values
-    name = values["model_name_or_path"]
+    name = run.model_name_or_path
     folder = ROOT / "runs" / f"random-{Path(name).name}"
     if (folder / "config.json").exists():
         return folder
     print(f"making a random {name} in {folder}", flush=True)
-    task = tasks.get(values["task"])
-    template = get_template(values["prompt_template"])
-    tiny = resolve(f"{values['task'].replace('_', '-')}-tiny-base").values
-    rows = load_rows(RecipeArguments(task=values["task"], task_args=tiny["task_args"]), task).train
-    tokenizer = build_tokenizer([(task, template, rows, tiny.get("trace_args") or {})], seed=0)
-    config, _ = model_config(name, values.get("model_revision"))
+    task = tasks.get(run.task)
+    template = get_template(run.prompt_template)
+    tiny = read_run("build_model", ["--config", f"{run.task.replace('_', '-')}-tiny-base"])
+    rows = load_rows(RecipeArguments(task=run.task, task_args=tiny.task_args), task).train
+    tokenizer = build_tokenizer([(task, template, rows, tiny.trace_args or {})], seed=0)
+    config, _ = model_config(name, run.model_revision)
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config.update(ids)
     set_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, values.get("dtype", "float32")))
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
     model.generation_config = GenerationConfig(**ids)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder
 
 
-def measured(recipe: Recipe, run: Path) -> dict:
+def measured(config: RunConfig, run: Path) -> dict:
     """Means over the steps after the warm-up, in seconds, tokens and GiB."""
     history = json.loads((run / "trainer_state.json").read_text())["log_history"]
     manifest = json.loads((run / "manifest.json").read_text())
@@ -102,8 +103,8 @@ def measured(recipe: Recipe, run: Path) -> dict:
     seconds = {part: sum(entry[f"time/{part}"] for entry in steps) / len(steps) for part in PARTS}
     tokens = [entry["tokens_per_second"] for entry in steps if "tokens_per_second" in entry]
     return {
-        "recipe": recipe.path,
-        "model": f"{recipe.values['model_name_or_path']} (random weights)",
+        "recipe": config.recipe.path,
+        "model": f"{config.model_name_or_path} (random weights)",
         "git_commit": manifest["git_commit"],
         "versions": manifest["versions"],
         "hardware": manifest["hardware"],

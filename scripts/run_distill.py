@@ -44,28 +44,22 @@ def train(config: RunConfig) -> None:
         run.say(f"{config.model_name_or_path} learns from {teacher}\n{train_set[0]['prompt']}")
         return
 
-    from trl import get_peft_config, get_quantization_config  # all these import torch
-
-    from mini_r1.evaluation.grading import grader_of
-    from mini_r1.run.model_loading import model_kwargs
+    from mini_r1.evaluation.grading import grader_of  # all these import torch
+    from mini_r1.run.model_loading import trainer_arguments
     from mini_r1.training.callbacks import train_and_measure
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.sft_and_distill import R1DistillationTrainer, measure_trained
 
-    training.model_init_kwargs = model_kwargs(config.model, training)
     # in the student's precision, unless the recipe says otherwise: TRL's own default is that of the teacher's files
     shared = {"dtype": config.model.dtype, "attn_implementation": config.model.attn_implementation}
     training.teacher_model_init_kwargs = {**shared, **(training.teacher_model_init_kwargs or {})}
     if training.use_vllm and training.vllm_max_model_length is None:
         training.vllm_max_model_length = longest + training.max_completion_length
     trainer = R1DistillationTrainer(
-        model=config.model_name_or_path,
+        **trainer_arguments(config),
         teacher_model=teacher,
-        args=training,
         train_dataset=train_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(config.model),
-        quantization_config=get_quantization_config(config.model),
     )
 
     def measure(name: str) -> dict:

@@ -67,27 +67,21 @@ def train(config: RunConfig) -> None:
     if parts[0].mixed:
         run.say(problems.describe_mix(train_rows["task"], train_set["task"]))
 
-    from trl import get_peft_config, get_quantization_config  # all these import torch
-
-    from mini_r1.evaluation.grading import grader_of
-    from mini_r1.run.model_loading import model_kwargs
+    from mini_r1.evaluation.grading import grader_of  # all these import torch
+    from mini_r1.run.model_loading import trainer_arguments
     from mini_r1.training.callbacks import train_and_measure
     from mini_r1.training.finish import finish_grpo, save_and_publish
     from mini_r1.training.grpo_trainer import R1GRPOTrainer
     from mini_r1.training.rollout_log import drop_samples_after
 
-    training.model_init_kwargs = model_kwargs(config.model, training)
     if training.use_vllm and training.vllm_max_model_length is None:
         training.vllm_max_model_length = longest + training.max_completion_length
     trainer = R1GRPOTrainer(
-        model=config.model_name_or_path,
+        **trainer_arguments(config),
         reward_funcs=rewards,
-        args=training,
         train_dataset=train_set,
         eval_dataset=test_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(config.model),
-        quantization_config=get_quantization_config(config.model),
         grader=grader_of(parts),
         sample_steps=args.sample_steps,
         advantage=args.advantage,

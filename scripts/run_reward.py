@@ -28,19 +28,16 @@ def train(config: RunConfig) -> None:
         run.say(tokenizer.apply_chat_template(pairs.train[0]["chosen"], tokenize=False))
         return
 
-    from trl import RewardTrainer, get_quantization_config  # all these import torch
+    from trl import RewardTrainer  # all these import torch
 
-    from mini_r1.run.model_loading import model_kwargs
+    from mini_r1.run.model_loading import trainer_arguments
     from mini_r1.training.callbacks import add_callbacks
     from mini_r1.training.finish import save_and_publish
 
-    training.model_init_kwargs = model_kwargs(config.model, training)
     trainer = RewardTrainer(
-        model=config.model_name_or_path,
-        args=training,
+        **trainer_arguments(config),
         train_dataset=to_ids(pairs.train, tokenizer),
         processing_class=tokenizer,
-        quantization_config=get_quantization_config(config.model),
     )
     add_callbacks(trainer, run.seconds)
 

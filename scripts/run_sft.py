@@ -38,27 +38,21 @@ def train(config: RunConfig) -> None:
         run.say(tokenizer.decode(train_set[0]["input_ids"]))
         return
 
-    from trl import get_peft_config, get_quantization_config  # all these import torch
-
-    from mini_r1.evaluation.grading import grader_of
-    from mini_r1.run.model_loading import model_kwargs
+    from mini_r1.evaluation.grading import grader_of  # all these import torch
+    from mini_r1.run.model_loading import trainer_arguments
     from mini_r1.training.callbacks import add_callbacks
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.sft_and_distill import MuonFactory, R1SFTTrainer, measure_trained
 
-    training.model_init_kwargs = model_kwargs(config.model, training)
     muon = None
     if args.muon_learning_rate is not None:
         betas = (training.adam_beta1, training.adam_beta2)
         adamw = {"lr": training.learning_rate, "betas": betas, "weight_decay": training.weight_decay}
         muon = (MuonFactory, {"muon_lr": args.muon_learning_rate, **adamw})
     trainer = R1SFTTrainer(
-        model=config.model_name_or_path,
-        args=training,
+        **trainer_arguments(config),
         train_dataset=train_set,
         processing_class=tokenizer,
-        peft_config=get_peft_config(config.model),
-        quantization_config=get_quantization_config(config.model),
         optimizer_cls_and_kwargs=muon,
     )
     add_callbacks(trainer, run.seconds)

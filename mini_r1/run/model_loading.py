@@ -1,5 +1,6 @@
 """Loads a run's model as its recipe says; short, as transformers does the work."""
 
+from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 
 
@@ -10,6 +11,19 @@ def model_kwargs(model_args, training) -> dict:
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
         **(training.model_init_kwargs or {}),
+    }
+
+
+def trainer_arguments(config: RunConfig) -> dict:
+    """Returns what a TRL trainer gets of a run: its settings, and the model as the recipe says."""
+    from trl import get_peft_config, get_quantization_config  # imports torch
+
+    config.training.model_init_kwargs = model_kwargs(config.model, config.training)
+    return {
+        "model": config.model_name_or_path,
+        "args": config.training,
+        "peft_config": get_peft_config(config.model),
+        "quantization_config": get_quantization_config(config.model),
     }
 
 
