@@ -1,7 +1,7 @@
 """Where the time of a training step goes: generation, rewards, weight sync, log-probabilities, update, the rest."""
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -27,9 +27,9 @@ class StepTimes(TrainerCallback):
     Also `memory/peak_gib`, the peak memory of the main process in a step: on CUDA its tensors (vLLM's own not counted),
     on a Linux CPU all its resident memory, of which libraries take most of the first GiB.
 
-    Loading rows, logging, saving and evaluating happen between steps. Nothing here waits for CUDA: the end of the
-    optimizer's update and of a weight sync may count in the part that follows. What the device still has to do of a
-    log-probability is taken from the rewards, which wait for it.
+    Loading rows, logging, saving and evaluating happen between steps. CUDA runs behind the host: the end of the
+    optimizer's update and of a weight sync may count in the part that follows. Log-probabilities are waited for, as
+    rewards would wait for them anyway.
 
     Args:
         metrics: name -> values, which the trainer averages when it logs.
@@ -47,14 +47,13 @@ class StepTimes(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.seconds = dict.fromkeys(PARTS, 0.0)
-        self.tokens, self._behind = 0.0, []
+        self.tokens = 0.0
         self.memory.reset()
         self._open, self._since = ["update"], time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
         self._charge()
         self._open = []
-        self._settle_logprobs()
         for name, seconds in self.seconds.items():
             self.metrics[f"time/{name}"].append(seconds)
         self.metrics["time/step"].append(sum(self.seconds.values()))
@@ -72,11 +71,9 @@ class StepTimes(TrainerCallback):
             return
         self._charge()
         self._open.append(name)
-        queued = name == "logprobs" and self.device.type == "cuda"
-        begin = _passed() if queued else None
         yield
-        if queued:
-            self._behind.append((begin, _passed()))
+        if name == "logprobs" and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self._charge()
         self._open.pop()
 
@@ -85,42 +82,23 @@ class StepTimes(TrainerCallback):
         self.seconds[self._open[-1]] += now - self._since
         self._since = now
 
-    def _settle_logprobs(self) -> None:
-        """Moves the time in which the rewards waited for log-probabilities to the latter."""
-        device_seconds = sum(begin.elapsed_time(end) for begin, end in self._behind) / 1000
-        late = min(max(device_seconds - self.seconds["logprobs"], 0.0), self.seconds["reward"])
-        self.seconds["logprobs"] += late
-        self.seconds["reward"] -= late
-
 
 class PeakMemory:
-    """The most memory that this process took since `reset`, in bytes; None where the system does not say."""
+    """The most memory that this process took since `reset`, in bytes; since its start where Linux refuses a reset."""
 
     def __init__(self, device: torch.device):
         self.device = device
-        self._forget = Path("/proc/self/clear_refs")  # writing 5 makes Linux count the peak anew
-        self._known = True
 
     def reset(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        elif self._known:
-            try:
-                self._forget.write_text("5")
-            except OSError:  # another system than Linux, or a container that does not let us
-                self._known = False
+        else:
+            with suppress(OSError):  # another system than Linux, or a container that refuses
+                Path("/proc/self/clear_refs").write_text("5")  # makes Linux count the peak anew
 
     def peak(self) -> int | None:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        if not self._known:
-            return None
-        status = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-
-
-def _passed() -> torch.cuda.Event:
-    """Returns an event that notes when the device has done its work so far."""
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
+        status = Path("/proc/self/status")
+        lines = status.read_text().splitlines() if status.exists() else []
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

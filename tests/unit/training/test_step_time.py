@@ -93,16 +93,6 @@ def test_means_over_the_logged_steps(model, tiny_tokenizer, tiny_rows, tmp_path)
     assert 2 * sum(log["time/step"] for log in logs) == pytest.approx(sum(seconds), rel=0.1)
 
 
-class Reached:
-    """What a CUDA event tells: when the device was there, in milliseconds."""
-
-    def __init__(self, at: float):
-        self.at = at
-
-    def elapsed_time(self, later: "Reached") -> float:
-        return later.at - self.at
-
-
 def step_of(times: StepTimes, what) -> dict:
     times.on_step_begin(None, None, None)
     what()
@@ -130,26 +120,6 @@ def test_the_innermost_part_is_charged():
     assert sum(seconds.values()) <= took
     assert seconds["generation"] + seconds["reward"] <= took - 0.05, "the weight sync is not counted twice"
     assert times.metrics["time/step"] == [pytest.approx(sum(seconds.values()))]
-
-
-@pytest.mark.parametrize(
-    ("device_seconds", "moved"), [(0.0, 0.0), (0.015, 0.015), (60.0, None)], ids=["done", "a little late", "very late"]
-)
-def test_a_device_that_lags_behind_costs_log_probabilities_not_rewards(device_seconds, moved):
-    times = StepTimes(defaultdict(list), torch.device("cpu"))
-
-    before = {}
-
-    def step():
-        with times.part("reward"):
-            time.sleep(0.02)
-        before.update(times.seconds)
-        times._behind = [(Reached(0.0), Reached(1000 * device_seconds))]
-
-    seconds = step_of(times, step)
-    moved = before["reward"] if moved is None else moved
-    assert seconds["logprobs"] == pytest.approx(moved)
-    assert seconds["reward"] == pytest.approx(before["reward"] - moved)
 
 
 LOGS = {"reward": 1.0, "completions/mean_length": 9.0, "completions/clipped_ratio": 0.0, "time/step": 10.0}
