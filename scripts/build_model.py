@@ -1,4 +1,4 @@
-"""Make a tiny policy with random weights, and its tokenizer, from a recipe: nothing to download.
+"""Makes a tiny policy with random weights, and its tokenizer, from a recipe. Downloads nothing.
 
 python scripts/build_model.py --config recipes/NAME-base.yaml [--any_key value]
 """

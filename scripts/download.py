@@ -1,4 +1,4 @@
-"""Fetch a recipe's model and dataset into the local cache, for nodes without internet.
+"""Fetches a recipe's model and dataset into the local cache, for nodes without internet.
 
 python scripts/download.py --config recipes/NAME.yaml [--any_key value]
 """

@@ -1,4 +1,4 @@
-"""On-policy distillation: a student answers the training prompts and learns a teacher's distribution on its answers.
+"""Distills on policy: a student answers the training prompts and learns a teacher's distribution on its answers.
 
 accelerate launch scripts/run_distill.py --config recipes/NAME-distill.yaml [--any_key value]
 """

@@ -5,7 +5,7 @@ python scripts/run_pipeline.py --config NAME [--seed N] [--gpus N] [--STAGE.key 
 --seed N        of all stages. Left out: as the recipes say
 --gpus N        use N GPUs; 0 is a CPU. Left out: as many as a recipe was written for
 --STAGE.key value   set a key of one stage of an experiment, such as --rl.beta 0.1
---from STAGE    begin with this stage; those before it are not looked at
+--from STAGE    begin with this stage, and leave those before it alone
 --only STAGE    run this stage alone
 --dry_run       say what would be done about each stage, start nothing
 --overwrite_output_dir true   start all stages anew, or those that --from or --only leave; old runs are moved aside

@@ -1,4 +1,4 @@
-"""Train a policy with GRPO from a recipe.
+"""Trains a policy with GRPO from a recipe.
 
 accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key value]
 """

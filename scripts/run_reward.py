@@ -1,8 +1,8 @@
-"""Train a reward model from preference pairs: one number for a question and an answer, or the part of it to judge.
+"""Trains a reward model from preference pairs: one number for a question and its answer, or a part of the answer.
 
 accelerate launch scripts/run_reward.py --config recipes/NAME.yaml [--any_key value]
 
-The folder is what `{name: ..., reward_model: FOLDER, part: ...}` in a recipe's reward_funcs takes.
+`{name: ..., reward_model: FOLDER, part: ...}` in a recipe's reward_funcs takes the folder of the model.
 """
 
 from mini_r1.config.run_config import RunConfig
@@ -65,7 +65,7 @@ def train(config: RunConfig) -> None:
 
 
 def check_template(tokenizer, part: str) -> None:
-    """Refuse a tokenizer whose chat template cannot show what is to be judged."""
+    """Refuses a tokenizer whose chat template cannot show what is to be judged."""
     if not tokenizer.chat_template:
         raise RecipeError("has no chat template; use a model that has one", key="model_name_or_path")
     if not shows(tokenizer, part):

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on think/answer traces of the task's own, or on conversations; loss on the completion only.
+"""Fine-tunes a model on think/answer traces of the task's own, or on conversations; loss on the completion only.
 
 accelerate launch scripts/run_sft.py --config recipes/NAME-sft.yaml [--any_key value]
 """

@@ -42,8 +42,8 @@ class R1GRPOTrainer(GRPOHooks):
     Args:
         grader: of the task or tasks; it does not depend on what a recipe rewards.
         max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
-        sample_steps: every so many steps some right and wrong completions are written to `samples/`; 0: never.
-        advantage: a key of `ADVANTAGES`.
+        sample_steps: every so many steps some correct and wrong completions are written to `samples/`; 0: never.
+        advantage: "group", or a key of `ADVANTAGES`.
         trained_completions: "all"; or "one": only the first of each group is trained on, the others are its baseline
             and get no forward or backward pass. A micro-batch must then hold whole groups, which batch.py checks.
         temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
