@@ -6,7 +6,6 @@ accelerate launch scripts/run_r1_grpo.py --config recipes/NAME.yaml [--any_key v
 import os
 import sys
 
-from mini_r1.config.algorithm import read_temperature_schedule
 from mini_r1.config.batch import plan_batch
 from mini_r1.config.kinds import processes
 from mini_r1.config.recipe import parse_command_line, resolve
@@ -83,11 +82,7 @@ def train(config: RunConfig) -> None:
         eval_dataset=test_set,
         processing_class=tokenizer,
         grader=grader_of(parts),
-        sample_steps=args.sample_steps,
-        advantage=args.advantage,
-        trained_completions=args.trained_completions,
-        temperature_schedule=read_temperature_schedule(args.temperature_schedule),
-        max_generated_tokens=args.max_generated_tokens,
+        options=args,
     )
     trainer.add_callback(Guards(trainer, guards))
     if run.main_process:

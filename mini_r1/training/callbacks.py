@@ -230,5 +230,6 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(Path(trainer.args.output_dir) / "tensorboard")
     trainer.add_callback(MetricsFile())
-    trainer.add_callback(OneLineAStep(getattr(trainer, "max_generated_tokens", None)))
+    options = getattr(trainer, "options", None)  # of GRPO
+    trainer.add_callback(OneLineAStep(options and options.max_generated_tokens))
     trainer.add_callback(MarkCheckpoints(seconds))

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from mini_r1.config.algorithm import TemperatureSchedule
+from mini_r1.config.algorithm import read_temperature_schedule
+from mini_r1.config.arguments import GRPOArguments
 from mini_r1.evaluation.grading import Grader
 from mini_r1.evaluation.records import summarise, write_records
 from mini_r1.training.advantages import compare
@@ -41,38 +42,22 @@ class R1GRPOTrainer(GRPOHooks):
 
     Args:
         grader: of the task or tasks; it does not depend on what a recipe rewards.
-        max_generated_tokens: the training ends with the step in which so many have been sampled; None for no limit.
-        sample_steps: every so many steps some correct and wrong completions are written to `samples/`; 0: never.
-        advantage: "group", or a key of `ADVANTAGES`.
-        trained_completions: "all"; or "one": only the first of each group is trained on, the others are its baseline
-            and get no forward or backward pass. A micro-batch must then hold whole groups, which batch.py checks.
-        temperature_schedule: of the rollouts in training. Evaluations use `temperature`, whatever the schedule.
+        options: the recipe's keys about the algorithm and `samples/`; None for their defaults. With
+            `trained_completions: one` only the first of each group is trained on, the others are its baseline and get
+            no forward or backward pass. A micro-batch must then hold whole groups, which batch.py checks.
 
     Attributes:
         loss_sum: this process's losses so far; NaN or infinite once one was. The log leaves such losses out.
     """
 
-    def __init__(
-        self,
-        *args,
-        grader: Grader,
-        sample_steps: int = 0,
-        max_generated_tokens: int | None = None,
-        advantage: str = "group",
-        trained_completions: str = "all",
-        temperature_schedule: TemperatureSchedule | None = None,
-        **kwargs,
-    ):
+    def __init__(self, *args, grader: Grader, options: GRPOArguments | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.grader = grader
-        self.sample_steps = sample_steps
-        self.max_generated_tokens = max_generated_tokens
-        self.advantage = advantage
-        self.trained_completions = trained_completions
-        self.temperature_schedule = temperature_schedule
+        self.options = options or GRPOArguments()
+        self.schedule = read_temperature_schedule(self.options.temperature_schedule)
         self.records: list[dict] | None = None  # while measuring: a row of `records.SCHEMA` for each completion
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
-        self.add_callback(TokenBudget(self, max_generated_tokens))
+        self.add_callback(TokenBudget(self, self.options.max_generated_tokens))
         self.add_callback(SameEpochs())
 
     def set_temperature(self, temperature: float) -> None:
@@ -135,8 +120,8 @@ class R1GRPOTrainer(GRPOHooks):
 
     def before_rollout(self) -> None:
         """Sets the temperature of a rollout in training."""
-        if self.temperature_schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
-            self.set_temperature(self.temperature_schedule.at(self.state.global_step, self.state.max_steps))
+        if self.schedule:  # at a rollout only: its updates must see the temperature that it was drawn at
+            self.set_temperature(self.schedule.at(self.state.global_step, self.state.max_steps))
         sampling = self.vllm_generation if self.use_vllm else self.generation_config  # what generation reads
         self.metrics["temperature/sampling"].append(sampling.temperature)
 
@@ -146,7 +131,7 @@ class R1GRPOTrainer(GRPOHooks):
         Args:
             compute: TRL's own function, of the other arguments.
         """
-        if self.trained_completions == "all" or not self.model.training:
+        if self.options.trained_completions == "all" or not self.model.training:
             return compute(input_ids, attention_mask, logits_to_keep, **kwargs)
         size = self.num_generations
         kwargs["batch_size"] = max((kwargs.get("batch_size") or len(input_ids)) // size, 1)
@@ -157,15 +142,15 @@ class R1GRPOTrainer(GRPOHooks):
 
     def change_rollout(self, rollout: dict, rewards: torch.Tensor) -> dict:
         """Returns what is trained on, from TRL's rollout of this process and the rewards of all processes."""
-        if self.advantage != "group":
-            advantages = compare(rewards, self.args.reward_weights, self.num_generations, self.advantage)
+        if self.options.advantage != "group":
+            advantages = compare(rewards, self.args.reward_weights, self.num_generations, self.options.advantage)
             local = len(rollout["advantages"])
             first = self.accelerator.process_index * local
             rollout["advantages"] = advantages[first : first + local]
             self.log_advantages(advantages)
-            if self.advantage == "batch":  # groups of equal rewards teach it too: no guard may stop for them
+            if self.options.advantage == "batch":  # groups of equal rewards teach it too: no guard may stop for them
                 self.correct_metric("frac_reward_zero_std", float(not advantages.any()))
-        if self.trained_completions == "one":
+        if self.options.trained_completions == "one":
             logged = self.logged_advantages(len(rewards)).view(-1, self.num_generations)
             logged[:, 1:] = torch.nan
             self.log_advantages(logged.view(-1))
@@ -217,7 +202,7 @@ class R1GRPOTrainer(GRPOHooks):
         step = self.state.global_step + 1
         append_success(self.args.output_dir, step, prompts, completions, known["right"])
         serves = max(self.args.steps_per_generation * self.num_iterations // self.args.gradient_accumulation_steps, 1)
-        if samples_due(step, self.sample_steps, serves):
+        if samples_due(step, self.options.sample_steps, serves):
             named = [dict(zip(self.reward_func_names, row, strict=True)) for row in rewards[: len(prompts)].tolist()]
             write_samples(self.args.output_dir, step, prompts, completions, known, named)
 

@@ -43,7 +43,7 @@ def main() -> None:
 
     def training_step(self, *args):
         self.loss_type = LOSS_TYPES[self.state.global_step % len(LOSS_TYPES)]
-        self.advantage = ADVANTAGES[self.state.global_step % len(ADVANTAGES)]
+        self.options.advantage = ADVANTAGES[self.state.global_step % len(ADVANTAGES)]
         return own_step(self, *args)
 
     R1GRPOTrainer._generate_single_turn = complete

@@ -1,10 +1,12 @@
 """A GRPO trainer so small that a step takes milliseconds: random weights, completions of a few random tokens."""
 
+import dataclasses
 from pathlib import Path
 
 from datasets import Dataset
 
 from mini_r1 import tasks
+from mini_r1.config.arguments import GRPOArguments
 from mini_r1.data.prompts import get_template, render
 from mini_r1.evaluation.grading import Grader
 from mini_r1.run.tiny_model import build_model
@@ -26,7 +28,7 @@ def small_trainer(
     model: str, tokenizer, rows: list[dict], rewards: list, output_dir: Path, algorithm: dict | None = None, **settings
 ):
     """An `R1GRPOTrainer` of 2 groups of 4 completions a step; `settings` go over its `GRPOConfig`, `algorithm` are
-    arguments of its own."""
+    keys of its `GRPOArguments`, or arguments of its own."""
     task, template = tasks.get("countdown"), get_template("mini_r1")
     dataset = Dataset.from_list(
         [
@@ -45,6 +47,9 @@ def trainer_of(
     from transformers import PrinterCallback
     from trl import GRPOConfig
 
+    known = {field.name for field in dataclasses.fields(GRPOArguments)}
+    options = {"sample_steps": 0} | {name: value for name, value in algorithm.items() if name in known}
+    algorithm = {name: value for name, value in algorithm.items() if name not in known}
     values = {
         "output_dir": str(output_dir), "report_to": "none", "use_cpu": True, "bf16": False, "disable_tqdm": True,
         "gradient_checkpointing": False, "per_device_train_batch_size": 8, "num_generations": GROUP, "beta": 0.0,
@@ -58,6 +63,7 @@ def trainer_of(
         train_dataset=sets[0],
         eval_dataset=sets[1],
         processing_class=tokenizer,
+        options=GRPOArguments(**options),
         **algorithm,
     )
     trainer.remove_callback(PrinterCallback)

@@ -6,8 +6,6 @@ import pytest
 import torch
 from small_trainer import GROUP, kinds_of_letters, logged
 
-from mini_r1.config.algorithm import read_temperature_schedule
-
 SCHEDULE = {"steps": [[0, 1.2], [2, 1.0], [4, 0.6]]}
 TEMPERATURES = [1.2, 1.1, 1.0, 0.8, 0.6, 0.6]
 
@@ -15,7 +13,7 @@ TEMPERATURES = [1.2, 1.1, 1.0, 0.8, 0.6, 0.6]
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 def test_temperature_of_sampling_and_of_the_loss(build, beta):
     """As logged; as transformers divides logits by it; and as the log-probabilities of both policies say."""
-    trainer = build(algorithm={"temperature_schedule": read_temperature_schedule(SCHEDULE)}, max_steps=6, beta=beta)
+    trainer = build(algorithm={"temperature_schedule": SCHEDULE}, max_steps=6, beta=beta)
     told, computed = [], []
     generate = trainer.model.generate
     trainer.model.generate = lambda *a, **k: told.append(k["generation_config"].temperature) or generate(*a, **k)
@@ -43,7 +41,7 @@ def test_temperature_of_sampling_and_of_the_loss(build, beta):
 
 
 def test_updates_see_the_temperature_that_their_rollout_was_drawn_at(build):
-    trainer = build(algorithm={"temperature_schedule": read_temperature_schedule(SCHEDULE)}, max_steps=6,
+    trainer = build(algorithm={"temperature_schedule": SCHEDULE}, max_steps=6,
                     steps_per_generation=2)  # fmt: skip
     trainer.train()
     assert logged(trainer, "temperature/loss") == pytest.approx([1.2, 1.2, 1.0, 1.0, 0.6, 0.6])
@@ -52,7 +50,7 @@ def test_updates_see_the_temperature_that_their_rollout_was_drawn_at(build):
 
 def test_temperature_goes_on_after_a_resume(build, tmp_path):
     settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3}
-    schedule = {"temperature_schedule": read_temperature_schedule(SCHEDULE)}
+    schedule = {"temperature_schedule": SCHEDULE}
     straight = build(algorithm=schedule, name="straight", **settings)
     straight.train()
     resumed = build(algorithm=schedule, name="resumed", **settings)
@@ -62,7 +60,7 @@ def test_temperature_goes_on_after_a_resume(build, tmp_path):
 
 
 def test_evaluations_use_the_temperature_of_the_recipe(build):
-    trainer = build(algorithm={"temperature_schedule": read_temperature_schedule(SCHEDULE)}, max_steps=2)
+    trainer = build(algorithm={"temperature_schedule": SCHEDULE}, max_steps=2)
     told = []
     generate = trainer.model.generate
     trainer.model.generate = lambda *a, **k: told.append(k["generation_config"].temperature) or generate(*a, **k)
