@@ -84,7 +84,7 @@ def resident(peak: bool = False) -> int:
 
 
 def forget_peak() -> int:
-    """Start counting the peak anew; returns what is held now."""
+    """Counts the peak anew; returns what is held now."""
     Path("/proc/self/clear_refs").write_text("5")
     return resident()
 

@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def cpu_seconds() -> float:
-    """Of this process and all that it has started; those that their parents did not wait for are waited for here."""
+    """Returns the seconds of this process and all that it has started, and waits for those whose parents did not."""
     while True:
         try:
             os.waitpid(-1, 0)

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def environment() -> dict:
-    """glibc hands freed blocks back at once, so that the peak is what is held, not what once was."""
+    """Returns variables with which glibc frees blocks at once, so that the peak counts what is held at one time."""
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
@@ -94,7 +94,7 @@ def measure(setting: str) -> dict:
 
 
 def sample(prompts: list[str], trainer) -> dict:
-    """In place of generation, TRL's `rollout_func`."""
+    """Stands in for generation, as TRL's `rollout_func`."""
     ids = trainer.processing_class(text=prompts)["input_ids"]
     return {"prompt_ids": ids, "completion_ids": completions(ids, trainer.processing_class), "logprobs": None}
 

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def random_model(run: RunConfig) -> Path:
-    """A folder with random weights of the recipe's architecture and dtype, and the tiny task's tokenizer."""
+    """Makes a folder with random weights of the recipe's architecture and dtype, and the tiny task's tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
@@ -96,7 +96,7 @@ def random_model(run: RunConfig) -> Path:
 
 
 def measured(config: RunConfig, run: Path) -> dict:
-    """Means over the steps after the warm-up, in seconds, tokens and GiB."""
+    """Returns means over the steps after the warm-up, in seconds, tokens and GiB."""
     history = json.loads((run / "trainer_state.json").read_text())["log_history"]
     manifest = json.loads((run / "manifest.json").read_text())
     steps = [entry for entry in history if "time/step" in entry][WARM_UP:]

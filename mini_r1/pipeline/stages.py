@@ -237,7 +237,7 @@ def _as_flags(values: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _checked(argv: list[str], kind: str) -> RunConfig:
-    """The stage's run, with its tasks, every key and value checked."""
+    """Returns the stage's run, with its tasks, every key and value checked."""
     config = read_run(kind, argv)
     with config.blame():
         if kind == "reward":
@@ -250,7 +250,7 @@ def _checked(argv: list[str], kind: str) -> RunConfig:
 
 
 def _starts_from(name: str, kind: str, named: dict, pipeline: Pipeline) -> dict[str, Stage]:
-    """Returns the earlier stages that `init_from`, `data_from` and `teacher_from` name, by these words.
+    """Returns the earlier stages that `init_from`, `data_from` and `teacher_from` name, by these keys.
 
     Raises:
         RecipeError: where there is no such stage, or where a stage of this kind cannot start from it.
@@ -316,7 +316,7 @@ def _keep_apart(stage: Stage, earlier: Stage, path: str) -> None:
 
 @contextmanager
 def _changed_by(changes: dict, where: str):
-    """Inside, an error about a key that the stage sets names the pipeline and the stage, not the command line."""
+    """Makes an error about a key that the stage sets name the pipeline and the stage, not the command line."""
     try:
         yield
     except RecipeError as error:

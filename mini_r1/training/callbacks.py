@@ -1,4 +1,4 @@
-"""Trainer callbacks: a line a step, `metrics.jsonl`, a limit of tokens, marks on checkpoints, exact resuming."""
+"""Trainer callbacks: a line a step, `metrics.jsonl`, a limit of tokens, marks on checkpoints, measurements."""
 
 import json
 import math

@@ -98,16 +98,16 @@ class Guards(TrainerCallback):
         """Returns what the rewards were, and the remedy for that."""
         said, lacking, varying, bounded = [], [], False, False
         for name, reward in zip(self.trainer.reward_func_names, self.trainer.reward_funcs, strict=True):
-            mean, spread = logs.get(f"rewards/{name}/mean"), logs.get(f"rewards/{name}/std")
+            mean = logs.get(f"rewards/{name}/mean")
             if mean is None:  # due for none of these rows
                 continue
-            constant = (spread or 0.0) < 1e-6
+            constant = (logs.get(f"rewards/{name}/std") or 0.0) < 1e-6
             said.append(f"{name} {'always' if constant else 'on average'} {mean:.4g}")
             varying |= not constant
-            if hasattr(reward, "values"):  # verdicts have a known maximum, other rewards have none
-                bounded = True
-                if constant and mean < max(reward.values) - 1e-6:
-                    lacking.append(name)
+            best = max(getattr(reward, "values", []), default=None)  # of verdicts; other rewards have no known maximum
+            bounded |= best is not None
+            if best is not None and constant and mean < best - 1e-6:
+                lacking.append(name)
         if lacking:
             remedy = (
                 f"nothing earns {' or '.join(lacking)}; take easier problems, a cold start (SFT) or a stronger model, "

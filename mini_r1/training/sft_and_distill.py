@@ -1,4 +1,4 @@
-"""The trainers of supervised fine-tuning and distillation: TRL's own, resumed exactly; Muon; and a measurement."""
+"""Trainers of supervised fine-tuning and distillation that resume exactly, Muon, and a measurement of their models."""
 
 import time
 
