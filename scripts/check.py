@@ -27,9 +27,9 @@ def main() -> None:
     parser.add_argument("--gpus", type=int)
     own, argv = parser.parse_known_args(sys.argv[1:])
     kind = own.run or kind_of(argv)
-    found = preflight(argv, kind, gpus=own.gpus, assume_gpus=True)
-    report(found, "all")
-    sys.exit(2 if found.failed else 0)
+    check = preflight(argv, kind, gpus=own.gpus, assume_gpus=True)
+    report(check, "all")
+    sys.exit(2 if check.failed else 0)
 
 
 if __name__ == "__main__":

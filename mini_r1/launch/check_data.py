@@ -1,50 +1,20 @@
-"""Checks the problems: rows, the longest prompt, one problem as policy and rewards see it."""
+"""Checks the problems: rows, the longest prompt, the batch, and one problem as policy and rewards see it."""
 
 import asyncio
 import inspect
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from mini_r1 import tasks
 from mini_r1.data.hub import looks_local
-from mini_r1.data.mixture import Part
-from mini_r1.data.problems import SUFFIXES, Rows, load_rows
+from mini_r1.data.mixture import Part, shares, weights
+from mini_r1.data.problems import SUFFIXES, Rows, check_types, load_rows
 from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
-from mini_r1.launch.findings import Findings
+from mini_r1.launch.findings import Check
 
-BUNDLED_TEMPLATES = {  # part of a model's name -> the chat template that TRL ships for its family
-    "qwen2.5": "qwen2_5",
-    "qwen3": "qwen3",
-    "llama-3.2": "llama3_2",
-    "llama-3": "llama3",
-    "phi-3.5": "phi3_5",
-}
 FEW = 0.01  # share of prompts that may be dropped without a warning
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What the rows come to.
-
-    Attributes:
-        longest: tokens of the longest prompt kept; None where there was nothing to count.
-        train: rows to train on, None where they are not known.
-    """
-
-    longest: int | None = None
-    train: int | None = None
-
-
-def together(parts: list[Prompts]) -> Prompts:
-    """Those of all tasks of a run; what is not known of one is not known of all."""
-    longest, train = [part.longest for part in parts], [part.train for part in parts]
-    return Prompts(
-        max(longest) if longest and all(longest) else None,
-        sum(train) if train and None not in train else None,
-    )
 
 
 def out_of_reach(name: str) -> bool:
@@ -56,61 +26,89 @@ def out_of_reach(name: str) -> bool:
     return not local and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def find_rows(args, task: ModuleType, look_only: bool, findings: Findings) -> Rows | None:
-    """The problems; None, with a finding, where they cannot be had.
+def check_rows(check: Check) -> None:
+    """Checks that the problems can be loaded. Sets `rows`."""
+    for part in check.parts:
+        rows, name = None, part.args.dataset_id_or_path
+        with check.part(part):
+            try:
+                rows = load_rows(part.args, part.task)
+                check.ok(f"data: {rows.describe()}")
+            except RecipeError as error:
+                if error.key != "dataset_id_or_path" or not out_of_reach(name):
+                    raise
+                check.missing(f"{name} is not reachable from here, and not in the local cache", error.key)
+        check.rows.append(rows)
 
-    Args:
-        look_only: nothing will be started, so a hub that is out of reach is no error.
+
+def check_prompts(check: Check) -> None:
+    """Checks the lengths of the prompts. Sets `longest_prompt`, `train_rows` and `example`.
+
+    What is not known of one task is not known of all.
     """
-    try:
-        rows = load_rows(args, task)
-    except RecipeError as error:
-        name = args.dataset_id_or_path
-        if error.key == "dataset_id_or_path" and out_of_reach(name):
-            say = findings.warning if look_only else findings.error
-            say(f"{name} is not reachable from here, and not in the local cache", "dataset_id_or_path")
-        else:
-            findings.error(error.problem, error.key, error.file)
-        return None
-    findings.ok(f"data: {rows.describe()}")
-    return rows
+    tokenizer, note = check.tokenizer, ""
+    if tokenizer is None:
+        tokenizer, note = stand_in_tokenizer(), " (in ChatML, as the model's tokenizer is not here; tokens uncounted)"
+    evaluates, longest, train, examples = check.config.kind == "evaluate", [], [], []
+    for part, rows in zip(check.parts, check.rows, strict=True):
+        if evaluates and rows and not rows.test and any(each and each.test for each in check.rows):
+            continue  # only the others are measured
+        tokens, kept = None, len(rows.train) if rows else None
+        with check.part(part):
+            if rows and part.template and check.tokenizer:
+                tokens, kept = _measure_prompts(check, rows, part)
+        with check.part(part):
+            if part.template and check.rewards is not None:
+                examples.append(f"{note}\n{example(example_row(rows, part.task), part, tokenizer, check.rewards)}")
+        longest.append(tokens)
+        train.append(kept)
+    check.example = "\n\n--- one prompt".join(examples)
+    check.longest_prompt = max(longest if all(longest) else [part.args.max_prompt_tokens for part in check.parts])
+    check.train_rows = None if None in train else sum(train)
+    if len(check.rows) > 1 and all(check.rows):
+        check_types([(part.name, rows.train + rows.test) for part, rows in zip(check.parts, check.rows, strict=True)])
 
 
-def measure_prompts(
-    rows: Rows, args, kind: str, task: ModuleType, template: PromptTemplate, tokenizer, findings: Findings
-) -> Prompts:
-    """Render and count every prompt, as training does; those over `max_prompt_tokens` are dropped.
+def _measure_prompts(check: Check, rows: Rows, part: Part) -> tuple[int, int]:
+    """(tokens of the longest prompt kept, rows kept to train on) of a task, all rendered and counted as in training.
 
     Raises:
         RecipeError: where the tokenizer cannot render the template, or no prompt is short enough.
     """
-    train = rows.train if args.needs_training_rows else []
-    lengths = [
-        [len(ids) for ids in prompt_ids([render(template, task, row, tokenizer) for row in split], tokenizer)]
-        if split
-        else []
-        for split in (train, rows.test)
-    ]
+    limit, lengths = part.args.max_prompt_tokens, []
+    for split in (rows.train if part.args.needs_training_rows else [], rows.test):
+        texts = [render(part.template, part.task, row, check.tokenizer) for row in split]
+        lengths.append([len(ids) for ids in prompt_ids(texts, check.tokenizer)] if split else [])
     every = lengths[0] + lengths[1]
     if not every:
         raise RecipeError("no held-out problems are left to measure", key="test_fraction")
-    kept = [length for length in every if length <= args.max_prompt_tokens]
-    dropped = len(every) - len(kept)
     for split in filter(None, lengths):
-        if min(split) > args.max_prompt_tokens:
+        if min(split) > limit:
             raise RecipeError(
-                f"all {len(split)} prompts are longer than {args.max_prompt_tokens} tokens; raise it to {max(every)}",
+                f"all {len(split)} prompts are longer than {limit} tokens; raise it to {max(every)}",
                 key="max_prompt_tokens",
             )
-    text = f"prompts: {len(every)}, the longest has {max(every)} tokens; {dropped} over max_prompt_tokens are dropped"
+    dropped = sum(length > limit for length in every)
     if dropped > FEW * len(every):
-        findings.warning(
-            f"{dropped} of {len(every)} prompts are longer than {args.max_prompt_tokens} tokens and are dropped; "
+        check.warning(
+            f"{dropped} of {len(every)} prompts are longer than {limit} tokens and are dropped; "
             f"{max(every)} keeps them all",
             "max_prompt_tokens",
         )
-    findings.ok(text)
-    return Prompts(max(kept), sum(length <= args.max_prompt_tokens for length in lengths[0]) or None)
+    check.ok(
+        f"prompts: {len(every)}, the longest has {max(every)} tokens; {dropped} over max_prompt_tokens are dropped"
+    )
+    kept = sum(length <= limit for length in lengths[0])
+    return max(length for length in every if length <= limit), kept or len(rows.train)
+
+
+def check_batch(check: Check) -> None:
+    """Checks that there are enough problems for the batch, and for the share of each task."""
+    with check.part():
+        if check.train_rows and (given := weights(check.parts)):
+            shares(given, check.batch.total_rollouts(check.train_rows) * check.batch.prompts_per_generation)
+    for line in check.batch.describe(check.train_rows).splitlines():
+        check.ok(f"batch: {line}")
 
 
 def example_row(rows: Rows | None, task: ModuleType) -> dict:
@@ -146,30 +144,12 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
     return "\n".join(lines)
 
 
-def stand_in_tokenizer(model_name: str, made_here: bool):
-    """A stand-in that renders a chat template of the model's family; None for an unknown family.
-
-    It has no vocabulary: it shows text, and says nothing of token ids.
-
-    Args:
-        made_here: the model is one of mini_r1/run/tiny_model.py; otherwise TRL's templates are looked through.
-    """
-    import trl  # this and the next ones take seconds
-    from tokenizers import Tokenizer, models
+def stand_in_tokenizer():
+    """A tokenizer that renders ChatML. It has no vocabulary: it shows text, and says nothing of token ids."""
+    from tokenizers import Tokenizer, models  # this and the next ones take seconds
     from transformers import PreTrainedTokenizerFast
 
     from mini_r1.run.tiny_model import CHAT_TEMPLATE
 
-    name = next((file for part, file in BUNDLED_TEMPLATES.items() if part in model_name.lower()), None)
-    if made_here:
-        template = CHAT_TEMPLATE
-    elif name:
-        template = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    else:
-        return None
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")),
-        unk_token="?",
-        bos_token="<|begin_of_text|>",  # Llama 3's, the only family here whose template writes one
-        chat_template=template,
-    )
+    vocabulary = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    return PreTrainedTokenizerFast(tokenizer_object=vocabulary, unk_token="?", chat_template=CHAT_TEMPLATE)

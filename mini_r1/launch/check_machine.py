@@ -11,12 +11,13 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.run_config import RunConfig
-from mini_r1.launch.findings import Findings
-from mini_r1.launch.hardware import Gpu
+from mini_r1.config.yaml_file import load_yaml
+from mini_r1.launch.findings import Check
 from mini_r1.launch.memory import BYTES, GIB
 from mini_r1.launch.model_shapes import ModelShape, lora_parameters
-from mini_r1.launch.plan import LaunchPlan, Sharding
+from mini_r1.launch.plan import Sharding
 from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
 from mini_r1.run import run_dir
 from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
@@ -38,16 +39,16 @@ ON_GPUS = ("vllm", "deepspeed", "bitsandbytes")  # a machine that only checks re
 LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # of report_to, each a package of that name
 
 
-def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here: bool, findings: Findings) -> None:
+def check_packages(check: Check) -> None:
     """Checks that every package which the recipe needs is there, in a supported version.
 
-    Args:
-        vllm, deepspeed: what the plan needs.
-        gpus_are_here: this is a machine that could train: what it lacks is an error, not a warning.
+    Where this machine would train, what it lacks is an error; else that is so only of what a check itself needs.
     """
+    config, backend = check.config, check.plan.backend
+    vllm = backend != "hf" and not (config.kind in ONLY_SAMPLE and backend == "external")
     needed = dict.fromkeys(SUPPORTED, "task") | {
         "vllm": "use_vllm" if vllm else None,
-        "deepspeed": "accelerate_config" if deepspeed else None,
+        "deepspeed": "accelerate_config" if check.sharding.stage else None,
         "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(config, key)), None),
         "peft": "use_peft" if config.use_peft else None,
     }
@@ -55,7 +56,7 @@ def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here
     for name in SUPPORTED:
         if needed[name] is None:
             continue
-        say = findings.error if gpus_are_here or name not in ON_GPUS else findings.warning
+        say = check.error if check.here or name not in ON_GPUS else check.warning
         file = "requirements-gpu.txt" if name in ON_GPUS else "requirements.txt"
         found = run_dir.find_distribution(name)
         if found is None:
@@ -69,26 +70,32 @@ def check_packages(config: RunConfig, vllm: bool, deepspeed: bool, gpus_are_here
             version = there.get(wanted.name)
             applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
             if version and applies and not wanted.specifier.contains(version, prereleases=True):
-                findings.warning(f"{wanted.name} {version} is installed, and {name} {there[name]} wants {wanted}")
-    findings.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
+                check.warning(f"{wanted.name} {version} is installed, and {name} {there[name]} wants {wanted}")
+    check.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
 
 
-def check_compiler_locks(findings: Findings) -> None:
+def check_compiler_locks(check: Check) -> None:
     """Finds the lock of a process that was killed while it compiled for DeepSpeed: all later ones would wait for it."""
+    if not check.sharding.stage:
+        return
     folder = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
     for lock in Path(folder).expanduser().glob("*/*/lock"):
-        findings.warning(
+        check.warning(
             f"{lock} is there: another run compiles that extension now, or was killed while it did, and this run would "
             f"wait for ever; if none does, run: rm {lock}",
             "accelerate_config",
         )
 
 
-def check_ports(config: RunConfig, plan: LaunchPlan, accelerate: dict, findings: Findings) -> None:
+def check_ports(check: Check) -> None:
     """Checks that the ports are free that the recipe, the command line or the accelerate file name.
 
-    Other ports are chosen free. Those of a server on another machine, or of somebody else, are not checked.
+    Other ports are chosen free. Those of a server on another machine, of somebody else, or of processes that were
+    started by hand are not checked.
     """
+    config, plan = check.config, check.plan
+    if check.processes:
+        return
     host = config.given("vllm_server_host") or LOOPBACK
     wanted = []
     if plan.backend == "server" and plan.machines.part == "all":
@@ -98,18 +105,18 @@ def check_ports(config: RunConfig, plan: LaunchPlan, accelerate: dict, findings:
         key = "main_process_port"
         port, file = plan.machines.main_port, "command line"
         if not port:
-            port, file = accelerate.get(key), str(plan.accelerate_config)
+            port, file = load_yaml(plan.accelerate_config).get(key), str(plan.accelerate_config)
         wanted.append((port, LOOPBACK, key, file))
     wanted = [entry for entry in wanted if entry[0]]
     for port, address, key, file in wanted:
         if not port_is_free(port, address):
             remedy = "end that, choose another, or leave it out for a free one"
-            findings.error(f"port {port} is in use{listener(port)}; {remedy}", key, file)
+            check.error(f"port {port} is in use{listener(port)}; {remedy}", key, file)
     numbers = [entry[0] for entry in wanted]
     if len(set(numbers)) < len(numbers):
-        findings.error("the ports given must differ", wanted[-1][2])
+        check.error("the ports given must differ", wanted[-1][2])
     if wanted:
-        findings.ok("ports: given are " + ", ".join(f"{key} {port}" for port, _, key, _ in wanted))
+        check.ok("ports: given are " + ", ".join(f"{key} {port}" for port, _, key, _ in wanted))
 
 
 def listener(port: int) -> str:
@@ -122,93 +129,87 @@ def listener(port: int) -> str:
         return ""
 
 
-def check_gpus(config: RunConfig, gpus: list[Gpu], findings: Findings) -> None:
+def check_bfloat16(check: Check) -> None:
     """Checks that the GPUs of this machine compute in bfloat16."""
-    if not gpus or not config.bf16 or shutil.which("nvidia-smi") is None:
+    if not check.gpus or not check.here or not check.config.bf16:
         return
     words = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
     lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
     capable = dict(line.replace(" ", "").split(",") for line in lines if "," in line)
-    for gpu in gpus:
+    for gpu in check.gpus:
         if float(capable.get(gpu.index, "8.0")) < 8:
-            findings.error(
+            check.error(
                 f"GPU {gpu.index} ({gpu.name}) has none (compute capability {capable[gpu.index]}, 8.0 is needed); set "
                 "bf16: false and dtype: float32",
                 "bf16",
             )
 
 
-def check_accounts(config: RunConfig, findings: Findings) -> None:
+def check_accounts(check: Check) -> None:
     """Checks what a run needs to log and to publish: packages, and a token for the hub."""
+    config = check.config
     wanted = config.report_to or []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         if name in LOGGERS and importlib.util.find_spec(name) is None:
-            findings.error(f"needs the package {name}; run: pip install {name}, or choose tensorboard", "report_to")
+            check.error(f"needs the package {name}; run: pip install {name}, or choose tensorboard", "report_to")
     if config.push_to_hub:
         from huggingface_hub import get_token  # takes a while, and few runs publish
 
         if not config.hub_token and not get_token():
-            findings.error("needs a token of the hub; run: hf auth login, or set HF_TOKEN", "push_to_hub")
+            check.error("needs a token of the hub; run: hf auth login, or set HF_TOKEN", "push_to_hub")
 
 
-def check_run_folder(config: RunConfig, plan: LaunchPlan, findings: Findings) -> None:
+def check_run_folder(check: Check) -> None:
     """Says what a launch would do with the run directory: begin, resume, or nothing, as mini_r1/run/run_dir.py decides.
-
-    Args:
-        config: as the script would get it, flags of the plan included.
 
     Raises:
         RecipeError: where it holds another run, or a checkpoint is not there.
     """
+    config = check.config
     folder, wanted = Path(config.output_dir), config.resume_from_checkpoint
     if folder.exists() and config.overwrite_output_dir:
-        findings.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
+        check.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
         return
     finished, begun = (folder / "summary.json").exists(), any(folder.glob(f"{PREFIX}-*"))
     run_dir.refuse_other_recipe(folder, config.recipe)
     whole = {int(found.name.rpartition("-")[2]): found for found in folder.glob(f"{PREFIX}-*") if read_mark(found)}
     if finished:
-        findings.note(f"{folder} is finished: nothing would be done", "output_dir")
+        check.note(f"{folder} is finished: nothing would be done", "output_dir")
     elif wanted is not None and str(wanted).lower() not in ("true", "false"):
-        findings.note(f"goes on from {find_checkpoint(folder, wanted, print)[0]}", "resume_from_checkpoint")
+        check.note(f"goes on from {find_checkpoint(folder, wanted, print)[0]}", "resume_from_checkpoint")
     elif whole and str(wanted).lower() != "false":
-        run_dir.refuse_other_processes(folder, plan.processes)
-        findings.note(f"{folder} holds a run: it goes on from step {max(whole)}", "output_dir")
+        run_dir.refuse_other_processes(folder, check.plan.processes)
+        check.note(f"{folder} holds a run: it goes on from step {max(whole)}", "output_dir")
     else:
-        findings.ok(
-            f"run directory: {folder}, without a whole checkpoint" if begun else f"run directory: {folder}, new"
-        )
+        check.ok(f"run directory: {folder}, without a whole checkpoint" if begun else f"run directory: {folder}, new")
 
 
-def check_disk(
-    config: RunConfig, shape: ModelShape, sharding: Sharding, steps: int | None, here: bool, findings: Findings
-) -> None:
+def check_disk(check: Check) -> None:
     """Checks that the disk has room for the kept checkpoints, the one being written, and the final model.
-
-    Args:
-        steps: optimizer steps of the run, None where they are not known.
-        here: it is this machine that would train; another one's disk may be larger.
 
     Raises:
         RecipeError: for LoRA targets that are none.
     """
+    config = check.config
+    if config.kind in ONLY_SAMPLE:
+        return
     folder = Path(config.output_dir)
-    weights, optimizer = _checkpoint_bytes(config, shape, sharding)
+    weights, optimizer = _checkpoint_bytes(config, check.shape, check.sharding)
     checkpoint = weights + (0 if config.save_only_model else optimizer)
-    count = _checkpoints_at_once(config, steps)
+    count = _checkpoints_at_once(config, check.steps[0])
     there = sum(file.stat().st_size for file in folder.glob(f"{PREFIX}-*/**/*") if file.is_file())
     needed = max(count * checkpoint - there, 0) + weights
     nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        findings.error(f"{nearest} is no folder in which this user may write; choose another", "output_dir")
+        check.error(f"{nearest} is no folder in which this user may write; choose another", "output_dir")
         return
     free = shutil.disk_usage(nearest).free
     sizes = f"{count} checkpoints of {_size(checkpoint)} and the model of {_size(weights)}"
     if needed <= free:
-        findings.ok(f"disk: {sizes}, {_size(free)} are free for {folder}")
+        check.ok(f"disk: {sizes}, {_size(free)} are free for {folder}")
         return
     many = count > 3  # more than any run needs, on whatever disk
-    (findings.error if here or many else findings.warning)(
+    (check.error if check.here or many else check.warning)(
         f"{sizes} need {_size(needed)}, and {_size(free)} are free for {folder}; "
         + ("set save_total_limit: 2, or " if many else "make room, or ")
         + "choose an output_dir on a larger disk",

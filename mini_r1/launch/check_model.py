@@ -12,62 +12,54 @@ from mini_r1.data.hub import LostTagsError, load_tokenizer
 from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import out_of_reach
-from mini_r1.launch.findings import Findings
-from mini_r1.launch.model_shapes import ModelShape, model_shape
-from mini_r1.launch.plan import SAMPLING, LaunchPlan, Sharding
+from mini_r1.launch.findings import Check
+from mini_r1.launch.model_shapes import model_shape
+from mini_r1.launch.plan import SAMPLING
 from mini_r1.launch.vllm_server import LOOPBACK, server_words
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 HALF = ("bfloat16", "float16", "auto", None)  # a checkpoint's own dtype is one of the first two
 
 
-def find_model(config: RunConfig, look_only: bool, findings: Findings):
-    """(tokenizer or None with a finding, recipe that makes the model or None).
-
-    Args:
-        look_only: nothing will be started, so a hub that is out of reach, and a model that another recipe of this
-            folder makes, are no errors.
-    """
-    name = config.model_name_or_path
-    say = findings.warning if look_only else findings.error
+def check_tokenizer(check: Check) -> None:
+    """Checks that tokenizer and weights are there. Sets `tokenizer` and `first_model`."""
+    config, name = check.config, check.config.model_name_or_path
+    check.first_model = first_model(config)
     try:
-        tokenizer = load_tokenizer(name, revision=config.model_revision)
-    except LostTagsError as error:
-        findings.error(error.problem, error.key)
-        return None, None
+        check.tokenizer = load_tokenizer(name, revision=config.model_revision)
+    except LostTagsError:
+        raise
     except RecipeError as error:
         maker = maker_of(config.recipe, name)
         if name and out_of_reach(name):
-            say(f"{name} is not reachable from here, and its tokenizer is not in the local cache", error.key)
-        elif maker and not Path(name).exists() and look_only:
-            findings.warning(f"{name} is not there yet; {maker[0]} makes it (make train-{maker[0].stem})", error.key)
+            check.missing(f"{name} is not reachable from here, and its tokenizer is not in the local cache", error.key)
+        elif maker and not Path(name).exists() and check.look_only:
+            check.warning(f"{name} is not there yet; {maker[0]} makes it (make train-{maker[0].stem})", error.key)
         else:
-            findings.error(error.problem, error.key)
-        return None, maker
-    _find_weights(name, config.model_revision, say, findings)
-    return tokenizer, None
+            raise
+        return
+    _check_weights(check, name)
 
 
-def find_teacher(config: RunConfig, tokenizer, look_only: bool, findings: Findings) -> None:
-    """Checks that the student can learn from the teacher, and says what the teacher holds in memory.
-
-    Args:
-        tokenizer: the student's; None where it is not there yet, and `find_model` has said so.
-    """
-    name, gpu = getattr(config, KEY), not config.use_cpu
+def check_teacher_model(check: Check) -> None:
+    """Checks that the student of a distillation can learn from the teacher; says what that holds in memory."""
+    config = check.config
+    if config.kind != "distill":
+        return
+    name = getattr(config, KEY)
     try:
-        if tokenizer is not None or not name:
-            check_teacher(config, tokenizer)
-        if gpu:
+        if check.tokenizer is not None or not name:  # else the student's is not there yet
+            check_teacher(config, check.tokenizer)
+        if not config.use_cpu:
             size = model_shape(name, config.teacher_model_revision).parameters
-            findings.note(
+            check.note(
                 f"each GPU holds the teacher, too: {size:,} parameters, {size * 2 / 2**30:.1f} GiB in bfloat16, which "
                 "the memory below leaves out",
                 KEY,
             )
     except RecipeError as error:
         later = name and (out_of_reach(name) or (maker_of(config.recipe, name) and not Path(name).exists()))
-        (findings.warning if look_only and later else findings.error)(error.problem, KEY)
+        (check.missing if later else check.error)(error.problem, KEY)
 
 
 def maker_of(recipe: Recipe, name: str | None) -> tuple[Path, str | None] | None:
@@ -98,144 +90,136 @@ def first_model(config: RunConfig) -> str | None:
     return name
 
 
-def _find_weights(name: str, revision: str | None, say, findings: Findings) -> None:
-    """Checks that the weights are there; calls `say` where they are not, and the hub is out of reach."""
+def _check_weights(check: Check, name: str) -> None:
+    """Checks that the weights are there, or can be downloaded."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
-            findings.error(f"{name} has a tokenizer and no weights (*.safetensors)", "model_name_or_path")
-        findings.ok(f"model: {name}, a local folder")
+            check.error(f"{name} has a tokenizer and no weights (*.safetensors)", "model_name_or_path")
+        check.ok(f"model: {name}, a local folder")
         return
     from huggingface_hub import try_to_load_from_cache  # takes a while; folders do not need it
 
     def cached(file: str) -> str | None:
-        path = try_to_load_from_cache(name, file, revision=revision)
+        path = try_to_load_from_cache(name, file, revision=check.config.model_revision)
         return path if isinstance(path, str) else None
 
     first = next(filter(None, map(cached, WEIGHTS)), None)
     parts = set(json.loads(Path(first).read_text())["weight_map"].values()) if first and first.endswith("json") else ()
     if first and all(map(cached, parts)):
-        findings.ok(f"model: {name}, in the local cache")
+        check.ok(f"model: {name}, in the local cache")
     elif out_of_reach(name):
-        say(f"the weights of {name} are not reachable from here, and not all in the local cache", "model_name_or_path")
+        problem = f"the weights of {name} are not reachable from here, and not all in the local cache"
+        check.missing(problem, "model_name_or_path")
     else:
-        findings.ok(f"model: {name}, on the hub; its weights will be downloaded")
+        check.ok(f"model: {name}, on the hub; its weights will be downloaded")
 
 
-def look_up_shape(config: RunConfig, found: bool, first: str | None, findings: Findings) -> ModelShape | None:
-    """The model's sizes, None where they cannot be had.
-
-    Args:
-        found: `find_model` has a tokenizer, or else has said why not. Sizes may be known all the same.
-        first: as `first_model` says; a model that is not there yet will be as large.
-    """
-    name = config.model_name_or_path
-    if not found and not (name and out_of_reach(name)) and first in (None, name):
-        return None
-    name = name if found else first
+def check_shape(check: Check) -> None:
+    """Sets `shape`, the sizes of the model; one that is not there yet will be as large as the first of its chain."""
+    name = check.first_model
+    if check.tokenizer is None and name == check.config.model_name_or_path and not out_of_reach(name):
+        return  # `check_tokenizer` has said why
     try:
-        shape = model_shape(name, config.model_revision)
+        shape = check.shape = model_shape(name, check.config.model_revision)
     except RecipeError as error:
-        if out_of_reach(name):
-            findings.note(f"the size of {name} is not known here: memory and disk are not checked", error.key)
-        else:
-            findings.error(error.problem, error.key)
-        return None
+        if not out_of_reach(name):
+            raise
+        check.note(f"the size of {name} is not known here: memory and disk are not checked", error.key)
+        return
     origin = ", from our table of sizes" if shape.source == "table" else ""
-    findings.ok(f"model: {shape.parameters:,} parameters{origin}, {shape.max_positions} positions")
-    return shape
+    check.ok(f"model: {shape.parameters:,} parameters{origin}, {shape.max_positions} positions")
 
 
-def check_precision(
-    config: RunConfig, plan: LaunchPlan, sharding: Sharding, syncs: int | None, findings: Findings
-) -> None:
-    """Checks that LoRA, 4-bit weights, dtype and accelerate file go together.
-
-    Args:
-        syncs: how often the run hands its weights to vLLM, where that is known.
-    """
+def check_precision(check: Check) -> None:
+    """Checks that LoRA, 4-bit weights, dtype and accelerate file go together."""
+    config, plan, sharding = check.config, check.plan, check.sharding
+    if config.kind in ONLY_SAMPLE:
+        return
     lora, dtype = config.use_peft, config.dtype
     on_gpu, vllm = not config.use_cpu, plan.backend != "hf"
     bits = next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(config, key)), None)
     if bits and not lora:
-        findings.error("quantized weights cannot be trained, adapters on them can; set use_peft: true", bits)
+        check.error("quantized weights cannot be trained, adapters on them can; set use_peft: true", bits)
     if bits and (sharding.stage == 3 or sharding.fsdp):
-        findings.error(f"would split the packed weights of {bits}; use ddp, or {bits}: false", "accelerate_config")
-    elif lora and sharding.stage == 3 and plan.kind in SAMPLING:
-        findings.error(
+        check.error(f"would split the packed weights of {bits}; use ddp, or {bits}: false", "accelerate_config")
+    elif lora and sharding.stage == 3 and config.kind in SAMPLING:
+        check.error(
             "LoRA with ZeRO-3 gathers the whole model on every GPU for each rollout; use ddp, or use_peft: false",
             "accelerate_config",
         )
     if bits and vllm:
-        findings.error(
+        check.error(
             f"TRL hands it the packed weights of {bits} as they are (TRL issue 4973); set use_vllm: false, or {bits}: "
             "false",
             "use_vllm",
         )
     elif lora and vllm and dtype in HALF:
-        findings.warning(
-            f"LoRA on a half-precision base: each of the {syncs or 'many'} weight syncs adds the adapters in place and "
-            "takes them out again, and the rounding adds up (TRL issue 6688); dtype: float32 does not drift, a larger "
-            "steps_per_generation syncs less often",
+        check.warning(
+            f"LoRA on a half-precision base: each of the {check.steps[1] or 'many'} weight syncs adds the adapters in "
+            "place and takes them out again, and the rounding adds up (TRL issue 6688); dtype: float32 does not drift, "
+            "a larger steps_per_generation syncs less often",
             "dtype",
         )
     if lora and not bits and on_gpu and dtype == "float32":
-        findings.note("the base takes 4 bytes a parameter; bfloat16 takes 2, but drifts where vLLM is used", "dtype")
+        check.note("the base takes 4 bytes a parameter; bfloat16 takes 2, but drifts where vLLM is used", "dtype")
     if not lora and on_gpu and dtype in HALF and not sharding.stage and not sharding.fsdp:
-        findings.warning(
+        check.warning(
             "all weights are trained in half precision without DeepSpeed's 32-bit copy, so steps of learning_rate "
             f"{config.learning_rate:g} mostly round away; use float32 (bf16: true stays), or zero2 or zero3",
             "dtype",
         )
     if lora and config.sync_ref_model:
-        findings.error("TRL cannot sync a reference model with LoRA; set sync_ref_model: false", "sync_ref_model")
+        check.error("TRL cannot sync a reference model with LoRA; set sync_ref_model: false", "sync_ref_model")
     if not on_gpu and (config.bf16 or config.fp16 or dtype in ("bfloat16", "float16")):
         key = next((key for key in ("bf16", "fp16") if getattr(config, key)), "dtype")
-        findings.warning("half precision is slower on a CPU; set bf16: false, fp16: false and dtype: float32", key)
+        check.warning("half precision is slower on a CPU; set bf16: false, fp16: false and dtype: float32", key)
 
 
-def check_vllm(config: RunConfig, plan: LaunchPlan, longest_prompt: int, findings: Findings) -> None:
+def check_vllm(check: Check) -> None:
     """Checks the server's command line, and says what goes slowly or is open to others.
 
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
     """
-    beside_training = plan.backend == "colocate" and plan.kind not in ONLY_SAMPLE
+    config, plan = check.config, check.plan
+    beside_training = plan.backend == "colocate" and config.kind not in ONLY_SAMPLE
     if beside_training and not config.vllm_enable_sleep_mode:
         share = config.vllm_gpu_memory_utilization
-        findings.note(
+        check.note(
             f"vLLM keeps its {share:.0%} of each GPU while training; with true it lets go of it",
             "vllm_enable_sleep_mode",
         )
     host = config.vllm_server_host
     if plan.backend == "server" and host not in (None, "127.0.0.1", "localhost", "::1"):
-        findings.warning(
+        check.warning(
             f"whoever reaches {host} can replace the server's weights; use 127.0.0.1, or a private network",
             "vllm_server_host",
         )
     if plan.backend == "server" and config.model_name_or_path:
-        words = server_words(config, host or LOOPBACK, 0, longest_prompt + config.max_completion_length)
+        words = server_words(config, host or LOOPBACK, 0, check.longest_prompt + config.max_completion_length)
         if config.vllm_serve_command and shutil.which(words[0]) is None:
-            findings.error(f"there is no program {words[0]}; give its full path", "vllm_serve_command")
+            check.error(f"there is no program {words[0]}; give its full path", "vllm_serve_command")
 
 
-def check_context(config: RunConfig, kind: str, prompt: int, shape: ModelShape | None, findings: Findings) -> None:
-    """Checks that the longest prompt (in tokens) and completion fit the model's positions, and vLLM's context."""
+def check_context(check: Check) -> None:
+    """Checks that the longest prompt and completion fit the model's positions, and vLLM's context."""
+    config, shape, prompt = check.config, check.shape, check.longest_prompt
     completion = config.max_completion_length or 0
     both, positions = prompt + completion, shape.max_positions if shape else None
     asked = f"prompts of up to {prompt} and completions of up to {completion} tokens make {both}"
     if positions and both > positions:
-        findings.error(
+        check.error(
             f"{asked}, and the model has {positions} positions; use at most {positions - prompt}",
             "max_completion_length",
         )
-    if kind not in SAMPLING or not config.use_vllm:
+    if config.kind not in SAMPLING or not config.use_vllm:
         return
     served = (config.vllm_serve_args or {}).get("max_model_len")
     for key, limit in (("vllm_max_model_length", config.vllm_max_model_length), ("vllm_serve_args", served)):
         if not isinstance(limit, int):  # not given, or one of vLLM's own spellings: auto, 32k
             continue
         if limit < both:
-            findings.error(f"{asked}, and {limit} is too short; use {both}, or leave it out", key)
+            check.error(f"{asked}, and {limit} is too short; use {both}, or leave it out", key)
         elif positions and limit > positions:
-            findings.error(f"{limit} is more than the model's {positions} positions; leave it out", key)
+            check.error(f"{limit} is more than the model's {positions} positions; leave it out", key)

@@ -1,11 +1,17 @@
-"""Collects what the parts of a check find; a part that fails does not stop the others."""
+"""`Check`, which every part of a check gets: what is known of the run so far, and what was found."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from mini_r1.config.recipe import Recipe
+from mini_r1.config.batch import BatchPlan
+from mini_r1.config.run_config import RunConfig
 from mini_r1.data.mixture import Part
+from mini_r1.data.problems import Rows
 from mini_r1.errors import RecipeError
+from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.model_shapes import ModelShape
+from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines, Sharding, read_sharding
 
 LEVELS = ("error", "warning", "note", "ok")  # in the order in which they are reported
 
@@ -23,60 +29,127 @@ class Finding:
     text: str
 
 
-class Findings:
-    """Collects findings about a recipe; each about a key names the file that set it."""
+@dataclass
+class Check:
+    """A run that is checked. Each part sets what it learns; what could not be learnt stays None.
 
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.broken: set[str] = set()  # keys left out because their value is wrong: what follows from that is no news
-        self._found: dict[str, Finding] = {}  # by text: nothing is said twice
+    Attributes:
+        wanted_gpus, machines, look_only, processes: what `preflight` was asked.
+        flags: what `--gpus 0` adds to the command line.
+        config: the run, without wrong keys and with what the plan changes; None where the recipe cannot be read.
+        broken: the wrong keys: what follows from them is no news.
+        parts: the tasks; None also of a reward model.
+        rewards: of all tasks; [] where none are used.
+        gpus: those to plan for.
+        plan: what would run where.
+        batch: of a run that trains on groups.
+        rows: the problems, one entry for each of `parts`, None where they cannot be had.
+        tokenizer: the model's own; None where it is not here.
+        first_model: see `check_model.first_model`.
+        shape: the model's sizes.
+        train_rows: how many problems there are to train on.
+        longest_prompt: in tokens; where none could be counted, `max_prompt_tokens`, as longer ones are dropped.
+        example: one prompt of each task and what its rewards give, as text; empty where there is none.
+    """
+
+    wanted_gpus: int | None = None
+    machines: Machines = ONE_MACHINE
+    look_only: bool = False
+    processes: int | None = None
+    flags: list[str] = field(default_factory=list)
+    config: RunConfig | None = None
+    broken: set[str] = field(default_factory=set)
+    parts: list[Part] | None = None
+    rewards: list | None = None
+    gpus: list[Gpu] | None = None
+    plan: LaunchPlan | None = None
+    batch: BatchPlan | None = None
+    rows: list[Rows | None] = field(default_factory=list)
+    tokenizer: Any = None
+    first_model: str | None = None
+    shape: ModelShape | None = None
+    train_rows: int | None = None
+    longest_prompt: int | None = None
+    example: str = ""
+    _found: dict[str, Finding] = field(default_factory=dict)  # by text: nothing is said twice
+    _task: Part | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings, errors first, else in the order in which they were made."""
+        return sorted(self._found.values(), key=lambda finding: LEVELS.index(finding.level))
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is an error: the run would not work."""
+        return any(finding.level == "error" for finding in self._found.values())
+
+    @property
+    def here(self) -> bool:
+        """Whether this machine would train, and not one whose GPUs are made up."""
+        return not any(gpu.name == "assumed" for gpu in self.gpus or [])
+
+    @property
+    def trainer(self) -> LaunchPlan | None:
+        """The plan, where it has training processes on this machine, and not the server of a run alone."""
+        return self.plan if self.plan and self.plan.processes else None
+
+    @property
+    def sharding(self) -> Sharding:
+        """How the plan's processes share the model."""
+        return read_sharding(self.plan.accelerate_config)
+
+    @property
+    def steps(self) -> tuple[int | None, int | None]:
+        """(optimizer steps, rollouts) of the run; None where they depend on a number of rows that is not known.
+
+        Too few rows for a rollout count as unknown: `check_batch` reports them.
+        """
+        batch, rows = self.batch, self.train_rows
+        if batch is None or (batch.max_steps <= 0 and (rows or 0) < batch.prompts_per_generation):
+            return None, None
+        return batch.total_steps(rows), min(batch.total_steps(rows), batch.total_rollouts(rows))
 
     def error(self, problem: str, key: str | None = None, file: str | None = None) -> None:
         if key is None or key not in self.broken:
             self._add("error", problem, key, file)
 
     def warning(self, problem: str, key: str | None = None) -> None:
-        self._add("warning", problem, key, None)
+        self._add("warning", problem, key)
 
     def note(self, text: str, key: str | None = None) -> None:
-        self._add("note", text, key, None)
+        self._add("note", text, key)
+
+    def missing(self, problem: str, key: str) -> None:
+        """What only a run that starts needs is an error for that, and else a warning."""
+        (self.warning if self.look_only else self.error)(problem, key)
 
     def ok(self, text: str) -> None:
+        if self._task and self._task.mixed:
+            kind, _, rest = text.partition(": ")
+            text = f"{kind}: {self._task.name}: {rest}"
         self._found.setdefault(text, Finding("ok", text))
 
-    def of(self, part: Part) -> "Findings":
-        """Findings that go where these go, about one task: of a mixed run, each names `tasks` and the task."""
-        return _TaskFindings(self, part) if part.mixed else self
-
     @contextmanager
-    def part(self):
-        """Inside, a `RecipeError` becomes an error and ends the part; anything else is a bug of ours and propagates."""
+    def part(self, task: Part | None = None):
+        """Inside, a `RecipeError` becomes an error and ends the part; anything else is a bug of ours and propagates.
+
+        Args:
+            task: what the findings are about: of a mixed run, each names `tasks` and the task.
+        """
+        self._task = task
         try:
             yield
         except RecipeError as error:
             self.error(error.problem, error.key, error.file)
+        finally:
+            self._task = None
 
-    def sorted(self) -> list[Finding]:
-        """All findings, errors first, else in the order in which they were made."""
-        return sorted(self._found.values(), key=lambda finding: LEVELS.index(finding.level))
-
-    def _add(self, level: str, problem: str, key: str | None, file: str | None) -> None:
-        if file is None and (key is not None or level == "error"):
-            file = self.recipe.origin.get(key, self.recipe.path)
+    def _add(self, level: str, problem: str, key: str | None, file: str | None = None) -> None:
+        if self._task:
+            blamed = self._task.blamed(RecipeError(problem, key=key))
+            problem, key = blamed.problem, blamed.key
+        if file is None and self.config and (key is not None or level == "error"):
+            file = self.config.recipe.origin.get(key, self.config.recipe.path)
         text = str(RecipeError(problem, key=key, file=file))
         self._found.setdefault(text, Finding(level, text))
-
-
-class _TaskFindings(Findings):
-    """See `Findings.of`."""
-
-    def __init__(self, whole: Findings, part: Part):
-        self.recipe, self.broken, self._found, self._part = whole.recipe, whole.broken, whole._found, part
-
-    def ok(self, text: str) -> None:
-        kind, colon, rest = text.partition(": ")
-        super().ok(f"{kind}{colon}{self._part.name}: {rest}")
-
-    def _add(self, level: str, problem: str, key: str | None, file: str | None) -> None:
-        blamed = self._part.blamed(RecipeError(problem, key=key))
-        super()._add(level, blamed.problem, blamed.key, file)

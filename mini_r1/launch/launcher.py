@@ -54,14 +54,14 @@ def launch(argv: list[str], options: Options) -> int:
             command += _moved_aside(folder)
         return _show([]) if options.dry_run else supervise([Process("trainer", command)], folder / "logs")
 
-    found = preflight(argv, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
-    report(found, "plan" if options.dry_run else "problems")
-    if found.failed:
+    check = preflight(argv, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
+    report(check, "plan" if options.dry_run else "problems")
+    if check.failed:
         return 2
-    config, plan = found.config, found.plan
+    config, plan = check.config, check.plan
     folder = Path(config.output_dir)
     if options.dry_run:
-        return _show(processes(config, plan, argv, found.longest_prompt))
+        return _show(processes(config, plan, argv, check.longest_prompt))
     if config.overwrite_output_dir:
         argv = [*argv, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
@@ -69,7 +69,7 @@ def launch(argv: list[str], options: Options) -> int:
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
-    return supervise(processes(config, plan, argv, found.longest_prompt), folder / "logs")
+    return supervise(processes(config, plan, argv, check.longest_prompt), folder / "logs")
 
 
 def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prompt: int) -> list[Process]:

@@ -14,12 +14,10 @@ from typing import Any
 
 from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.run_config import RunConfig
-from mini_r1.config.yaml_file import load_yaml
 from mini_r1.errors import RecipeError
-from mini_r1.launch.findings import Findings
-from mini_r1.launch.hardware import Gpu
+from mini_r1.launch.findings import Check
 from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, layer_bytes, lora_layers, quantized_bytes
-from mini_r1.launch.plan import LaunchPlan, Sharding, accelerate_file, read_sharding
+from mini_r1.launch.plan import accelerate_file, read_sharding
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -47,35 +45,35 @@ REMEDIES: list[dict[str, Any]] = [
 TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
 
 
-def check_memory(
-    config: RunConfig, plan: LaunchPlan, shape: ModelShape, prompt_tokens: int, gpus: list[Gpu], findings: Findings
-) -> None:
+def check_memory(check: Check) -> None:
     """Checks that a training GPU holds what the run needs at its peak, and that vLLM has room; a CPU is not checked.
-
-    Args:
-        config: with the plan's own accelerate file, None for one plain process.
-        gpus: those that were planned for.
 
     Raises:
         RecipeError: as `estimate_memory`.
     """
-    if config.use_cpu or (plan.kind in ONLY_SAMPLE and plan.backend == "external"):
+    plan, shape, file = check.plan, check.shape, check.plan.accelerate_config
+    config = check.config.with_values(accelerate_config=str(file) if file else None)
+    if config.use_cpu or (config.kind in ONLY_SAMPLE and plan.backend == "external"):
+        return
+    if config.kind == "reward":
+        check.note("the memory that a reward model takes in training is not estimated")
+    if config.kind == "reward" or shape is None:
         return
     run = {
         "processes": plan.processes,
         "backend": plan.backend,
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": check.longest_prompt,
         "gpu_gib": plan.gpu_gib,
     }
     estimate = estimate_memory(config, shape, **run)
     for line in estimate.describe().splitlines():
-        findings.ok(f"memory, {line}")
+        check.ok(f"memory, {line}")
     if plan.gpu_gib is None:
-        findings.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
+        check.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
         return
-    if plan.kind in ONLY_SAMPLE and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
+    if config.kind in ONLY_SAMPLE and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
         wanted = f"{sum(estimate.server.values()):.1f} GiB for weights and one sequence"
-        findings.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
+        check.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
         return
     needs = f"{estimate.total:.1f} GiB of {plan.gpu_gib:g} on a training GPU ({estimate.peak})"
     changes = what_fits(config, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
@@ -83,21 +81,21 @@ def check_memory(
     key = changes[0].partition(":")[0] if changes else "model_name_or_path"
     if not estimate.server_fits:
         key = "vllm_serve_args" if plan.backend == "server" else "vllm_gpu_memory_utilization"
-        findings.error(
+        check.error(
             f"vLLM needs {sum(estimate.server.values()):.1f} GiB for its weights and one sequence, and may take "
             f"{estimate.server_gib:.1f} of {plan.gpu_gib:g}; raise its share"
             + (", or tensor_parallel_size" if plan.backend == "server" else ""),
             key,
         )
     elif not estimate.fits:
-        findings.error(f"memory: it takes {needs}; {remedy}", key)
+        check.error(f"memory: it takes {needs}; {remedy}", key)
     elif estimate.total > TIGHT * plan.gpu_gib:
-        findings.warning(f"memory is tight: it takes {needs}; to be safe, {remedy}", key)
+        check.warning(f"memory is tight: it takes {needs}; to be safe, {remedy}", key)
     else:
-        findings.ok(f"memory: {needs}")
-    for gpu in gpus:
+        check.ok(f"memory: {needs}")
+    for gpu in check.gpus:
         if gpu.index in plan.trainer_gpus and gpu.free_gib is not None and gpu.free_gib < estimate.total < plan.gpu_gib:
-            findings.error(
+            check.error(
                 f"GPU {gpu.index} ({gpu.name}) has {gpu.free_gib:.1f} GiB free, as other processes use it, and "
                 f"{estimate.total:.1f} are needed; end those, or choose other GPUs",
                 "CUDA_VISIBLE_DEVICES",
@@ -272,9 +270,7 @@ class Run:
         self.shape, self.processes, self.backend, self.gpu_gib = shape, processes, backend, gpu_gib
         kind = self.kind = config.kind
         self.cpu = bool(s.use_cpu)
-        self.share = (
-            read_sharding(load_yaml(accelerate_file(s.accelerate_config))) if s.accelerate_config else Sharding()
-        )
+        self.share = read_sharding(accelerate_file(s.accelerate_config) if s.accelerate_config else None)
         self.split = processes if self.share.stage == 3 or self.share.fsdp else 1  # of the weights
         self._count_bytes()
         self.batch, self.accumulation, rollout = micro_batches(s, processes)

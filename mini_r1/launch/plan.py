@@ -148,8 +148,9 @@ class Sharding:
     weights_on_cpu: bool = False
 
 
-def read_sharding(settings: dict) -> Sharding:
-    """What an accelerate file says."""
+def read_sharding(file: Path | None) -> Sharding:
+    """What an accelerate file says; None: one plain process."""
+    settings = load_yaml(file) if file else {}
     if settings.get("distributed_type") == "FSDP":
         on_cpu = (settings.get("fsdp_config") or {}).get("fsdp_offload_params", False)
         return Sharding(0, True, on_cpu, on_cpu)

@@ -13,7 +13,8 @@ from repository import ROOT
 from mini_r1.config.recipe import resolve, write_resolved
 from mini_r1.config.run_config import check
 from mini_r1.launch import check_machine
-from mini_r1.launch.findings import Findings
+from mini_r1.launch.findings import Check
+from mini_r1.launch.plan import LaunchPlan
 from mini_r1.run import checkpoints
 
 NVIDIA_SMI = """#!/bin/sh
@@ -158,10 +159,11 @@ def test_a_lock_left_by_a_killed_compiler(tmp_path, monkeypatch):
     lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
     lock.parent.mkdir(parents=True)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    findings = Findings(resolve(ROOT / "recipes" / "countdown.yaml"))
-    check_machine.check_compiler_locks(findings)
-    assert findings.sorted() == []
+    run = Check(config=check("r1_grpo", resolve(ROOT / "recipes" / "countdown.yaml")))
+    run.plan = LaunchPlan("r1_grpo", "hf", 1, (), (), ROOT / "configs" / "zero3.yaml", 1, (), (), None)
+    check_machine.check_compiler_locks(run)
+    assert run.findings == []
     lock.touch()
-    check_machine.check_compiler_locks(findings)
-    (warning,) = findings.sorted()
+    check_machine.check_compiler_locks(run)
+    (warning,) = run.findings
     assert warning.level == "warning" and warning.text.endswith(f"if none does, run: rm {lock}")
