@@ -16,8 +16,6 @@ from mini_r1.data.hub import looks_local
 from mini_r1.errors import RecipeError
 
 KEY, _TARGETS = "model_name_or_path", "lora_target_modules"
-# The decoder family of Llama: one formula for all; tests/unit/launch/test_model_shapes.py compares it with `shape_of`.
-FAMILY = ("llama", "mistral", "qwen2", "qwen3", "phi3")
 
 
 class Linear(NamedTuple):
@@ -107,8 +105,7 @@ TABLE: dict[str, dict] = {
 def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     """The shape of a local model folder or of a model of the hub.
 
-    Offline is known by HF_HUB_OFFLINE; `hub.offline_if_unreachable` sets it where the hub does not answer. Of an
-    architecture of `FAMILY` it is computed from the configuration; any other model is built on torch's meta device.
+    Offline is known by HF_HUB_OFFLINE; `hub.offline_if_unreachable` sets it where the hub does not answer.
 
     Args:
         revision: of the hub; a folder and the table have none.
@@ -119,7 +116,7 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     """
     config, source = model_config(name_or_path, revision)
     try:
-        return by_formula(config, source) if config.model_type in FAMILY else shape_of(config, source)
+        return shape_of(config, source)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
 
@@ -151,12 +148,13 @@ def model_config(name_or_path: str, revision: str | None = None) -> tuple:
 
 
 def _no_model(name: str, error: Exception) -> str:
-    return f"{name} is not a model folder: {_first_line(error)}; it needs a config.json of a causal language model"
+    first_line = str(error).strip().split("\n")[0].rstrip(".")
+    return f"{name} is not a model folder: {first_line}; it needs a config.json of a causal language model"
 
 
 def shape_of(config, source: str = "config") -> ModelShape:
-    """The shape of the causal language model that a transformers configuration describes."""
-    import torch  # takes seconds, and the models of our recipes are of `FAMILY`
+    """The shape of the causal language model that a transformers configuration describes, built on the meta device."""
+    import torch  # takes seconds
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -184,58 +182,6 @@ def shape_of(config, source: str = "config") -> ModelShape:
             for name, module in model.named_modules()
             if isinstance(module, torch.nn.Linear)
         ),
-    )
-
-
-def by_formula(config, source: str) -> ModelShape:
-    """The shape of a model of `FAMILY`, from its configuration (transformers')."""
-    kind, hidden, middle = config.model_type, config.hidden_size, config.intermediate_size
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or hidden // heads
-    queries, keys = heads * size, kv_heads * size
-    in_attention = getattr(config, "attention_bias", False)
-    in_mlp = getattr(config, "mlp_bias", False)
-    if kind == "phi3":  # inputs, outputs, bias
-        layer = {
-            "self_attn.o_proj": (queries, hidden, False),
-            "self_attn.qkv_proj": (hidden, queries + 2 * keys, False),
-            "mlp.gate_up_proj": (hidden, 2 * middle, False),
-            "mlp.down_proj": (middle, hidden, False),
-        }
-    else:
-        layer = {
-            "self_attn.q_proj": (hidden, queries, in_attention or kind == "qwen2"),
-            "self_attn.k_proj": (hidden, keys, in_attention or kind == "qwen2"),
-            "self_attn.v_proj": (hidden, keys, in_attention or kind == "qwen2"),
-            "self_attn.o_proj": (queries, hidden, in_attention),
-            "mlp.gate_proj": (hidden, middle, in_mlp),
-            "mlp.up_proj": (hidden, middle, in_mlp),
-            "mlp.down_proj": (middle, hidden, in_mlp),
-        }
-    norms = 2 * hidden + (2 * size if kind == "qwen3" else 0)
-    in_layer = norms + sum(inputs * outputs + bias * outputs for inputs, outputs, bias in layer.values())
-    layers, tied = config.num_hidden_layers, config.tie_word_embeddings
-    linears = [
-        Linear(f"model.layers.{number}.{name}", inputs, outputs, False)
-        for number in range(layers)
-        for name, (inputs, outputs, _) in layer.items()
-    ]
-    return ModelShape(
-        parameters=layers * in_layer + hidden + config.vocab_size * hidden * (1 if tied else 2),
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=size,
-        vocab=config.vocab_size,
-        intermediate=middle,
-        tied=tied,
-        max_positions=config.max_position_embeddings,
-        dtype=str(config.dtype or "float32").removeprefix("torch."),
-        source=source,
-        model_type=kind,
-        linears=(*linears, Linear("lm_head", hidden, config.vocab_size, True)),
     )
 
 
@@ -323,7 +269,3 @@ def layer_bytes(
     # Frozen layers keep no input; each adapter keeps one of its own, and what its first matrix made of it.
     adapters = sum(layer.inputs * (compute + mask) + rank * compute for layer in lora) / shape.layers
     return norms + attention + mlp + adapters
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
