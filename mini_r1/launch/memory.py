@@ -9,14 +9,13 @@ DeepSpeed and FSDP, are models; the overhead is an allowance.
 """
 
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Check
-from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, layer_bytes, lora_layers, quantized_bytes
+from mini_r1.launch.model_shapes import ModelShape, kv_cache_bytes, lora_layers, quantized_bytes
 from mini_r1.launch.plan import accelerate_file, read_sharding
 
 GIB = 2**30
@@ -124,12 +123,6 @@ class MemoryEstimate:
     gpu_gib: float | None
 
     @property
-    def terms(self) -> dict[str, float]:
-        """Each term where it is largest. They need not meet: their sum may be more than `total`."""
-        names = dict.fromkeys(name for terms in self.phases.values() for name in terms)
-        return {name: max(terms.get(name, 0.0) for terms in self.phases.values()) for name in names}
-
-    @property
     def peak(self) -> str:
         """The phase that takes most."""
         return max(self.phases, key=lambda phase: sum(self.phases[phase].values()))
@@ -189,55 +182,37 @@ def estimate_memory(
     return MemoryEstimate({name: run.in_gib(terms) for name, terms in phases.items()}, *_vllm(run), gpu_gib)
 
 
-def largest_batch(config: RunConfig, shape: ModelShape, **run: Any) -> int:
-    """The largest per_device_train_batch_size that fits while accumulation keeps the batch; 0 where none does.
-
-    The batch and the rollout of a process stay whole: `gradient_accumulation_steps`, and `steps_per_generation` where
-    it is given, are to be multiplied by the old per_device_train_batch_size / the result.
-
-    Args:
-        run: the other arguments of `estimate_memory`; gpu_gib must be known.
-    """
-    per_device, accumulation, rollout = micro_batches(config, run["processes"])
-    step, rollout = per_device * accumulation, per_device * rollout
-    unit = config.num_generations if config.trained_completions == "one" else 1  # whole groups
-    for size in range(step, 0, -1):
-        if gcd(step, rollout) % size == 0 and size % unit == 0:
-            batch = {
-                "per_device_train_batch_size": size,
-                "gradient_accumulation_steps": step // size,
-                "steps_per_generation": rollout // size,
-                "generation_batch_size": None,
-            }
-            if estimate_memory(config.with_values(**batch), shape, **run).fits:
-                return size
-    return 0
-
-
 def what_fits(config: RunConfig, shape: ModelShape, **run: Any) -> list[str]:
     """What to change so that a recipe takes less, and fits: "gradient_checkpointing: true", ... Each alone is enough.
 
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
     """
-    s = config
-    changes, size = [], largest_batch(config, shape, **run)
-    if 0 < size < (old := s.per_device_train_batch_size):
-        accumulation = s.gradient_accumulation_steps * old // size
-        changes.append({"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation})
-        if s.steps_per_generation:
-            changes[0]["steps_per_generation"] = s.steps_per_generation * old // size
-    evaluated = s.per_device_eval_batch_size
-    group = s.num_generations_eval or s.num_generations or 8
+    changes = _smaller_batches(config, run["processes"])
+    evaluated, group = config.per_device_eval_batch_size, config.num_generations_eval or config.num_generations or 8
     smaller = [evaluated >> power for power in range(1, evaluated.bit_length())]
     changes += [{"per_device_eval_batch_size": n} for n in smaller if n * run["processes"] % group == 0]
-    changes += [change for change in REMEDIES if _applies(change, s, run["processes"])]
+    changes += [change for change in REMEDIES if _applies(change, config, run["processes"])]
     now, fitting = estimate_memory(config, shape, **run).total, {}
     for change in changes:
         then = estimate_memory(config.with_values(**change), shape, **run)
         if then.fits and then.total < now:
             fitting.setdefault(next(iter(change)), change)  # the first, which changes least
     return [", ".join(f"{key}: {str(value).lower()}" for key, value in change.items()) for change in fitting.values()]
+
+
+def _smaller_batches(config: RunConfig, processes: int) -> list[dict[str, Any]]:
+    """Smaller micro-batches, the largest first, while accumulation keeps the batch and the rollout whole."""
+    old, counted = config.per_device_train_batch_size, ["gradient_accumulation_steps"]
+    counted += ["steps_per_generation"] if config.steps_per_generation else []
+    unit = config.num_generations if config.trained_completions == "one" else 1  # whole groups
+    return [
+        {"per_device_train_batch_size": size, **{key: getattr(config, key) * old // size for key in counted}}
+        for size in range(old - unit, 0, -1)
+        if size % unit == 0
+        and (config.generation_batch_size or 0) % (size * processes) == 0
+        and all(getattr(config, key) * old % size == 0 for key in counted)
+    ]
 
 
 def _applies(change: dict[str, Any], s: RunConfig, processes: int) -> bool:
@@ -251,34 +226,27 @@ def _listed(terms: dict[str, float]) -> str:
     return f"{sum(terms.values()):.1f} GiB = " + " + ".join(f"{name} {size:.1f}" for name, size in largest_first)
 
 
-def micro_batches(s: RunConfig, processes: int) -> tuple[int, int, int]:
-    """Completions of a micro-batch, micro-batches of an optimizer step, and of a rollout, on each process."""
-    batch, accumulation = s.per_device_train_batch_size, s.gradient_accumulation_steps
-    if s.generation_batch_size:
-        return batch, accumulation, s.generation_batch_size // (batch * processes)
-    return batch, accumulation, s.steps_per_generation or accumulation
-
-
 class Run:
     """One recipe on some number of processes; arguments as in `estimate_memory`."""
 
     def __init__(
-        self, config: RunConfig, shape: ModelShape, processes: int, backend: str, prompt_tokens: int,
-        gpu_gib: float | None,
-    ):  # fmt: skip
-        s = self.s = config
-        self.shape, self.processes, self.backend, self.gpu_gib = shape, processes, backend, gpu_gib
-        kind = self.kind = config.kind
+        self, s: RunConfig, shape: ModelShape, processes: int, backend: str, prompt_tokens: int, gpu_gib: float | None
+    ):
+        self.s, self.shape, self.processes, self.backend, self.gpu_gib = s, shape, processes, backend, gpu_gib
+        kind = self.kind = s.kind
         self.cpu = bool(s.use_cpu)
         self.share = read_sharding(accelerate_file(s.accelerate_config) if s.accelerate_config else None)
         self.split = processes if self.share.stage == 3 or self.share.fsdp else 1  # of the weights
         self._count_bytes()
-        self.batch, self.accumulation, rollout = micro_batches(s, processes)
+        self.batch, self.accumulation = s.per_device_train_batch_size, s.gradient_accumulation_steps
+        rollout = s.steps_per_generation or self.accumulation  # micro-batches
+        if s.generation_batch_size:
+            rollout = s.generation_batch_size // (self.batch * processes)
         self.mid_step = self.accumulation > rollout  # a rollout begins while gradients are being summed
         self.evaluates = kind in ONLY_SAMPLE or s.test_fraction > 0 or s.dataset_test_split is not None
         completion = s.max_completion_length
         self.length = prompt_tokens + completion
-        self.trained_length = (kind == "sft" and config.max_length) or self.length
+        self.trained_length = (kind == "sft" and s.max_length) or self.length
         only_one = s.trained_completions == "one"  # of each group: the others are sampled, and no more
         self.tokens = self.batch // (s.num_generations if only_one else 1) * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
@@ -422,11 +390,26 @@ class Run:
         return self.compute * (self.shape.parameters - self.shape.embeddings) if self.stream != self.compute else 0
 
     def layer_bytes(self) -> float:
-        s = self.s
-        mask = (4 if self.cpu else 1) * (s.lora_dropout > 0)
-        flash = s.attn_implementation == "flash_attention_2"
-        sizes = self.trained_length, self.stream, self.compute
-        return layer_bytes(self.shape, *sizes, lora=self.lora, rank=s.lora_r, mask=mask, flash=flash)
+        """Bytes per token that one layer keeps for the backward pass. Exact for Qwen2, Llama and Phi-3."""
+        s, shape, compute, hidden, inner = self.s, self.shape, self.compute, self.shape.hidden, self.shape.intermediate
+        queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        names = {layer.name.rpartition(".")[2] for layer in shape.linears}
+        size = 2 * 4 * hidden  # RMSNorm works on an fp32 copy of the residual stream
+        if s.attn_implementation == "flash_attention_2":  # inputs and output
+            size += compute * (2 * queries + 2 * keys)
+        else:  # SDPA repeats keys and values, and keeps its mask, as sequences differ in length
+            size += compute * (4 * queries + self.trained_length)
+        if "qkv_proj" in names:  # queries, keys and values are parts of one tensor, which stays whole
+            size += compute * (queries + 2 * keys)
+        size += 3 * inner * compute  # gate, its activation, up
+        if self.lora is not None:  # frozen layers keep no input; an adapter keeps its own, and what its A made of it
+            mask = (4 if self.cpu else 1) * (s.lora_dropout > 0)
+            return size + sum(each.inputs * (compute + mask) + s.lora_r * compute for each in self.lora) / shape.layers
+        # What the norms' weights multiply, what the linear layers read (autocast casts it for each), and their product.
+        readers = 2
+        if self.stream != compute:
+            readers = (1 if "qkv_proj" in names else 3) + (1 if "gate_up_proj" in names else 2)
+        return size + 2 * hidden * self.stream + readers * hidden * compute + inner * compute
 
     def forward_bytes(self) -> float:
         """Bytes per token at work where nothing is kept: gate, up, product; embeddings, layer's input, residuals."""

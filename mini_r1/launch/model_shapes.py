@@ -233,39 +233,3 @@ def quantized_bytes(shape: ModelShape, each: int) -> float:
     """
     weights = sum(layer.inputs * layer.outputs for layer in shape.linears if not layer.head)
     return weights * 0.5 + (shape.parameters - weights) * each
-
-
-def layer_bytes(
-    shape: ModelShape, length: int, stored: int, compute: int, lora: list[Linear] | None = None, rank: int = 0,
-    mask: int = 0, padded: bool = True, flash: bool = False,
-) -> float:  # fmt: skip
-    """Bytes per token that one layer keeps for the backward pass. Exact for the Qwen2, Llama and Phi-3 of transformers.
-
-    Args:
-        length: tokens of a sequence.
-        stored, compute: bytes of a weight (and of the residual stream), and of what autocast computes in.
-        lora: the layers with adapters, if only those are trained; with `rank`, and `mask` bytes for each element of
-            dropout (0 without).
-        padded: whether sequences differ in length, so that attention gets a mask.
-        flash: flash_attention_2, which needs neither mask nor repeated keys and values.
-    """
-    hidden, inner = shape.hidden, shape.intermediate
-    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    names = {layer.name.rpartition(".")[2] for layer in shape.linears}
-    mixed = stored != compute
-    norms = 2 * 4 * hidden  # RMSNorm works on an fp32 copy of the residual stream
-    # SDPA keeps its inputs and its output; with a mask, repeated keys and values, and the mask itself.
-    seen = queries if padded and not flash else keys
-    attention = compute * (2 * queries + 2 * seen)
-    attention += compute * length if padded and not flash else 0
-    if "qkv_proj" in names:  # queries, keys and values are parts of one tensor, which stays whole
-        attention += compute * (queries + 2 * keys)
-    mlp = 3 * inner * compute  # gate, its activation, up
-    if lora is None:
-        # What the norms' weights multiply, what the linear layers read (autocast casts it for each), and their product.
-        readers = (1 if "qkv_proj" in names else 3) + (1 if "gate_up_proj" in names else 2) if mixed else 2
-        norms += 2 * hidden * stored + readers * hidden * compute
-        return norms + attention + mlp + inner * compute
-    # Frozen layers keep no input; each adapter keeps one of its own, and what its first matrix made of it.
-    adapters = sum(layer.inputs * (compute + mask) + rank * compute for layer in lora) / shape.layers
-    return norms + attention + mlp + adapters
