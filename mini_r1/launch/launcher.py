@@ -65,7 +65,7 @@ def launch(argv: list[str], options: Options) -> int:
     if config.overwrite_output_dir:
         argv = [*argv, *_moved_aside(folder)]
     elif (folder / "summary.json").exists():
-        if plan.kind in ONLY_SAMPLE:
+        if config.kind in ONLY_SAMPLE:
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
@@ -95,7 +95,7 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
         if plan.backend == "server":
             ports = {"vllm_server_host": host, "vllm_server_port": server_port, "vllm_group_port": group_port}
             flags += [word for key, value in ports.items() for word in (f"--{key}", str(value))]
-        command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[plan.kind]), *argv, *flags]
+        command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[config.kind]), *argv, *flags]
         started.append(Process("trainer", command, trainer_environment(config, plan.trainer_gpus, plan.backend)))
     # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))

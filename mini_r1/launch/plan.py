@@ -4,7 +4,7 @@ The recipe's batch is kept: `num_processes` says for how many training processes
 asked for, more) of them gradients are accumulated over more (fewer) micro-batches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mini_r1.config.batch import plan_batch
@@ -56,7 +56,6 @@ class LaunchPlan:
     """What runs where.
 
     Attributes:
-        kind: a key of `stages.KINDS`.
         backend: what generates: "server" (`vllm serve` on GPUs of its own), "colocate" (vLLM in the training
             processes), "hf" (transformers), or "external" (a server that somebody else started).
         processes: training processes over all machines.
@@ -68,7 +67,6 @@ class LaunchPlan:
         gpu_gib: memory in GiB of the smallest GPU in use; None on a CPU or where it is not known.
     """
 
-    kind: str
     backend: str
     processes: int
     trainer_gpus: tuple[str, ...]
@@ -79,11 +77,6 @@ class LaunchPlan:
     notes: tuple[str, ...]
     gpu_gib: float | None
     machines: Machines = ONE_MACHINE
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of this machine that are used."""
-        return len(self.trainer_gpus) + len(self.server_gpus)
 
 
 def plan_launch(
@@ -100,42 +93,41 @@ def plan_launch(
     """
     kind = config.kind
     with config.blame():
-        if kind == "build_model":
-            return LaunchPlan(kind, "hf", 1, (), (), None, 1, (), (), None)
-        backend = _backend(config, kind)
-        on_cpu = bool(config.use_cpu)
-        asks = kind in ONLY_SAMPLE and backend == "external"
-        if not gpus and not on_cpu and not asks:
+        backend = _backend(config)
+        if not gpus and not config.use_cpu and not (kind in ONLY_SAMPLE and backend == "external"):
             raise RecipeError(
                 "no GPU is visible here, and the recipe does not say use_cpu: true; run it where there are GPUs, try "
                 "a recipe whose name ends in -tiny, or give --gpus 8 to check it for 8 that are not here",
                 key="use_cpu",
             )
         if kind in ONLY_SAMPLE and backend != "hf":
-            return _ask_from_one_process(config, kind, backend, gpus)
-        trainers, servers = ([], []) if on_cpu else _share_out(config, backend, gpus, machines.part)
-        plan = LaunchPlan(
-            kind,
+            return _ask_from_one_process(config, backend, gpus)
+        trainers, servers = ([], []) if config.use_cpu else _share_out(config, backend, gpus, machines.part)
+        server_gpus, gib = tuple(gpu.index for gpu in servers), _smallest([*trainers, *servers])
+        if machines.part == "server":
+            accumulation = config.gradient_accumulation_steps
+            return LaunchPlan(backend, 0, (), server_gpus, None, accumulation, (), (), gib, machines)
+        available = len(trainers)
+        if config.use_cpu:  # several processes only where a file says how
+            available = (config.num_processes if config.accelerate_config else None) or 1
+        written_for = config.num_processes or available * machines.count
+        most = available if exact or machines.count > 1 else min(available, written_for)
+        changed = _keep_batch(config, backend, written_for, most, machines.count)
+        processes, accumulation = changed["num_processes"], changed["gradient_accumulation_steps"]
+        flags = [word for key, value in changed.items() for word in (f"--{key}", str(value))]
+        here = processes // machines.count
+        return LaunchPlan(
             backend,
-            processes=0,
-            trainer_gpus=(),
-            server_gpus=tuple(gpu.index for gpu in servers),
-            accelerate_config=None,
-            accumulation=config.gradient_accumulation_steps,
-            flags=(),
-            notes=(),
-            gpu_gib=min((gpu.total_gib for gpu in (*trainers, *servers) if gpu.total_gib), default=None),
+            processes,
+            trainer_gpus=tuple(gpu.index for gpu in trainers[:here]),
+            server_gpus=server_gpus,
+            accelerate_config=_config_file(config, processes),
+            accumulation=accumulation,
+            flags=() if processes == written_for else tuple(flags),
+            notes=_notes(config, written_for, processes, accumulation, available - here, here < most),
+            gpu_gib=gib,
             machines=machines,
         )
-        if machines.part == "server":
-            return plan
-        if on_cpu:  # several processes only where a file says how
-            several = config.num_processes if config.accelerate_config else None
-            plan = _with_processes(plan, config, [""] * (several or 1), exact)
-            plan = replace(plan, trainer_gpus=())
-        else:
-            plan = _with_processes(plan, config, [gpu.index for gpu in trainers], exact)
-        return replace(plan, accelerate_config=_config_file(config, plan.processes, kind))
 
 
 @dataclass(frozen=True)
@@ -188,10 +180,10 @@ def server_size(config: RunConfig) -> int:
     return sizes[0] * sizes[1]
 
 
-def _backend(config: RunConfig, kind: str) -> str:
-    if kind in ONLY_SAMPLE and config.server:
+def _backend(config: RunConfig) -> str:
+    if config.kind in ONLY_SAMPLE and config.server:
         return "external"
-    if kind not in SAMPLING or not config.use_vllm:
+    if config.kind not in SAMPLING or not config.use_vllm:
         return "hf"
     if config.use_cpu:
         raise RecipeError(
@@ -202,15 +194,19 @@ def _backend(config: RunConfig, kind: str) -> str:
     return "external" if mode == "server" and config.vllm_server_base_url else mode
 
 
-def _ask_from_one_process(config: RunConfig, kind: str, backend: str, gpus: list[Gpu]) -> LaunchPlan:
+def _ask_from_one_process(config: RunConfig, backend: str, gpus: list[Gpu]) -> LaunchPlan:
     """Sampling with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
     wanted = {"server": server_size(config), "external": 0}.get(backend, config.vllm_tensor_parallel_size or 1)
     if len(gpus) < wanted:
         raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
     used = tuple(gpu.index for gpu in gpus[:wanted])
     ours, theirs = ((), used) if backend == "server" else (used, ())
-    gib = min((gpu.total_gib for gpu in gpus[:wanted] if gpu.total_gib), default=None)
-    return LaunchPlan(kind, backend, 1, ours, theirs, None, 1, (), (), gib)
+    return LaunchPlan(backend, 1, ours, theirs, None, 1, (), (), _smallest(gpus[:wanted]))
+
+
+def _smallest(gpus: list[Gpu]) -> float | None:
+    """GiB of the smallest GPU; None where no size is known."""
+    return min((gpu.total_gib for gpu in gpus if gpu.total_gib), default=None)
 
 
 def _share_out(config: RunConfig, backend: str, gpus: list[Gpu], part: str) -> tuple[list[Gpu], list[Gpu]]:
@@ -230,59 +226,40 @@ def _share_out(config: RunConfig, backend: str, gpus: list[Gpu], part: str) -> t
     return ([], gpus[:wanted]) if part == "server" else (gpus[:-wanted], gpus[-wanted:])
 
 
-def _with_processes(plan: LaunchPlan, config: RunConfig, available: list[str], exact: bool) -> LaunchPlan:
-    """As many training processes as GPUs allow and the recipe's batch divides by; accumulation keeps the batch."""
-    machines = plan.machines.count
-    written_for = config.num_processes or len(available) * machines
-    most = len(available) if exact or machines > 1 else min(len(available), written_for)
+def _keep_batch(config: RunConfig, backend: str, written_for: int, most: int, machines: int) -> dict[str, int]:
+    """The keys that keep the batch on as many training processes as can be, at most `most` on each machine.
+
+    An accumulation that was given on the command line stays, and the batch changes.
+
+    Raises:
+        RecipeError: what is wrong with the largest number of processes, where none fits.
+    """
     told = config.recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
-    error = None
-    for each in range(most, 0, -1):
-        processes = each * machines
-        changed = _keep_batch(config, written_for, processes, told)
-        if changed is None:
+    old, error = config.gradient_accumulation_steps, None
+    for processes in range(most * machines, 0, -machines):
+        new, rest = (old, 0) if told else divmod(old * written_for, processes)
+        if rest or not new:
+            continue
+        changed = {"num_processes": processes, "gradient_accumulation_steps": new}
+        if config.steps_per_generation:  # counts micro-batches of one process, too
+            changed["steps_per_generation"], rest = divmod(config.steps_per_generation * new, old)
+        if rest:
             continue
         try:
-            _check_fit(config.with_values(**changed), plan, processes)
+            _check_fit(config.with_values(**changed), backend, processes)
+            return changed
         except RecipeError as problem:
             error = error or problem
-            if told:
-                break
-            continue
-        accumulation = changed["gradient_accumulation_steps"]
-        flags = [] if processes == written_for else [f"--{key} {value}" for key, value in changed.items()]
-        return replace(
-            plan,
-            processes=processes,
-            trainer_gpus=tuple(available[:each]),
-            accumulation=accumulation,
-            flags=tuple(word for flag in flags for word in flag.split()),
-            notes=_notes(config, plan, written_for, processes, accumulation, len(available) - each, each < most),
-        )
+        if told:
+            break
     raise error or RecipeError("is too small to be shared out", key="gradient_accumulation_steps")
 
 
-def _keep_batch(config: RunConfig, written_for: int, processes: int, told: bool) -> dict[str, int] | None:
-    """The keys that keep the batch on so many processes; None where there are none.
-
-    Args:
-        told: the accumulation was given on the command line, and stays.
-    """
-    old = config.gradient_accumulation_steps
-    new, rest = (old, 0) if told else divmod(old * written_for, processes)
-    if rest or not new:
-        return None
-    changed = {"num_processes": processes, "gradient_accumulation_steps": new}
-    if config.steps_per_generation:  # counts micro-batches of one process, too
-        changed["steps_per_generation"], rest = divmod(config.steps_per_generation * new, old)
-    return None if rest else changed
-
-
-def _check_fit(config: RunConfig, plan: LaunchPlan, processes: int) -> None:
-    if plan.kind in GROUPED:
+def _check_fit(config: RunConfig, backend: str, processes: int) -> None:
+    if config.kind in GROUPED:
         plan_batch(config, processes)
     size = config.vllm_tensor_parallel_size or 1
-    if plan.backend == "colocate" and processes % size:
+    if backend == "colocate" and processes % size:
         raise RecipeError(
             f"{processes} processes are no multiple of vLLM's tensor parallel size {size}; use a divisor of "
             f"{processes}, such as 1",
@@ -291,12 +268,12 @@ def _check_fit(config: RunConfig, plan: LaunchPlan, processes: int) -> None:
 
 
 def _notes(
-    config: RunConfig, plan: LaunchPlan, written_for: int, processes: int, accumulation: int, idle: int, unfit: bool
+    config: RunConfig, written_for: int, processes: int, accumulation: int, idle: int, unfit: bool
 ) -> tuple[str, ...]:
     notes = []
     if processes != written_for:
         batch = config.per_device_train_batch_size * processes * accumulation
-        kept = batch == config.per_device_train_batch_size * written_for * plan.accumulation
+        kept = batch == config.per_device_train_batch_size * written_for * config.gradient_accumulation_steps
         notes.append(
             f"written for {written_for} training processes, running on {processes}: gradient_accumulation_steps is "
             f"{accumulation} and the batch {'stays' if kept else 'becomes'} {batch}"
@@ -315,7 +292,7 @@ def _gpus(number: int) -> str:
     return f"{number} GPU" + "s" * (number != 1)
 
 
-def _config_file(config: RunConfig, processes: int, kind: str) -> Path | None:
+def _config_file(config: RunConfig, processes: int) -> Path | None:
     """The accelerate file; none for one plain process. DeepSpeed stays on one: its 32-bit weights change the result.
 
     An evaluation trains nothing, so each process has the whole model, whatever the file of the training says.
@@ -325,6 +302,6 @@ def _config_file(config: RunConfig, processes: int, kind: str) -> Path | None:
         return None if processes == 1 else CONFIGS / "ddp.yaml"
     path = accelerate_file(name)
     plain = load_yaml(path).get("distributed_type") == "MULTI_GPU"  # accelerate refuses it for one process
-    if kind in ONLY_SAMPLE and not plain:
+    if config.kind in ONLY_SAMPLE and not plain:
         path, plain = CONFIGS / ("cpu2.yaml" if config.use_cpu else "ddp.yaml"), True
     return None if processes == 1 and plain else path

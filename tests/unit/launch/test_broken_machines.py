@@ -160,7 +160,7 @@ def test_a_lock_left_by_a_killed_compiler(tmp_path, monkeypatch):
     lock.parent.mkdir(parents=True)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     run = Check(config=check("r1_grpo", resolve(ROOT / "recipes" / "countdown.yaml")))
-    run.plan = LaunchPlan("r1_grpo", "hf", 1, (), (), ROOT / "configs" / "zero3.yaml", 1, (), (), None)
+    run.plan = LaunchPlan("hf", 1, (), (), ROOT / "configs" / "zero3.yaml", 1, (), (), None)
     check_machine.check_compiler_locks(run)
     assert run.findings == []
     lock.touch()

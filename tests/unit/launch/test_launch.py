@@ -79,7 +79,7 @@ def test_on_the_cpu_instead(elsewhere, capsys, tiny_model_dir):
 def test_two_plans_use_different_ports():
     values = {"model_name_or_path": "m", "max_completion_length": 8, "vllm_mode": "server", "use_vllm": True}
     config = config_of(values)
-    plan = LaunchPlan("r1_grpo", "server", 1, ("0",), ("1",), None, 1, (), (), 80.0)
+    plan = LaunchPlan("server", 1, ("0",), ("1",), None, 1, (), (), 80.0)
     urls = {processes(config, plan, ["--config", "x"], 10)[0].ready_url for _ in range(5)}
     assert len(urls) > 1
     given = config_of(values | {"vllm_server_port": 8123, "vllm_group_port": 8124})
@@ -90,7 +90,7 @@ def test_two_plans_use_different_ports():
 def test_parts_on_several_machines():
     values = {"model_name_or_path": "m", "max_completion_length": 8, "vllm_server_host": "10.0.0.9"}
     config = config_of(values | {"vllm_server_port": 8000})
-    common = ("r1_grpo", "server", 16)
+    common = ("server", 16)
     machines = Machines("trainer", 2, 1, "10.0.0.1", 29500)
     file = ROOT / "configs/zero3.yaml"
     (trainer,) = processes(

@@ -105,12 +105,12 @@ def test_steps_per_generation_move_with_the_accumulation():
 
 def test_on_a_cpu():
     found = plan(CPU, 0)
-    assert (found.backend, found.processes, found.accelerate_config, found.gpus) == ("hf", 1, None, 0)
+    assert (found.backend, found.processes, found.accelerate_config, found.trainer_gpus) == ("hf", 1, None, ())
     found = plan(CPU | {"num_processes": 2, "accelerate_config": "cpu2"}, 0)
     assert (found.processes, found.accumulation, found.accelerate_config) == (2, 1, CONFIGS / "cpu2.yaml")
     found = plan(PUBLISHED | ON_CPU, 0)  # --gpus 0
     assert (found.processes, found.accumulation, found.accelerate_config) == (1, 56, None)
-    assert plan(CPU, 8).gpus == 0  # a tiny recipe leaves the GPUs alone
+    assert plan(CPU, 8).trainer_gpus == ()  # a tiny recipe leaves the GPUs alone
 
 
 def test_files_on_one_process():
