@@ -3,6 +3,7 @@
 It imports the standard library and psutil only, so that it is up at once.
 """
 
+import collections
 import datetime
 import json
 import os
@@ -13,21 +14,103 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
-from mini_r1.launch.supervisor import (
-    BAR_SECONDS,
-    MOMENT,
-    STDERR,
-    Output,
-    Process,
-    Screen,
-    end_all,
-    left_behind,
-    make_subreaper,
-    shell_status,
-)
+from mini_r1.launch.supervisor import MOMENT, Process, end_all, left_behind, make_subreaper, shell_status
 
 NEWS_SECONDS = 15.0  # between two lines that say what is waited for
+STDOUT, STDERR = 1, 2
+MAX_LINE = 1 << 20  # bytes; more without a newline is cut into lines
+BAR_SECONDS = 5  # between two states of a progress bar
+SCREEN_SECONDS = 1.0  # a screen that takes nothing for so long is not waited for any more
+
+
+class Screen:
+    """Writes whole lines to stdout and stderr; goes on without them when they are closed, or stuck as under `less`."""
+
+    def __init__(self):
+        self._left_out = 0
+        self._closed = set()
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Write whole lines to `STDOUT` or `STDERR`; what is not taken in time is left out, and counted."""
+        end = time.monotonic() + (0 if self._left_out else SCREEN_SECONDS)
+        if self._left_out:
+            data = b"... %d lines are in the logs only\n" % self._left_out + data
+        try:
+            while data and stream not in self._closed:
+                if not select.select([], [stream], [], max(end - time.monotonic(), 0))[1]:
+                    self._left_out += data.count(b"\n")
+                    return
+                # a pipe that is ready takes so many bytes without blocking
+                data = data[os.write(stream, data[: select.PIPE_BUF]) :]
+            self._left_out = 0
+        except OSError:  # a broken pipe, a terminal that is gone
+            self._closed.add(stream)
+
+
+class Output:
+    """Copies what one process and its children print to a log and the screen.
+
+    Each state of a progress bar, which returns to the start of its line, is a line.
+
+    Args:
+        pipe: where they print to.
+        log: the log's file, which is appended to.
+        prefix: of each line on the screen.
+
+    Attributes:
+        on_screen: false sends what comes from now on to the log only.
+        last_lines: the last 15.
+        open: false once all of them have closed their end of the pipe.
+
+    Raises:
+        OSError: where the log cannot be opened.
+    """
+
+    def __init__(self, pipe: BinaryIO, log: Path, screen: Screen, prefix: bytes):
+        self.on_screen = self.open = True
+        self.last_lines = collections.deque(maxlen=15)
+        self._pipe, self._screen, self._prefix, self._name = pipe, screen, prefix, log
+        self._log = log.open("ab", buffering=0)
+        self._log_fails = False
+        self._rest = b""  # what came after the last end of a line
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def catch_up(self) -> None:
+        """Copy what was printed up to now; children of a process that has ended may go on printing."""
+        end = time.monotonic() + SCREEN_SECONDS
+        while self.open and select.select([self], [], [], 0)[0] and time.monotonic() < end:
+            self.copy()
+
+    def copy(self) -> None:
+        """Wait for something to be printed, and copy it."""
+        data = os.read(self.fileno(), 1 << 16)
+        self.open = bool(data)
+        text = self._rest + (data or (b"\n" if self._rest else b""))
+        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        if len(text) - end > MAX_LINE:
+            text, end = text + b"\n", len(text) + 1
+        self._rest = text[end:]
+        # a bar begins with a return: nothing is shown before it
+        lines = [line.rstrip() for line in text[:end].splitlines(keepends=True) if line == b"\n" or line.strip()]
+        if not lines:
+            return
+        self.last_lines.extend(lines)
+        self._write_log(b"".join(line + b"\n" for line in lines))
+        if self.on_screen:
+            self._screen.write(STDOUT, b"".join(self._prefix + line + b"\n" for line in lines))
+
+    def _write_log(self, data: bytes) -> None:
+        try:
+            self._log.write(data)
+            self._log_fails = False
+        except OSError as error:  # a full disk; the trainer will say so itself where it cannot go on
+            if not self._log_fails:
+                self._screen.write(STDERR, f"{self._name} cannot be written: {error}\n".encode())
+            self._log_fails = True
 
 
 class _End(Exception):
@@ -127,12 +210,16 @@ class _Guard:
             raise _End(1, "the launcher is gone")
 
     def _listen(self) -> None:
-        if self.alone:
-            time.sleep(MOMENT)
-        elif select.select([sys.stdin], [], [], MOMENT)[0]:
+        """Copy what is printed within a moment, and take note of the caller's signals."""
+        printing = [output for output in self.outputs.values() if output.open]
+        ready = select.select(printing if self.alone else [sys.stdin, *printing], [], [], MOMENT)[0]
+        if sys.stdin in ready:
+            ready.remove(sys.stdin)
             numbers = os.read(sys.stdin.fileno(), 100)
             self.signals += numbers
             self.alone = not numbers
+        for output in ready:
+            output.copy()
 
     def _collect(self) -> None:
         """Note which processes have ended; orphans that have ended are collected too."""
@@ -159,7 +246,7 @@ class _Guard:
         if left:
             self._say(left_behind(left))
         for output in self.outputs.values():
-            output.join(1.0)  # not for ever: a pipe can have been handed to a process outside
+            output.catch_up()
 
     def _impatient(self) -> bool:
         self._listen()

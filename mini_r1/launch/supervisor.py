@@ -10,22 +10,18 @@ Torch's launcher puts workers into sessions of their own, and a killed vLLM leav
 caller and guard are "subreapers" therefore: orphans become their children instead of init's (prctl(2), Linux only).
 """
 
-import collections
 import contextlib
 import ctypes
 import dataclasses
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
@@ -34,10 +30,6 @@ GRACE_SECONDS = 15.0  # between SIGTERM and SIGKILL; vLLM gives its own workers 
 TRACKER_SECONDS = 3.0  # for the trackers of shared memory, after the others were killed
 STUCK_SECONDS = 60.0  # a process that outlives SIGKILL for so long hangs in a driver; nothing but a reboot ends it
 MOMENT = 0.05  # between two looks at what runs
-STDOUT, STDERR = 1, 2
-MAX_LINE = 1 << 20  # bytes; more without a newline is cut into lines
-BAR_SECONDS = 5  # between two states of a progress bar
-SCREEN_SECONDS = 1.0  # a screen that takes nothing for so long is not waited for any more
 
 
 @dataclass(frozen=True)
@@ -184,99 +176,3 @@ def _descendants(spared: Collection[psutil.Process]) -> set[psutil.Process]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found |= {child, *child.children(recursive=True)}
     return found
-
-
-class Screen:
-    """Writes whole lines to stdout and stderr; goes on without them when they are closed, or stuck as under `less`."""
-
-    def __init__(self):
-        self._writing = threading.Lock()
-        self._left_out = 0
-        self._closed = set()
-
-    def write(self, stream: int, data: bytes) -> None:
-        """Write whole lines to `STDOUT` or `STDERR`; what is not taken in time is left out, and counted."""
-        with self._writing:
-            patience = 0.0 if self._left_out else SCREEN_SECONDS
-            if self._left_out:
-                data = b"... %d lines are in the logs only\n" % self._left_out + data
-            try:
-                while data and stream not in self._closed:
-                    if not select.select([], [stream], [], patience)[1]:
-                        self._left_out += data.count(b"\n")
-                        return
-                    # a pipe that is ready takes so many bytes without blocking
-                    data = data[os.write(stream, data[: select.PIPE_BUF]) :]
-                self._left_out = 0
-            except OSError:  # a broken pipe, a terminal that is gone
-                self._closed.add(stream)
-
-
-class Output(threading.Thread):
-    """Copies what one process and its children print, until all of them have closed their end of the pipe.
-
-    Each state of a progress bar, which returns to the start of its line, is a line.
-
-    Args:
-        pipe: where they print to.
-        log: the log's file, which is appended to.
-        prefix: of each line on the screen.
-
-    Attributes:
-        on_screen: false sends what comes from now on to the log only.
-        last_lines: the last 15.
-
-    Raises:
-        OSError: where the log cannot be opened.
-    """
-
-    def __init__(self, pipe: BinaryIO, log: Path, screen: Screen, prefix: bytes):
-        super().__init__(daemon=True)
-        self.on_screen = True
-        self.last_lines = collections.deque(maxlen=15)
-        self._pipe, self._screen, self._prefix, self._name = pipe, screen, prefix, log
-        self._log = log.open("ab", buffering=0)
-        self._log_fails = False
-        self._reading = threading.Lock()
-        self._rest = b""  # what came after the last end of a line
-        self.start()
-
-    def run(self) -> None:
-        data = b" "
-        while data:
-            select.select([self._pipe], [], [])
-            with self._reading:
-                data = os.read(self._pipe.fileno(), 1 << 16)
-                self._take(data or (b"\n" if self._rest else b""))
-
-    def catch_up(self) -> None:
-        """Wait until what was printed up to now is passed on; children of the process may go on printing."""
-        end = time.monotonic() + SCREEN_SECONDS
-        while self.is_alive() and select.select([self._pipe], [], [], 0)[0] and time.monotonic() < end:
-            time.sleep(0.01)
-        with self._reading:
-            pass
-
-    def _take(self, data: bytes) -> None:
-        text = self._rest + data
-        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
-        if len(text) - end > MAX_LINE:
-            text, end = text + b"\n", len(text) + 1
-        self._rest = text[end:]
-        # a bar begins with a return: nothing is shown before it
-        lines = [line.rstrip() for line in text[:end].splitlines(keepends=True) if line == b"\n" or line.strip()]
-        if not lines:
-            return
-        self.last_lines.extend(lines)
-        self._write_log(b"".join(line + b"\n" for line in lines))
-        if self.on_screen:
-            self._screen.write(STDOUT, b"".join(self._prefix + line + b"\n" for line in lines))
-
-    def _write_log(self, data: bytes) -> None:
-        try:
-            self._log.write(data)
-            self._log_fails = False
-        except OSError as error:  # a full disk; the trainer will say so itself where it cannot go on
-            if not self._log_fails:
-                self._screen.write(STDERR, f"{self._name} cannot be written: {error}\n".encode())
-            self._log_fails = True

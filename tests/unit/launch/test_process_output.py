@@ -7,7 +7,7 @@ import sys
 import pytest
 from supervised import PATIENCE, Run
 
-from mini_r1.launch.supervisor import Output, Screen
+from mini_r1.launch.guard_process import Output, Screen
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_disk_that_fills_up(tmp_path, capfd):
         output = Output(pipe, log, screen, b"")
         os.write(writing, b"step 1\nstep 2")
         os.close(writing)
-        output.join(PATIENCE)
+        output.catch_up()
     assert capfd.readouterr() == ("step 1\nstep 2\n", f"{log} cannot be written: [Errno 28] No space left on device\n")
 
 
