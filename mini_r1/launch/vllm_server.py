@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from mini_r1.config.run_config import RunConfig
@@ -45,33 +46,28 @@ def server_words(config: RunConfig, host: str, port: int, max_model_len: int) ->
 
 
 def server_environment(config: RunConfig, gpus: tuple[str, ...]) -> dict[str, str]:
-    """What the server's environment has beyond this one's: the development endpoints (for a trusted network only: the
-    server listens on the loopback address unless told otherwise), and its GPUs."""
-    visible = gpu_environment(gpus) if gpus else {}
-    return {"VLLM_SERVER_DEV_MODE": "1", **visible, **_on_loopback(config.given("vllm_server_host") or LOOPBACK)}
+    """What the server's environment has beyond this one's: the development endpoints, for a trusted network only (the
+    server listens on the loopback address unless told otherwise), and what the trainer of a server has."""
+    return {"VLLM_SERVER_DEV_MODE": "1", **trainer_environment(config, gpus, "server")}
 
 
 def trainer_environment(config: RunConfig, gpus: tuple[str, ...], backend: str) -> dict[str, str]:
-    """What the trainer's environment has beyond this one's."""
-    visible = gpu_environment(gpus) if gpus else {}
-    return visible | (_on_loopback(config.given("vllm_server_host") or LOOPBACK) if backend == "server" else {})
+    """What the trainer's environment has beyond this one's: its GPUs, numbered as nvidia-smi numbers them."""
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+    local = (config.given("vllm_server_host") or LOOPBACK) in (LOOPBACK, "localhost")
+    if backend == "server" and local and "VLLM_HOST_IP" not in os.environ:
+        # vLLM and TRL would meet on this machine's outward address to pass weights on
+        environment["VLLM_HOST_IP"] = LOOPBACK
+    return environment
 
 
-def gpu_environment(gpus: tuple[str, ...]) -> dict[str, str]:
-    """Variables that show a process these GPUs, numbered as nvidia-smi numbers them."""
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-
-
-def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """`count` different TCP ports on which nothing listens now, chosen by the kernel."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports of the loopback address on which nothing listens now, chosen by the kernel."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
-            one.bind((host, 0))
+            one.bind((LOOPBACK, 0))
         return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def port_is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -86,23 +82,17 @@ def port_is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def _flag(key: str, value) -> list[str]:
-    name = "--" + key.replace("_", "-")
+    name = key.replace("_", "-")
     if value is None:
         return []
     if isinstance(value, bool):
-        return [name] if value else ["--no-" + key.replace("_", "-")]
+        return [f"--{name}" if value else f"--no-{name}"]
     if isinstance(value, dict):
-        return [name, json.dumps(value)]
+        return [f"--{name}", json.dumps(value)]
     if isinstance(value, list):
-        return [name, *map(str, value)]
+        return [f"--{name}", *map(str, value)]
     if isinstance(value, str | int | float):
-        return [name, str(value)]
+        return [f"--{name}", str(value)]
     raise RecipeError(
         f"{key}: got {value!r}, expected text, a number, true, false, null, a list or a map", key="vllm_serve_args"
     )
-
-
-def _on_loopback(host: str) -> dict[str, str]:
-    # vLLM and TRL would meet on this machine's outward address to pass weights on
-    local = host in (LOOPBACK, "localhost") and "VLLM_HOST_IP" not in os.environ
-    return {"VLLM_HOST_IP": LOOPBACK} if local else {}
