@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import psutil
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from mini_r1.config.kinds import ONLY_SAMPLE
@@ -52,7 +51,7 @@ def check_packages(check: Check) -> None:
         "bitsandbytes": next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(config, key)), None),
         "peft": "use_peft" if config.use_peft else None,
     }
-    there, wants = {}, {}
+    there = {}
     for name in SUPPORTED:
         if needed[name] is None:
             continue
@@ -62,15 +61,9 @@ def check_packages(check: Check) -> None:
         if found is None:
             say(f"needs the package {name}, which is not installed; run: pip install -r {file}", needed[name])
             continue
-        there[name], wants[name] = found.version, found.requires or []
+        there[name] = found.version
         if not SpecifierSet(SUPPORTED[name]).contains(there[name], prereleases=True):
             say(f"{there[name]} is installed, supported is {SUPPORTED[name]}; run: pip install -r {file}", name, file)
-    for name, requirements in wants.items():
-        for wanted in map(Requirement, requirements):
-            version = there.get(wanted.name)
-            applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
-            if version and applies and not wanted.specifier.contains(version, prereleases=True):
-                check.warning(f"{wanted.name} {version} is installed, and {name} {there[name]} wants {wanted}")
     check.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
 
 
@@ -99,8 +92,7 @@ def check_ports(check: Check) -> None:
     host = config.given("vllm_server_host") or LOOPBACK
     wanted = []
     if plan.backend == "server" and plan.machines.part == "all":
-        for key in ("vllm_server_port", "vllm_group_port"):
-            wanted.append((config.given(key), host, key, None))
+        wanted = [(config.given(key), host, key, None) for key in ("vllm_server_port", "vllm_group_port")]
     if plan.processes > 1 and plan.machines.rank == 0:
         key = "main_process_port"
         port, file = plan.machines.main_port, "command line"
@@ -170,10 +162,10 @@ def check_run_folder(check: Check) -> None:
     if folder.exists() and config.overwrite_output_dir:
         check.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
         return
-    finished, begun = (folder / "summary.json").exists(), any(folder.glob(f"{PREFIX}-*"))
     run_dir.refuse_other_recipe(folder, config.recipe)
-    whole = {int(found.name.rpartition("-")[2]): found for found in folder.glob(f"{PREFIX}-*") if read_mark(found)}
-    if finished:
+    there = list(folder.glob(f"{PREFIX}-*"))
+    whole = [int(checkpoint.name.rpartition("-")[2]) for checkpoint in there if read_mark(checkpoint)]
+    if (folder / "summary.json").exists():
         check.note(f"{folder} is finished: nothing would be done", "output_dir")
     elif wanted is not None and str(wanted).lower() not in ("true", "false"):
         check.note(f"goes on from {find_checkpoint(folder, wanted, print)[0]}", "resume_from_checkpoint")
@@ -181,7 +173,7 @@ def check_run_folder(check: Check) -> None:
         run_dir.refuse_other_processes(folder, check.plan.processes)
         check.note(f"{folder} holds a run: it goes on from step {max(whole)}", "output_dir")
     else:
-        check.ok(f"run directory: {folder}, without a whole checkpoint" if begun else f"run directory: {folder}, new")
+        check.ok(f"run directory: {folder}, {'without a whole checkpoint' if there else 'new'}")
 
 
 def check_disk(check: Check) -> None:
