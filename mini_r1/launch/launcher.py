@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, SCRIPTS
-from mini_r1.config.run_config import RunConfig, read_run
+from mini_r1.config.run_config import RunConfig
 from mini_r1.launch.check import preflight, report
 from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.launch.supervisor import Process, supervise
@@ -22,6 +22,7 @@ from mini_r1.launch.vllm_server import (
 from mini_r1.run import run_dir
 
 READY_SECONDS = 1800.0  # for a server to load and compile a large model from a slow disk; TRL's own default is 240
+BUILD = LaunchPlan("hf", 1, (), (), None, 1, (), (), None)  # of build_model: seconds on a CPU, nothing to plan
 
 
 @dataclass(frozen=True)
@@ -46,25 +47,19 @@ def launch(argv: list[str], options: Options) -> int:
     Args:
         argv: `--config FILE --key value ...`, as the script gets them.
     """
-    if options.kind == "build_model":  # seconds, on a CPU: nothing to plan
-        command = [sys.executable, str(SCRIPTS / KINDS[options.kind]), *argv]
-        config = read_run(options.kind, argv)
-        folder = Path(config.output_dir)
-        if config.overwrite_output_dir and not options.dry_run:
-            command += _moved_aside(folder)
-        return _show([]) if options.dry_run else supervise([Process("trainer", command)], folder / "logs")
-
     check = preflight(argv, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
     report(check, "plan" if options.dry_run else "problems")
     if check.failed:
         return 2
-    config, plan = check.config, check.plan
+    config, plan = check.config, check.plan or BUILD
     folder = Path(config.output_dir)
     if options.dry_run:
         return _show(processes(config, plan, argv, check.longest_prompt))
     if config.overwrite_output_dir:
-        argv = [*argv, *_moved_aside(folder)]
-    elif (folder / "summary.json").exists():
+        if folder.exists():
+            print(f"{folder} is moved to {run_dir.set_aside(folder)}, as overwrite_output_dir says", flush=True)
+        argv = [*argv, "--overwrite_output_dir", "false"]  # logs will be in the new folder already
+    elif config.kind != "build_model" and (folder / "summary.json").exists():
         if config.kind in ONLY_SAMPLE:
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
@@ -100,13 +95,6 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
     # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
     return [replace(process, env={"PATH": path, **process.env}) for process in started]
-
-
-def _moved_aside(folder: Path) -> list[str]:
-    """Put an old run out of the way; returns what the script is told then: logs will be in the new folder already."""
-    if folder.exists():
-        print(f"{folder} is moved to {run_dir.set_aside(folder)}, as overwrite_output_dir says", flush=True)
-    return ["--overwrite_output_dir", "false"]
 
 
 def _launcher(plan: LaunchPlan, port: int) -> list[str]:
