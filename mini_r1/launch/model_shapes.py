@@ -66,40 +66,31 @@ class ModelShape:
 # Fields of transformers' configurations, from the models' published config.json. Positions: what the model cards
 # promise, which is less than some of those files say.
 # tests/unit/launch/test_model_shapes.py has the published parameter counts.
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _QWEN = {"model_type": "qwen2", "vocab_size": 151936, "tie_word_embeddings": True, "max_position_embeddings": 32768}
+_UNTIED_QWEN = _QWEN | {"vocab_size": 152064, "tie_word_embeddings": False}
 _LLAMA = {"model_type": "llama", "vocab_size": 128256, "tie_word_embeddings": True, "max_position_embeddings": 131072}
-_QWEN_7B = _QWEN | {"vocab_size": 152064, "tie_word_embeddings": False}
-
-
-def _sizes(hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> dict[str, int]:
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-    }
-
-
+_PHI = {"model_type": "phi3", "vocab_size": 32064, "tie_word_embeddings": False, "max_position_embeddings": 131072}
 _SMALL = {
-    "Qwen/Qwen2.5-0.5B": _QWEN | _sizes(896, 4864, 24, 14, 2),
-    "Qwen/Qwen2.5-1.5B": _QWEN | _sizes(1536, 8960, 28, 12, 2),
-    "Qwen/Qwen2.5-3B": _QWEN | _sizes(2048, 11008, 36, 16, 2),
-    "Qwen/Qwen2.5-7B": _QWEN_7B | _sizes(3584, 18944, 28, 28, 4),
-    "meta-llama/Llama-3.2-1B": _LLAMA | _sizes(2048, 8192, 16, 32, 8),
-    "meta-llama/Llama-3.2-3B": _LLAMA | _sizes(3072, 8192, 28, 24, 8),
+    name: family | dict(zip(_SIZES, sizes, strict=True))
+    for name, family, sizes in (
+        ("Qwen/Qwen2.5-0.5B", _QWEN, (896, 4864, 24, 14, 2)),
+        ("Qwen/Qwen2.5-1.5B", _QWEN, (1536, 8960, 28, 12, 2)),
+        ("Qwen/Qwen2.5-3B", _QWEN, (2048, 11008, 36, 16, 2)),
+        ("Qwen/Qwen2.5-7B", _UNTIED_QWEN, (3584, 18944, 28, 28, 4)),
+        ("meta-llama/Llama-3.2-1B", _LLAMA, (2048, 8192, 16, 32, 8)),
+        ("meta-llama/Llama-3.2-3B", _LLAMA, (3072, 8192, 28, 24, 8)),
+    )
 }
+_QWEN_7B = _SMALL["Qwen/Qwen2.5-7B"]
 TABLE: dict[str, dict] = {
     **_SMALL,
     **{f"{name}-Instruct": sizes for name, sizes in _SMALL.items()},
-    "Qwen/Qwen2.5-7B": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 131072},
-    "Qwen/Qwen2.5-7B-Instruct-1M": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 1010000},
-    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _SMALL["Qwen/Qwen2.5-7B"] | {"max_position_embeddings": 131072},
-    "microsoft/Phi-3.5-mini-instruct": {
-        "model_type": "phi3", "vocab_size": 32064, "tie_word_embeddings": False, "max_position_embeddings": 131072,
-        **_sizes(3072, 8192, 32, 32, 32),
-    },
-}  # fmt: skip
+    "Qwen/Qwen2.5-7B": _QWEN_7B | {"max_position_embeddings": 131072},
+    "Qwen/Qwen2.5-7B-Instruct-1M": _QWEN_7B | {"max_position_embeddings": 1010000},
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _QWEN_7B | {"max_position_embeddings": 131072},
+    "microsoft/Phi-3.5-mini-instruct": _PHI | dict(zip(_SIZES, (3072, 8192, 32, 32, 32), strict=True)),
+}
 
 
 def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
