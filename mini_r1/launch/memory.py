@@ -58,12 +58,8 @@ def check_memory(check: Check) -> None:
         check.note("the memory that a reward model takes in training is not estimated")
     if config.kind == "reward" or shape is None:
         return
-    run = {
-        "processes": plan.processes,
-        "backend": plan.backend,
-        "prompt_tokens": check.longest_prompt,
-        "gpu_gib": plan.gpu_gib,
-    }
+    run = {"processes": plan.processes, "backend": plan.backend, "gpu_gib": plan.gpu_gib}
+    run["prompt_tokens"] = check.longest_prompt
     estimate = estimate_memory(config, shape, **run)
     for line in estimate.describe().splitlines():
         check.ok(f"memory, {line}")
@@ -144,8 +140,12 @@ class MemoryEstimate:
 
     def describe(self) -> str:
         """One line for each phase and for vLLM's own needs: the sum, then the terms, the largest first."""
-        lines = {**self.phases, **({"vLLM needs": self.server} if self.server else {})}
-        return "\n".join(f"{name}: {_listed(terms)}" for name, terms in lines.items())
+        lines = []
+        for name, terms in (self.phases | ({"vLLM needs": self.server} if self.server else {})).items():
+            largest_first = sorted(terms.items(), key=lambda term: -term[1])
+            listed = " + ".join(f"{term} {size:.1f}" for term, size in largest_first)
+            lines.append(f"{name}: {sum(terms.values()):.1f} GiB = {listed}")
+        return "\n".join(lines)
 
 
 def estimate_memory(
@@ -171,7 +171,7 @@ def estimate_memory(
     kind = config.kind
     run = Run(config, shape, processes, backend, prompt_tokens, gpu_gib)
     if kind in ONLY_SAMPLE and backend != "hf":  # this process has no model of its own
-        return MemoryEstimate({"evaluation": {}}, *_vllm(run), gpu_gib)
+        return MemoryEstimate({"evaluation": {}}, *run.vllm(), gpu_gib)
     phases = {}
     if kind in ("r1_grpo", "distill") or run.evaluates:
         phases["generation"] = run.generation()
@@ -179,7 +179,7 @@ def estimate_memory(
         phases["evaluation"] = run.evaluation()
     if kind not in ONLY_SAMPLE:
         phases |= {"loss": run.loss(), "backward": run.backward(), "step": run.step()}
-    return MemoryEstimate({name: run.in_gib(terms) for name, terms in phases.items()}, *_vllm(run), gpu_gib)
+    return MemoryEstimate({name: run.in_gib(terms) for name, terms in phases.items()}, *run.vllm(), gpu_gib)
 
 
 def what_fits(config: RunConfig, shape: ModelShape, **run: Any) -> list[str]:
@@ -192,7 +192,9 @@ def what_fits(config: RunConfig, shape: ModelShape, **run: Any) -> list[str]:
     evaluated, group = config.per_device_eval_batch_size, config.num_generations_eval or config.num_generations or 8
     smaller = [evaluated >> power for power in range(1, evaluated.bit_length())]
     changes += [{"per_device_eval_batch_size": n} for n in smaller if n * run["processes"] % group == 0]
-    changes += [change for change in REMEDIES if _applies(change, config, run["processes"])]
+    # LoRA is better off without ZeRO-3, which gathers the model at every sync
+    shared = run["processes"] > 1 and not config.use_peft
+    changes += [change for change in REMEDIES if shared or "accelerate_config" not in change]
     now, fitting = estimate_memory(config, shape, **run).total, {}
     for change in changes:
         then = estimate_memory(config.with_values(**change), shape, **run)
@@ -213,17 +215,6 @@ def _smaller_batches(config: RunConfig, processes: int) -> list[dict[str, Any]]:
         and (config.generation_batch_size or 0) % (size * processes) == 0
         and all(getattr(config, key) * old % size == 0 for key in counted)
     ]
-
-
-def _applies(change: dict[str, Any], s: RunConfig, processes: int) -> bool:
-    if "accelerate_config" in change:  # LoRA is better off without ZeRO-3, which gathers the model at every sync
-        return not s.use_peft and s.accelerate_config != change["accelerate_config"] and processes > 1
-    return any(getattr(s, key) != value for key, value in change.items())
-
-
-def _listed(terms: dict[str, float]) -> str:
-    largest_first = sorted(terms.items(), key=lambda term: -term[1])
-    return f"{sum(terms.values()):.1f} GiB = " + " + ".join(f"{name} {size:.1f}" for name, size in largest_first)
 
 
 class Run:
@@ -442,18 +433,17 @@ class Run:
         changing = sum(sizes.get(name, 0) for name in CHANGING)
         return sizes | {"overhead": CONTEXT + NCCL * (self.processes > 1) + FRAGMENTED * changing}
 
-
-def _vllm(run: Run) -> tuple[dict[str, float], float | None]:
-    """GiB that vLLM needs at the least on one GPU, and what it may take there."""
-    if run.backend not in ("colocate", "server"):
-        return {}, None
-    s, flags = run.s, run.s.vllm_serve_args or {}
-    parts, share = s.vllm_tensor_parallel_size, s.vllm_gpu_memory_utilization
-    if run.backend == "server":
-        parts = flags.get("tensor_parallel_size", 1)
-        share = flags.get("gpu_memory_utilization", VLLM_UTILIZATION)
-    four_bits = run.backend == "colocate" and s.load_in_4bit  # TRL has vLLM quantize, too
-    weights = quantized_bytes(run.shape, 2) if four_bits else 2 * run.shape.parameters
-    cache = kv_cache_bytes(run.shape, 2) * run.length
-    needs = {"weights": weights / parts / GIB, "kv_cache": cache / parts / GIB, "overhead": VLLM_WORK}
-    return needs, None if run.gpu_gib is None else share * run.gpu_gib
+    def vllm(self) -> tuple[dict[str, float], float | None]:
+        """GiB that vLLM needs at the least on one GPU, and what it may take there."""
+        if self.backend not in ("colocate", "server"):
+            return {}, None
+        s, flags = self.s, self.s.vllm_serve_args or {}
+        parts, share = s.vllm_tensor_parallel_size, s.vllm_gpu_memory_utilization
+        if self.backend == "server":
+            parts = flags.get("tensor_parallel_size", 1)
+            share = flags.get("gpu_memory_utilization", VLLM_UTILIZATION)
+        four_bits = self.backend == "colocate" and s.load_in_4bit  # TRL has vLLM quantize, too
+        weights = quantized_bytes(self.shape, 2) if four_bits else 2 * self.shape.parameters
+        cache = kv_cache_bytes(self.shape, 2) * self.length
+        needs = {"weights": weights / parts / GIB, "kv_cache": cache / parts / GIB, "overhead": VLLM_WORK}
+        return needs, None if self.gpu_gib is None else share * self.gpu_gib
