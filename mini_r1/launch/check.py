@@ -13,55 +13,37 @@ import yaml
 
 from mini_r1.config.recipe import parse_command_line, resolve
 from mini_r1.config.run_config import run_config
-from mini_r1.launch.check_data import check_batch, check_prompts, check_rows
-from mini_r1.launch.check_machine import (
-    check_accounts,
-    check_bfloat16,
-    check_compiler_locks,
-    check_disk,
-    check_packages,
-    check_ports,
-    check_run_folder,
-)
-from mini_r1.launch.check_model import (
-    check_context,
-    check_precision,
-    check_shape,
-    check_teacher_model,
-    check_tokenizer,
-    check_vllm,
-)
-from mini_r1.launch.check_recipe import check_gpus, check_keys, check_plan, check_settings, check_tasks
+from mini_r1.launch import check_data, check_machine, check_model, check_recipe, memory
 from mini_r1.launch.findings import Check
-from mini_r1.launch.memory import check_memory
 from mini_r1.launch.plan import ONE_MACHINE, Machines, on_cpu
 
 # Each part, and what of a `Check` it needs.
 PARTS = {
-    check_keys: (),
-    check_tasks: (),
-    check_accounts: (),
-    check_gpus: (),
-    check_plan: ("gpus",),
-    check_settings: ("trainer",),
-    check_rows: ("parts",),
-    check_tokenizer: (),
-    check_teacher_model: (),
-    check_shape: ("first_model",),
-    check_prompts: ("parts",),
-    check_batch: ("batch",),
-    check_context: ("longest_prompt",),
-    check_vllm: ("plan",),
-    check_packages: ("plan",),
-    check_compiler_locks: ("plan",),
-    check_bfloat16: ("plan",),
-    check_ports: ("plan",),
-    check_precision: ("trainer",),
-    check_memory: ("trainer",),
-    check_disk: ("trainer", "shape"),
-    check_run_folder: ("trainer",),
+    check_recipe.check_keys: (),
+    check_recipe.check_tasks: (),
+    check_machine.check_accounts: (),
+    check_recipe.check_gpus: (),
+    check_recipe.check_plan: ("gpus",),
+    check_recipe.check_settings: ("trainer",),
+    check_data.check_rows: ("parts",),
+    check_model.check_tokenizer: (),
+    check_model.check_teacher_model: (),
+    check_model.check_shape: ("first_model",),
+    check_data.check_prompts: ("parts",),
+    check_data.check_batch: ("batch",),
+    check_model.check_context: ("longest_prompt",),
+    check_model.check_vllm: ("plan",),
+    check_machine.check_packages: ("plan",),
+    check_machine.check_compiler_locks: ("plan",),
+    check_machine.check_bfloat16: ("plan",),
+    check_machine.check_ports: ("plan",),
+    check_model.check_precision: ("trainer",),
+    memory.check_memory: ("trainer",),
+    check_machine.check_disk: ("trainer", "shape"),
+    check_machine.check_run_folder: ("trainer",),
 }
-TO_BUILD = (check_keys, check_tasks)  # what is checked of a model that is built: seconds, on a CPU
+# What is checked of a model that is built: seconds, on a CPU.
+TO_BUILD = (check_recipe.check_keys, check_recipe.check_tasks)
 # What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
 

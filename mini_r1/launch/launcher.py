@@ -8,17 +8,10 @@ from pathlib import Path
 
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, SCRIPTS
 from mini_r1.config.run_config import RunConfig
+from mini_r1.launch import vllm_server
 from mini_r1.launch.check import preflight, report
 from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.launch.supervisor import Process, supervise
-from mini_r1.launch.vllm_server import (
-    HEALTH,
-    LOOPBACK,
-    free_ports,
-    server_environment,
-    server_words,
-    trainer_environment,
-)
 from mini_r1.run import run_dir
 
 READY_SECONDS = 1800.0  # for a server to load and compile a large model from a slow disk; TRL's own default is 240
@@ -74,16 +67,16 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
         longest_prompt: in tokens; the server's context is this and `max_completion_length`.
     """
     machines = plan.machines
-    main_port, server_port, group_port = free_ports(3)
-    host = config.given("vllm_server_host") or LOOPBACK
+    main_port, server_port, group_port = vllm_server.free_ports(3)
+    host = config.given("vllm_server_host") or vllm_server.LOOPBACK
     server_port = config.given("vllm_server_port") or server_port
     group_port = config.given("vllm_group_port") or group_port
     started = []
     if plan.server_gpus:
         length = longest_prompt + config.max_completion_length
-        server = server_words(config, host, server_port, length)
-        environment = server_environment(config, plan.server_gpus)
-        url = f"http://{host}:{server_port}{HEALTH}"
+        server = vllm_server.server_words(config, host, server_port, length)
+        environment = vllm_server.server_environment(config, plan.server_gpus)
+        url = f"http://{host}:{server_port}{vllm_server.HEALTH}"
         started.append(Process("server", server, environment, url, READY_SECONDS))
     if machines.part != "server":
         flags = list(plan.flags)
@@ -91,7 +84,8 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
             ports = {"vllm_server_host": host, "vllm_server_port": server_port, "vllm_group_port": group_port}
             flags += [word for key, value in ports.items() for word in (f"--{key}", str(value))]
         command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[config.kind]), *argv, *flags]
-        started.append(Process("trainer", command, trainer_environment(config, plan.trainer_gpus, plan.backend)))
+        environment = vllm_server.trainer_environment(config, plan.trainer_gpus, plan.backend)
+        started.append(Process("trainer", command, environment))
     # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
     return [replace(process, env={"PATH": path, **process.env}) for process in started]
