@@ -46,25 +46,23 @@ def select_visible(listing: str, visible: str | None) -> list[Gpu]:
         visible: CUDA_VISIBLE_DEVICES, indices or (beginnings of) UUIDs; None: all. As in CUDA, the first name that
             fits no GPU ends the list; parts of a GPU (MIG-...) are taken as they are.
     """
-    gpus, uuids = [], []
+    gpus = {}  # by UUID
     for line in filter(None, map(str.strip, listing.splitlines())):
         index, uuid, name, total, used = (word.strip() for word in line.split(",", 4))
-        gpus.append(Gpu(index, name, int(total) / _MIB_PER_GIB, (int(total) - int(used)) / _MIB_PER_GIB))
-        uuids.append(uuid)
+        gpus[uuid] = Gpu(index, name, int(total) / _MIB_PER_GIB, (int(total) - int(used)) / _MIB_PER_GIB)
     if visible is None:
-        return gpus
+        return list(gpus.values())
     chosen = []
-    for word in (word.strip() for word in visible.split(",")):
+    for word in map(str.strip, visible.split(",")):
         if word.startswith("MIG-"):
-            chosen.append(Gpu(word, "a part of a GPU (MIG)", None, None))
-            continue
-        if word.startswith("GPU-"):
-            found = [gpu for gpu, uuid in zip(gpus, uuids, strict=True) if uuid.startswith(word)]
+            found = [Gpu(word, "a part of a GPU (MIG)", None, None)]
+        elif word.startswith("GPU-"):
+            found = [gpu for uuid, gpu in gpus.items() if uuid.startswith(word)]
         else:
-            found = [gpu for gpu in gpus if gpu.index == word]
+            found = [gpu for gpu in gpus.values() if gpu.index == word]
         if len(found) != 1:
             break
-        chosen.append(found[0])
+        chosen += found
     return chosen
 
 
