@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from mini_r1.launch.supervisor import MOMENT, Process, end_all, left_behind, make_subreaper, shell_status
+from mini_r1.launch.supervisor import MOMENT, Process, end_all, make_subreaper, shell_status
 
 NEWS_SECONDS = 15.0  # between two lines that say what is waited for
 STDOUT, STDERR = 1, 2
@@ -242,9 +242,8 @@ class _Guard:
         if running:
             hint = "" if self.alone else "; Ctrl-C kills at once"
             self._say(f"ending {' and '.join(running)} (their last words are in their logs{hint})")
-        left = end_all((), self.grace_seconds, self._impatient)
-        if left:
-            self._say(left_behind(left))
+        if left := end_all((), self.grace_seconds, self._impatient):
+            self._say(left)
         for output in self.outputs.values():
             output.catch_up()
 
@@ -253,11 +252,9 @@ class _Guard:
         return signal.SIGINT in self.signals
 
     def _obituary(self, name: str, code: int) -> str:
-        ended = (
-            f"signal {-code} ({signal.strsignal(-code)}) ended {name}"
-            if code < 0
-            else f"{name} ended with status {code}"
-        )
+        ended = f"{name} ended with status {code}"
+        if code < 0:
+            ended = f"signal {-code} ({signal.strsignal(-code)}) ended {name}"
         if name == self.unready:
             return f"{ended} before it was ready; {self._end_of_log(name)}"
         return f"{ended}; its log is {self._log(name)}"

@@ -96,9 +96,8 @@ def supervise(processes: list[Process], log_folder: Path, grace_seconds: float =
                 time.sleep(MOMENT)
                 return signal.SIGINT in received
 
-            left = end_all(mine, grace_seconds, pause)
-            if left:
-                print(left_behind(left), file=sys.stderr, flush=True)
+            if left := end_all(mine, grace_seconds, pause):
+                print(left, file=sys.stderr, flush=True)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -120,7 +119,7 @@ def make_subreaper(wanted: bool) -> None:
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, int(wanted), 0, 0, 0)
 
 
-def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Callable[[], bool]) -> set[psutil.Process]:
+def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Callable[[], bool]) -> str | None:
     """End all processes below this one, and collect them, except the children in `spared` and what is below those.
 
     SIGTERM goes only to those whose parent is not to end as well: `vllm serve` and torch's launcher stop their own
@@ -131,7 +130,7 @@ def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Cal
         pause: waits for a moment; true means that patience is over: SIGKILL now, whatever is left of `grace_seconds`.
 
     Returns:
-        Those that SIGKILL did not end within `STUCK_SECONDS`; empty but for broken drivers and other users' processes.
+        A line for people where SIGKILL did not end all within `STUCK_SECONDS`: broken drivers, other users' processes.
     """
     started, kill_time = time.monotonic(), None
     known, asked = set(), set()
@@ -139,8 +138,11 @@ def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Cal
         known |= _descendants(spared)  # remembered, for systems where an orphan is not found again
         known = {process for process in known if process.is_running()}
         now = time.monotonic()
-        if not known or (kill_time is not None and now - kill_time > STUCK_SECONDS):
-            return known
+        if not known:
+            return None
+        if kill_time is not None and now - kill_time > STUCK_SECONDS:
+            pids = ", ".join(str(process.pid) for process in known)
+            return f"error: still there {STUCK_SECONDS:.0f} s after SIGKILL, as a driver holds them: process {pids}"
         if kill_time is None and now - started > grace_seconds:
             kill_time = now
         pids = {process.pid for process in known}
@@ -161,12 +163,6 @@ def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Cal
 
 def _is_resource_tracker(process: psutil.Process) -> bool:
     return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
-
-
-def left_behind(processes: Collection[psutil.Process]) -> str:
-    """A line for people on what `end_all` returned."""
-    pids = ", ".join(str(process.pid) for process in processes)
-    return f"error: still there {STUCK_SECONDS:.0f} s after SIGKILL, as a driver holds them: process {pids}"
 
 
 def _descendants(spared: Collection[psutil.Process]) -> set[psutil.Process]:
