@@ -125,8 +125,8 @@ def check_bfloat16(check: Check) -> None:
     """Checks that the GPUs of this machine compute in bfloat16."""
     if not check.gpus or not check.here or not check.config.bf16:
         return
-    words = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
-    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    argv = ["nvidia-smi", "--query-gpu=index,compute_cap", "--format=csv,noheader"]
+    lines = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
     capable = dict(line.replace(" ", "").split(",") for line in lines if "," in line)
     for gpu in check.gpus:
         if float(capable.get(gpu.index, "8.0")) < 8:

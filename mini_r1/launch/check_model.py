@@ -15,7 +15,7 @@ from mini_r1.launch.check_data import out_of_reach
 from mini_r1.launch.findings import Check
 from mini_r1.launch.model_shapes import model_shape
 from mini_r1.launch.plan import SAMPLING
-from mini_r1.launch.vllm_server import LOOPBACK, server_words
+from mini_r1.launch.vllm_server import LOOPBACK, server_argv
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 HALF = ("bfloat16", "float16", "auto", None)  # a checkpoint's own dtype is one of the first two
@@ -197,9 +197,9 @@ def check_vllm(check: Check) -> None:
             "vllm_server_host",
         )
     if plan.backend == "server" and config.model_name_or_path:
-        words = server_words(config, host or LOOPBACK, 0, check.longest_prompt + config.max_completion_length)
-        if config.vllm_serve_command and shutil.which(words[0]) is None:
-            check.error(f"there is no program {words[0]}; give its full path", "vllm_serve_command")
+        argv = server_argv(config, host or LOOPBACK, 0, check.longest_prompt + config.max_completion_length)
+        if config.vllm_serve_command and shutil.which(argv[0]) is None:
+            check.error(f"there is no program {argv[0]}; give its full path", "vllm_serve_command")
 
 
 def check_context(check: Check) -> None:

@@ -157,12 +157,12 @@ class _Guard:
         log = self._log(process.name)
         width = max(len(other.name) for other in self.processes) + 2
         prefix = f"[{process.name}]".ljust(width) + " " if len(self.processes) > 1 else ""
-        header = f"=== {datetime.datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(process.words)}\n"
+        header = f"=== {datetime.datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(process.argv)}\n"
         try:
             with log.open("a") as file:
                 file.write("\n" + header if file.tell() else header)
             child = subprocess.Popen(
-                process.words,
+                process.argv,
                 env={"TQDM_MININTERVAL": str(BAR_SECONDS), **os.environ, "PYTHONUNBUFFERED": "1", **process.env},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -32,8 +32,8 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
     """The GPUs that a program started here would see, in its order; [] without an NVIDIA driver."""
     if shutil.which("nvidia-smi") is None:
         return []
-    words = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    argv = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(argv, capture_output=True, text=True, check=False)
     if answer.returncode != 0:  # no driver, or no device: the same as no GPU
         return []
     return select_visible(answer.stdout, environ.get("CUDA_VISIBLE_DEVICES"))

@@ -74,7 +74,7 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
     started = []
     if plan.server_gpus:
         length = longest_prompt + config.max_completion_length
-        server = vllm_server.server_words(config, host, server_port, length)
+        server = vllm_server.server_argv(config, host, server_port, length)
         environment = vllm_server.server_environment(config, plan.server_gpus)
         url = f"http://{host}:{server_port}{vllm_server.HEALTH}"
         started.append(Process("server", server, environment, url, READY_SECONDS))
@@ -92,7 +92,7 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
 
 
 def _launcher(plan: LaunchPlan, port: int) -> list[str]:
-    """What stands before the script: `accelerate launch` and its words, or Python for one plain process."""
+    """What stands before the script: `accelerate launch` and its flags, or Python for one plain process."""
     if plan.accelerate_config is None:
         return [sys.executable]
     machines = plan.machines
@@ -105,13 +105,13 @@ def _launcher(plan: LaunchPlan, port: int) -> list[str]:
         "main_process_port": machines.main_port or port,
     }
     # the one beside this Python, also where its folder is not on PATH
-    words = [str(Path(sys.executable).with_name("accelerate")), "launch"]
-    return words + [word for key, value in options.items() if value is not None for word in (f"--{key}", str(value))]
+    argv = [str(Path(sys.executable).with_name("accelerate")), "launch"]
+    return argv + [word for key, value in options.items() if value is not None for word in (f"--{key}", str(value))]
 
 
 def _show(started: list[Process]) -> int:
     """Print the commands as they could be pasted into a shell."""
     for process in started:
         environment = [f"{name}={shlex.quote(value)}" for name, value in process.env.items() if name != "PATH"]
-        print(f"\n{process.name}:\n  {' '.join([*environment, shlex.join(process.words)])}")
+        print(f"\n{process.name}:\n  {' '.join([*environment, shlex.join(process.argv)])}")
     return 0

@@ -38,14 +38,14 @@ class Process:
 
     Attributes:
         name: its prefix on the screen, and the name of its log.
-        words: the command line.
+        argv: the command line.
         env: variables on top of this process's environment.
         ready_url: must answer HTTP 200 before the next process is started.
         ready_seconds: give up after this long without that answer.
     """
 
     name: str
-    words: list[str]
+    argv: list[str]
     env: dict[str, str] = dataclasses.field(default_factory=dict)
     ready_url: str | None = None
     ready_seconds: float = 600.0
@@ -69,8 +69,8 @@ def supervise(processes: list[Process], log_folder: Path, grace_seconds: float =
     mine = psutil.Process().children()
     make_subreaper(True)
     # the folder is there for people who look at a list of processes
-    words = [sys.executable, "-m", "mini_r1.launch.guard_process", str(log_folder)]
-    guard = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    argv = [sys.executable, "-m", "mini_r1.launch.guard_process", str(log_folder)]
+    guard = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
     with contextlib.suppress(BrokenPipeError):
         guard.stdin.write(json.dumps({**request, "grace_seconds": grace_seconds}).encode() + b"\n")
         guard.stdin.flush()

@@ -18,7 +18,7 @@ LOOPBACK = "127.0.0.1"
 HEALTH = "/health"
 
 
-def server_words(config: RunConfig, host: str, port: int, max_model_len: int) -> list[str]:
+def server_argv(config: RunConfig, host: str, port: int, max_model_len: int) -> list[str]:
     """The command line of the server.
 
     Args:

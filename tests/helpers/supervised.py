@@ -79,12 +79,12 @@ class Run:
 
     def python(self, name: str, *words: object, **options) -> dict:
         """A process that runs some code."""
-        return {"name": name, "words": [sys.executable, "-S", "-c", *map(str, words), self.token], **options}
+        return {"name": name, "argv": [sys.executable, "-S", "-c", *map(str, words), self.token], **options}
 
     def script_process(self, name: str, *words: object, **options) -> dict:
         """A process that listens, with children that listen."""
         words = [sys.executable, "-S", self.script, *words, self.token]
-        return {"name": name, "words": [str(word) for word in words], **options}
+        return {"name": name, "argv": [str(word) for word in words], **options}
 
     def server_and_trainer(self) -> list[dict]:
         port = free_port()

@@ -84,7 +84,7 @@ def test_two_plans_use_different_ports():
     assert len(urls) > 1
     given = config_of(values | {"vllm_server_port": 8123, "vllm_group_port": 8124})
     server, trainer = processes(given, plan, ["--config", "x"], 10)
-    assert server.ready_url == "http://127.0.0.1:8123/health" and after(trainer.words, "--vllm_group_port") == "8124"
+    assert server.ready_url == "http://127.0.0.1:8123/health" and after(trainer.argv, "--vllm_group_port") == "8124"
 
 
 def test_parts_on_several_machines():
@@ -104,11 +104,11 @@ def test_parts_on_several_machines():
         "--vllm_server_host": "10.0.0.9",
         "--vllm_server_port": "8000",
     }.items():
-        assert after(trainer.words, flag) == value
+        assert after(trainer.argv, flag) == value
     assert "VLLM_HOST_IP" not in trainer.env
     plan = LaunchPlan(*common, (), ("0",), None, 7, (), (), 80.0, Machines("server"))
     (server,) = processes(config, plan, ["--config", "x"], 10)
-    assert server.ready_url == "http://10.0.0.9:8000/health" and after(server.words, "--host") == "10.0.0.9"
+    assert server.ready_url == "http://10.0.0.9:8000/health" and after(server.argv, "--host") == "10.0.0.9"
 
 
 def test_a_finished_run_starts_nothing(elsewhere, capsys, tiny_model_dir):

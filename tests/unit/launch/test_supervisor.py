@@ -154,7 +154,7 @@ def test_a_server_that_ends_before_it_is_ready(run):
 
 
 def test_a_command_that_does_not_exist(run):
-    server = {"name": "server", "words": ["/nowhere/vllm", "serve"]}
+    server = {"name": "server", "argv": ["/nowhere/vllm", "serve"]}
     assert run.start(server, run.python("trainer", "pass")).wait() == 1
     assert run.err == "error: server cannot be started: [Errno 2] No such file or directory: '/nowhere/vllm'\n"
 
@@ -172,7 +172,7 @@ sys.exit(guard_process.main())
 
 
 def test_a_process_that_ends_while_it_is_started(tmp_path):
-    process = {"name": "trainer", "words": [sys.executable, "-S", "-c", "raise SystemExit(3)"]}
+    process = {"name": "trainer", "argv": [sys.executable, "-S", "-c", "raise SystemExit(3)"]}
     request = {"processes": [process], "log_folder": str(tmp_path), "grace_seconds": 1.0}
     words = [sys.executable, "-c", SLOW_GUARD]
     result = subprocess.run(words, input=json.dumps(request) + "\n", text=True, timeout=PATIENCE, check=False)

@@ -9,13 +9,13 @@ import pytest
 
 from configs import config_of
 from mini_r1.errors import RecipeError
-from mini_r1.launch.vllm_server import free_ports, port_is_free, server_environment, server_words, trainer_environment
+from mini_r1.launch.vllm_server import free_ports, port_is_free, server_argv, server_environment, trainer_environment
 
 VALUES = {"model_name_or_path": "Qwen/Qwen2.5-3B-Instruct", "dtype": "bfloat16", "model_revision": "main"}
 
 
 def flags(values: dict) -> dict[str, str | None]:
-    words = server_words(config_of(VALUES | values), "127.0.0.1", 8123, 1280)
+    words = server_argv(config_of(VALUES | values), "127.0.0.1", 8123, 1280)
     words = words[words.index(VALUES["model_name_or_path"]) + 1 :]
     after = [*words[1:], None]
     return {
@@ -26,7 +26,7 @@ def flags(values: dict) -> dict[str, str | None]:
 
 
 def test_what_trl_needs_of_the_server():
-    words = server_words(config_of(VALUES), "127.0.0.1", 8123, 1280)
+    words = server_argv(config_of(VALUES), "127.0.0.1", 8123, 1280)
     assert words[:3] == [str(Path(sys.executable).with_name("vllm")), "serve", "Qwen/Qwen2.5-3B-Instruct"]
     found = flags({})
     assert json.loads(found.pop("--weight-transfer-config")) == {"backend": "nccl"}
@@ -63,7 +63,7 @@ def test_the_recipe_has_the_last_word():
 
 
 def test_another_program_serves():
-    words = server_words(config_of(VALUES | {"vllm_serve_command": ["python", "-m", "server", "--model"]}), "h", 1, 2)
+    words = server_argv(config_of(VALUES | {"vllm_serve_command": ["python", "-m", "server", "--model"]}), "h", 1, 2)
     assert words[:5] == ["python", "-m", "server", "--model", "Qwen/Qwen2.5-3B-Instruct"]
 
 
