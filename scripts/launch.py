@@ -1,4 +1,4 @@
-"""Run a recipe on what this machine has: a CPU, one GPU, or many, with a vLLM server where the recipe wants one.
+"""Runs a recipe on what this machine has: a CPU, one GPU, or many, with a vLLM server where the recipe wants one.
 
 python scripts/launch.py --config recipes/NAME.yaml [--gpus N] [--dry_run] [--any_key value]
 

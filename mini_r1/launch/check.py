@@ -1,10 +1,10 @@
-"""Checks whether a recipe would run here: everything that can be said before a model is loaded, all errors at once.
+"""Checks whether a recipe would run here: all errors at once, before a model is loaded.
 
     check = preflight(["--config", "recipes/countdown.yaml"], gpus=8, assume_gpus=True)
     report(check, "all")
 
-`PARTS` lists what is checked, in order. A part gets the one `Check`, reports what is wrong, and sets what it learns;
-parts that need what could not be learnt are left out.
+`PARTS` lists the parts of a check in order. A part gets the one `Check`, reports what is wrong, and sets what it
+learns. `preflight` leaves out a part that needs what no earlier part could learn.
 """
 
 import sys
@@ -17,7 +17,7 @@ from mini_r1.launch import check_data, check_machine, check_model, check_recipe,
 from mini_r1.launch.findings import Check
 from mini_r1.launch.plan import ONE_MACHINE, Machines, on_cpu
 
-# Each part, and what of a `Check` it needs.
+# Each part, and the attributes of a `Check` that it needs.
 PARTS = {
     check_recipe.check_keys: (),
     check_recipe.check_tasks: (),
@@ -42,9 +42,9 @@ PARTS = {
     check_machine.check_disk: ("trainer", "shape"),
     check_machine.check_run_folder: ("trainer",),
 }
-# What is checked of a model that is built: seconds, on a CPU.
+# The parts for a run that builds a model: it takes seconds, on a CPU.
 TO_BUILD = (check_recipe.check_keys, check_recipe.check_tasks)
-# What is said of all that is right, beside everything that is not: the trainer says its data and batch itself.
+# How the findings "ok" begin that are printed; all others always are. The trainer prints its data and batch itself.
 DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
 
 
@@ -57,15 +57,15 @@ def preflight(
     assume_gpus: bool = False,
     processes: int | None = None,
 ) -> Check:
-    """Check a recipe for a launch.
+    """Checks a recipe for a launch.
 
     Args:
         argv: `--config FILE --key value ...`.
         kind: which script runs it, a key of `kinds.KINDS`.
-        gpus: use so many, 0: a CPU instead; None: as many as the recipe was written for, or are there.
-        assume_gpus: nothing will be started: GPUs that are not here are made up, and what only a machine that trains
-            needs (packages for GPUs, a reachable hub, the model of an earlier stage) is a warning where it is missing.
-        processes: the run is started by hand on so many training processes; nothing is to be planned.
+        gpus: how many to use; 0: a CPU instead; None: as many as the recipe was written for, or are there.
+        assume_gpus: nothing will be started. Missing GPUs are assumed, and what only a machine that trains needs
+            (packages for GPUs, a reachable hub, the model of an earlier stage) gives a warning where it is missing.
+        processes: how many training processes somebody started by hand; None: the check plans them.
     """
     check = Check(gpus, machines, assume_gpus, processes)
     with check.part():
@@ -81,7 +81,7 @@ def preflight(
 
 
 def report(check: Check, details: str) -> None:
-    """Print what was found, one line each, errors first and on stderr.
+    """Prints the findings, one line each, errors first and on stderr.
 
     Args:
         details: a key of `DETAILS`; with "all", where there is no error, one prompt with its rewards and the resolved

@@ -14,11 +14,11 @@ from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Check
 
-FEW = 0.01  # share of prompts that may be dropped without a warning
+FEW = 0.01  # the share of prompts that may be dropped without a warning
 
 
 def out_of_reach(name: str) -> bool:
-    """Whether this is the name of something on the hub, and the hub does not answer (`hub.offline_if_unreachable`).
+    """Whether the name is one of the hub, and the hub does not answer (`hub.offline_if_unreachable`).
 
     `data/rows` is a path where there is a folder `data`.
     """
@@ -44,7 +44,7 @@ def check_rows(check: Check) -> None:
 def check_prompts(check: Check) -> None:
     """Checks the lengths of the prompts. Sets `longest_prompt`, `train_rows` and `example`.
 
-    What is not known of one task is not known of all.
+    A total is known only where it is known of every task.
     """
     tokenizer, note = check.tokenizer, ""
     if tokenizer is None:
@@ -52,7 +52,7 @@ def check_prompts(check: Check) -> None:
     evaluates, longest, train, examples = check.config.kind == "evaluate", [], [], []
     for part, rows in zip(check.parts, check.rows, strict=True):
         if evaluates and rows and not rows.test and any(each and each.test for each in check.rows):
-            continue  # only the others are measured
+            continue  # an evaluation measures the other tasks only
         tokens, kept = None, len(rows.train) if rows else None
         with check.part(part):
             if rows and part.template and check.tokenizer:
@@ -118,7 +118,7 @@ def example_row(rows: Rows | None, task: ModuleType) -> dict:
 
 
 def gold_completion(task: ModuleType, template: PromptTemplate, row: dict) -> str:
-    """A right completion of the row's prompt, in the format that the template asks for."""
+    """A correct completion of the row's prompt, in the format that the template asks for."""
     summary = "This is the gold answer: " if template.asks_for_summary else ""
     return f"{template.opening} the gold answer is known </think>\n{summary}<answer>{task.gold_answer(row)}</answer>"
 
@@ -145,7 +145,7 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
 
 
 def stand_in_tokenizer():
-    """A tokenizer that renders ChatML. It has no vocabulary: it shows text, and says nothing of token ids."""
+    """A tokenizer that renders ChatML. It has no vocabulary, so its token ids mean nothing."""
     from tokenizers import Tokenizer, models  # this and the next ones take seconds
     from transformers import PreTrainedTokenizerFast
 

@@ -35,13 +35,13 @@ SUPPORTED = {
     "bitsandbytes": ">=0.45.1",
 }
 ON_GPUS = ("vllm", "deepspeed", "bitsandbytes")  # a machine that only checks recipes need not have these
-LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # of report_to, each a package of that name
+LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio", "swanlab")  # values of report_to, each the name of a package
 
 
 def check_packages(check: Check) -> None:
     """Checks that every package which the recipe needs is there, in a supported version.
 
-    Where this machine would train, what it lacks is an error; else that is so only of what a check itself needs.
+    What this machine lacks is an error where it would train; elsewhere, a package for GPUs only gives a warning.
     """
     config, backend = check.config, check.plan.backend
     vllm = backend != "hf" and not (config.kind in ONLY_SAMPLE and backend == "external")
@@ -68,7 +68,7 @@ def check_packages(check: Check) -> None:
 
 
 def check_compiler_locks(check: Check) -> None:
-    """Finds the lock of a process that was killed while it compiled for DeepSpeed: all later ones would wait for it."""
+    """Warns of the lock of a process that was killed while it compiled for DeepSpeed; later ones would wait for it."""
     if not check.sharding.stage:
         return
     folder = os.environ.get("TORCH_EXTENSIONS_DIR") or "~/.cache/torch_extensions"
@@ -83,8 +83,8 @@ def check_compiler_locks(check: Check) -> None:
 def check_ports(check: Check) -> None:
     """Checks that the ports are free that the recipe, the command line or the accelerate file name.
 
-    Other ports are chosen free. Those of a server on another machine, of somebody else, or of processes that were
-    started by hand are not checked.
+    The launcher chooses all other ports, and they are free. The ports of a server on another machine, of somebody
+    else's server, or of processes that somebody started by hand are not checked.
     """
     config, plan = check.config, check.plan
     if check.processes:
@@ -112,7 +112,7 @@ def check_ports(check: Check) -> None:
 
 
 def listener(port: int) -> str:
-    """Who listens on a port, as far as this user may know: ` (by python, process 123)`, or nothing."""
+    """The process that listens on a port, where this user may see it: ` (by python, process 123)`, or nothing."""
     try:
         listening = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
         pid = next((each.pid for each in listening if each.laddr.port == port and each.pid), None)
@@ -152,7 +152,7 @@ def check_accounts(check: Check) -> None:
 
 
 def check_run_folder(check: Check) -> None:
-    """Says what a launch would do with the run directory: begin, resume, or nothing, as mini_r1/run/run_dir.py decides.
+    """Says whether a launch would begin the run, resume it, or do nothing; mini_r1/run/run_dir.py decides.
 
     Raises:
         RecipeError: where it holds another run, or a checkpoint is not there.
@@ -200,7 +200,7 @@ def check_disk(check: Check) -> None:
     if needed <= free:
         check.ok(f"disk: {sizes}, {_size(free)} are free for {folder}")
         return
-    many = count > 3  # more than any run needs, on whatever disk
+    many = count > 3  # more than any run needs, on any disk
     (check.error if check.here or many else check.warning)(
         f"{sizes} need {_size(needed)}, and {_size(free)} are free for {folder}; "
         + ("set save_total_limit: 2, or " if many else "make room, or ")
@@ -221,7 +221,7 @@ def _checkpoint_bytes(config: RunConfig, shape: ModelShape, sharding: Sharding) 
 
 
 def _checkpoints_at_once(config: RunConfig, steps: int | None) -> int:
-    """How many checkpoints lie on the disk while one is written, in a run of so many steps (None: not known)."""
+    """How many checkpoints are on the disk while one is written; `steps` is None where the run's are not known."""
     strategy, every, limit = config.save_strategy, config.save_steps or 0, config.save_total_limit
     if strategy == "no":
         return 0

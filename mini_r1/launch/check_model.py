@@ -1,4 +1,4 @@
-"""Checks the model: where it is, its tokenizer, LoRA, and its context."""
+"""Checks the model: tokenizer, weights, size, precision, context, and its vLLM server."""
 
 import json
 import shutil
@@ -42,13 +42,13 @@ def check_tokenizer(check: Check) -> None:
 
 
 def check_teacher_model(check: Check) -> None:
-    """Checks that the student of a distillation can learn from the teacher; says what that holds in memory."""
+    """Checks that the student of a distillation can learn from the teacher; says what the teacher takes in memory."""
     config = check.config
     if config.kind != "distill":
         return
     name = getattr(config, KEY)
     try:
-        if check.tokenizer is not None or not name:  # else the student's is not there yet
+        if check.tokenizer is not None or not name:  # else the student's tokenizer is not there yet
             check_teacher(config, check.tokenizer)
         if not config.use_cpu:
             size = model_shape(name, config.teacher_model_revision).parameters
@@ -74,7 +74,7 @@ def maker_of(recipe: Recipe, name: str | None) -> tuple[Path, str | None] | None
 
 
 def first_model(config: RunConfig) -> str | None:
-    """The model that a chain of recipes of this folder begins with: each names the run directory of the one before.
+    """The model that a chain of recipes begins with, where each names the run directory of the one before.
 
     The recipe's own where it names any other model; None where the first recipe of the chain makes one from nothing.
     """
@@ -86,7 +86,7 @@ def first_model(config: RunConfig) -> str | None:
             path, stage = maker
             name = resolve(path, {"stage": stage} if stage else {}).values.get("model_name_or_path")
         except RecipeError:
-            return None  # a check of that recipe says why
+            return None  # the check of that recipe reports it
     return name
 
 
@@ -116,10 +116,10 @@ def _check_weights(check: Check, name: str) -> None:
 
 
 def check_shape(check: Check) -> None:
-    """Sets `shape`, the sizes of the model; one that is not there yet will be as large as the first of its chain."""
+    """Sets `shape`, the sizes of the model; one that is not there yet will be as large as the chain's first."""
     name = check.first_model
     if check.tokenizer is None and name == check.config.model_name_or_path and not out_of_reach(name):
-        return  # `check_tokenizer` has said why
+        return  # `check_tokenizer` reports it
     try:
         shape = check.shape = model_shape(name, check.config.model_revision)
     except RecipeError as error:
@@ -177,7 +177,7 @@ def check_precision(check: Check) -> None:
 
 
 def check_vllm(check: Check) -> None:
-    """Checks the server's command line, and says what goes slowly or is open to others.
+    """Checks the server's command line, and warns of a server that others reach.
 
     Raises:
         RecipeError: for a value of `vllm_serve_args` that no flag can have.
@@ -217,7 +217,7 @@ def check_context(check: Check) -> None:
         return
     served = (config.vllm_serve_args or {}).get("max_model_len")
     for key, limit in (("vllm_max_model_length", config.vllm_max_model_length), ("vllm_serve_args", served)):
-        if not isinstance(limit, int):  # not given, or one of vLLM's own spellings: auto, 32k
+        if not isinstance(limit, int):  # missing, or a spelling of vLLM's own: auto, 32k
             continue
         if limit < both:
             check.error(f"{asked}, and {limit} is too short; use {both}, or leave it out", key)

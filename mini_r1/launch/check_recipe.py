@@ -1,4 +1,4 @@
-"""Checks what needs the recipe and the number of GPUs only: keys, tasks, rewards, plan, TRL's settings."""
+"""Checks that need only the recipe and the number of GPUs: keys, tasks, rewards, plan, TRL's settings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from mini_r1.launch.plan import GROUPED, accelerate_file, plan_launch, server_si
 
 
 def check_keys(check: Check) -> None:
-    """Checks every key and the type of its value; the wrong ones are taken out of the run."""
+    """Checks every key and the type of its value; takes the wrong ones out of the run."""
     recipe, kind = check.config.recipe, check.config.kind
     while True:
         try:
@@ -40,9 +40,9 @@ def check_keys(check: Check) -> None:
 
 
 def check_tasks(check: Check) -> None:
-    """Checks tasks, rewards, and what else the recipe alone decides. Sets `parts` and `rewards`."""
+    """Checks tasks, rewards, and all else that the recipe alone decides. Sets `parts` and `rewards`."""
     config, args, kind = check.config, check.config.args, check.config.kind
-    if kind == "reward":  # no policy: nobody is asked
+    if kind == "reward":  # there is no policy
         with check.part():
             check_preferences(args)
         hub.offline_if_unreachable(config, [args])
@@ -54,7 +54,7 @@ def check_tasks(check: Check) -> None:
         check.rewards = []
         with check.part():
             if kind != "build_model" and check.parts:
-                check_parts(check.parts, [])  # a cold start is measured, too
+                check_parts(check.parts, [])  # a cold start is evaluated, too
         if config.sft_datasets is not None:
             check_sources(config.sft_datasets)
         return
@@ -78,8 +78,8 @@ def check_tasks(check: Check) -> None:
 
 
 def _read_parts(check: Check) -> None:
-    """Sets `parts`. Where the template does not exist they have none: all else of them can be checked."""
-    if "tasks" in check.broken:  # what is left names no task
+    """Sets `parts`. Where the template does not exist, the tasks have none, and the rest of them is checked."""
+    if "tasks" in check.broken:  # the other keys name no task
         return
     with check.part():
         check.parts = read_parts(check.config.args)
@@ -90,7 +90,7 @@ def _read_parts(check: Check) -> None:
 
 
 def _comes_later(check: Check, reward) -> bool:
-    """Whether the model of a reward is not there yet, as an earlier recipe makes it; this is warned of."""
+    """Whether an earlier recipe has yet to make the model of a reward; warns of it."""
     name = getattr(reward, "judge", None)
     maker = maker_of(check.config.recipe, name) if check.look_only else None
     if not maker or Path(name).exists():
@@ -101,9 +101,9 @@ def _comes_later(check: Check, reward) -> bool:
 
 
 def check_gpus(check: Check) -> None:
-    """Checks that there are as many GPUs as asked for. Sets `gpus`: those, or made up ones where nothing starts."""
+    """Checks that there are as many GPUs as asked for. Sets `gpus`: assumed ones where nothing will be started."""
     config, processes = check.config, check.processes
-    if processes:  # somebody started them
+    if processes:  # somebody started them by hand
         written_for = config.num_processes or processes
         if processes != written_for:
             check.note(f"the batch was written for {written_for}, and there are {processes}", "num_processes")
@@ -135,13 +135,13 @@ def check_plan(check: Check) -> None:
 
 
 def check_settings(check: Check) -> None:
-    """Builds TRL's own settings, as one of the plan's processes would, and lets them object.
+    """Builds TRL's own settings, as one of the plan's processes would, and reports what TRL refuses.
 
     Raises:
         RecipeError: where a dataclass refuses a combination of values.
     """
     config = check.config
-    # never pickled: so that neither a GPU nor a process group is touched
+    # these classes touch neither a GPU nor a process group; nothing pickles their objects
     elsewhere = {"device": SimpleNamespace(type="cpu"), "world_size": check.plan.processes, "n_gpu": 1}
     values = config.recipe.values | {"use_cpu": True, "tf32": None}
     for each in dataclass_types(config.kind)[1:]:

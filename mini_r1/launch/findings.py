@@ -1,4 +1,4 @@
-"""`Check`, which every part of a check gets: what is known of the run so far, and what was found."""
+"""`Check`, the one object that every part of a check gets: what is known of the run, and the findings."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,24 +31,24 @@ class Finding:
 
 @dataclass
 class Check:
-    """A run that is checked. Each part sets what it learns; what could not be learnt stays None.
+    """A run that is being checked. Each part sets what it learns; what no part could learn stays None.
 
     Attributes:
-        wanted_gpus, machines, look_only, processes: what `preflight` was asked.
+        wanted_gpus, machines, look_only, processes: the arguments of `preflight`.
         flags: what `--gpus 0` adds to the command line.
         config: the run, without wrong keys and with what the plan changes; None where the recipe cannot be read.
-        broken: the wrong keys: what follows from them is no news.
-        parts: the tasks; None also of a reward model.
-        rewards: of all tasks; [] where none are used.
-        gpus: those to plan for.
+        broken: the wrong keys; errors that follow from them are not reported.
+        parts: the tasks; None also where a reward model is trained.
+        rewards: the reward functions of all tasks; [] where none are used.
+        gpus: the GPUs to plan for.
         plan: what would run where.
-        batch: of a run that trains on groups.
+        batch: the batch of a run that trains on groups.
         rows: the problems, one entry for each of `parts`, None where they cannot be had.
         tokenizer: the model's own; None where it is not here.
         first_model: see `check_model.first_model`.
         shape: the model's sizes.
         train_rows: how many problems there are to train on.
-        longest_prompt: in tokens; where none could be counted, `max_prompt_tokens`, as longer ones are dropped.
+        longest_prompt: its tokens; `max_prompt_tokens` where nothing could be counted, as longer prompts are dropped.
         example: one prompt of each task and what its rewards give, as text; empty where there is none.
     """
 
@@ -71,27 +71,27 @@ class Check:
     train_rows: int | None = None
     longest_prompt: int | None = None
     example: str = ""
-    _found: dict[str, Finding] = field(default_factory=dict)  # by text: nothing is said twice
+    _found: dict[str, Finding] = field(default_factory=dict)  # by text, so that nothing is reported twice
     _task: Part | None = None
 
     @property
     def findings(self) -> list[Finding]:
-        """All findings, errors first, else in the order in which they were made."""
+        """All findings, errors first, otherwise in the order in which they were added."""
         return sorted(self._found.values(), key=lambda finding: LEVELS.index(finding.level))
 
     @property
     def failed(self) -> bool:
-        """Whether there is an error: the run would not work."""
+        """Whether there is an error, so that the run would fail."""
         return any(finding.level == "error" for finding in self._found.values())
 
     @property
     def here(self) -> bool:
-        """Whether this machine would train, and not one whose GPUs are made up."""
+        """Whether this machine would train; false where its GPUs are assumed."""
         return not any(gpu.name == "assumed" for gpu in self.gpus or [])
 
     @property
     def trainer(self) -> LaunchPlan | None:
-        """The plan, where it has training processes on this machine, and not the server of a run alone."""
+        """The plan, where it has training processes on this machine; None for a server alone."""
         return self.plan if self.plan and self.plan.processes else None
 
     @property
@@ -101,9 +101,9 @@ class Check:
 
     @property
     def steps(self) -> tuple[int | None, int | None]:
-        """(optimizer steps, rollouts) of the run; None where they depend on a number of rows that is not known.
+        """(optimizer steps, rollouts) of the run; None where the number of rows is needed and not known.
 
-        Too few rows for a rollout count as unknown: `check_batch` reports them.
+        Fewer rows than a rollout needs count as unknown; `check_batch` reports them.
         """
         batch, rows = self.batch, self.train_rows
         if batch is None or (batch.max_steps <= 0 and (rows or 0) < batch.prompts_per_generation):
@@ -121,7 +121,7 @@ class Check:
         self._add("note", text, key)
 
     def missing(self, problem: str, key: str) -> None:
-        """What only a run that starts needs is an error for that, and else a warning."""
+        """Adds an error where a run starts, and a warning where nothing will be started."""
         (self.warning if self.look_only else self.error)(problem, key)
 
     def ok(self, text: str) -> None:
@@ -132,10 +132,10 @@ class Check:
 
     @contextmanager
     def part(self, task: Part | None = None):
-        """Inside, a `RecipeError` becomes an error and ends the part; anything else is a bug of ours and propagates.
+        """A context in which a `RecipeError` becomes an error and ends the part; any other exception propagates.
 
         Args:
-            task: what the findings are about: of a mixed run, each names `tasks` and the task.
+            task: what the findings are about; in a mixed run, each names `tasks` and the task.
         """
         self._task = task
         try:

@@ -1,6 +1,6 @@
 """The guard between the caller of `supervise` and the processes: `python -m mini_r1.launch.guard_process`.
 
-It imports the standard library and psutil only, so that it is up at once.
+It imports the standard library and psutil only, so that it starts at once.
 """
 
 import collections
@@ -18,22 +18,22 @@ from typing import BinaryIO
 
 from mini_r1.launch.supervisor import MOMENT, Process, end_all, make_subreaper, shell_status
 
-NEWS_SECONDS = 15.0  # between two lines that say what is waited for
+NEWS_SECONDS = 15.0  # between two lines that say what the guard waits for
 STDOUT, STDERR = 1, 2
 MAX_LINE = 1 << 20  # bytes; more without a newline is cut into lines
 BAR_SECONDS = 5  # between two states of a progress bar
-SCREEN_SECONDS = 1.0  # a screen that takes nothing for so long is not waited for any more
+SCREEN_SECONDS = 1.0  # how long a write waits for the screen
 
 
 class Screen:
-    """Writes whole lines to stdout and stderr; goes on without them when they are closed, or stuck as under `less`."""
+    """Writes whole lines to stdout and stderr; goes on without a screen that is closed or stuck, as under `less`."""
 
     def __init__(self):
         self._left_out = 0
         self._closed = set()
 
     def write(self, stream: int, data: bytes) -> None:
-        """Write whole lines to `STDOUT` or `STDERR`; what is not taken in time is left out, and counted."""
+        """Writes whole lines to `STDOUT` or `STDERR`; leaves out, and counts, what the screen does not take in time."""
         end = time.monotonic() + (0 if self._left_out else SCREEN_SECONDS)
         if self._left_out:
             data = b"... %d lines are in the logs only\n" % self._left_out + data
@@ -55,14 +55,14 @@ class Output:
     Each state of a progress bar, which returns to the start of its line, is a line.
 
     Args:
-        pipe: where they print to.
+        pipe: what they print to.
         log: the log's file, which is appended to.
         prefix: of each line on the screen.
 
     Attributes:
-        on_screen: false sends what comes from now on to the log only.
-        last_lines: the last 15.
-        open: false once all of them have closed their end of the pipe.
+        on_screen: false sends later output to the log only.
+        last_lines: the last 15 lines.
+        open: false once all writers have closed their end of the pipe.
 
     Raises:
         OSError: where the log cannot be opened.
@@ -74,19 +74,19 @@ class Output:
         self._pipe, self._screen, self._prefix, self._name = pipe, screen, prefix, log
         self._log = log.open("ab", buffering=0)
         self._log_fails = False
-        self._rest = b""  # what came after the last end of a line
+        self._rest = b""  # output after the last end of a line
 
     def fileno(self) -> int:
         return self._pipe.fileno()
 
     def catch_up(self) -> None:
-        """Copy what was printed up to now; children of a process that has ended may go on printing."""
+        """Copies what was printed up to now; children of a process that has ended may go on printing."""
         end = time.monotonic() + SCREEN_SECONDS
         while self.open and select.select([self], [], [], 0)[0] and time.monotonic() < end:
             self.copy()
 
     def copy(self) -> None:
-        """Wait for something to be printed, and copy it."""
+        """Waits for output, and copies it."""
         data = os.read(self.fileno(), 1 << 16)
         self.open = bool(data)
         text = self._rest + (data or (b"\n" if self._rest else b""))
@@ -94,7 +94,7 @@ class Output:
         if len(text) - end > MAX_LINE:
             text, end = text + b"\n", len(text) + 1
         self._rest = text[end:]
-        # a bar begins with a return: nothing is shown before it
+        # a bar begins with a return, and nothing stands before it
         lines = [line.rstrip() for line in text[:end].splitlines(keepends=True) if line == b"\n" or line.strip()]
         if not lines:
             return
@@ -107,14 +107,14 @@ class Output:
         try:
             self._log.write(data)
             self._log_fails = False
-        except OSError as error:  # a full disk; the trainer will say so itself where it cannot go on
+        except OSError as error:  # a full disk; the trainer reports it where it cannot go on
             if not self._log_fails:
                 self._screen.write(STDERR, f"{self._name} cannot be written: {error}\n".encode())
             self._log_fails = True
 
 
 class _End(Exception):
-    """It is time to end all processes.
+    """Raised when it is time to end all processes.
 
     Args:
         status: the exit status of the whole.
@@ -138,7 +138,7 @@ class _Guard:
         self.alone = False  # the caller is gone
 
     def run(self) -> int:
-        """Start all, watch them, end all; returns the exit status."""
+        """Starts all processes, watches them, ends them; returns the exit status."""
         try:
             for process in self.processes:
                 self._start(process)
@@ -193,16 +193,16 @@ class _Guard:
         self._say(f"{process.name} is ready after {time.monotonic() - started:.0f} s")
 
     def _watch(self) -> None:
-        """Wait for a moment; raises `_End` when something has happened that ends all."""
+        """Waits for a moment; raises `_End` when all processes are to end."""
         self._listen()
         self._collect()
         ended = {name: child.returncode for name, child in self.children.items() if child.returncode is not None}
         main = self.processes[-1].name
         if main in ended:
             code = ended[main]
-            raise _End(shell_status(code), self._obituary(main, code) if code else None)
+            raise _End(shell_status(code), self._how_it_ended(main, code) if code else None)
         for name, code in ended.items():
-            raise _End(1, f"error: {self._obituary(name, code)}")
+            raise _End(1, f"error: {self._how_it_ended(name, code)}")
         if self.signals:
             number = self.signals.pop(0)
             raise _End(128 + number, f"got {signal.Signals(number).name}")
@@ -210,7 +210,7 @@ class _Guard:
             raise _End(1, "the launcher is gone")
 
     def _listen(self) -> None:
-        """Copy what is printed within a moment, and take note of the caller's signals."""
+        """Copies the output of a moment, and notes the caller's signals."""
         printing = [output for output in self.outputs.values() if output.open]
         ready = select.select(printing if self.alone else [sys.stdin, *printing], [], [], MOMENT)[0]
         if sys.stdin in ready:
@@ -222,7 +222,7 @@ class _Guard:
             output.copy()
 
     def _collect(self) -> None:
-        """Note which processes have ended; orphans that have ended are collected too."""
+        """Notes which processes have ended, and collects orphans that have ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -251,7 +251,7 @@ class _Guard:
         self._listen()
         return signal.SIGINT in self.signals
 
-    def _obituary(self, name: str, code: int) -> str:
+    def _how_it_ended(self, name: str, code: int) -> str:
         ended = f"{name} ended with status {code}"
         if code < 0:
             ended = f"signal {-code} ({signal.strsignal(-code)}) ended {name}"
@@ -291,7 +291,7 @@ def main() -> int:
     make_subreaper(True)
     processes = [Process(**process) for process in request["processes"]]
     guard = _Guard(processes, Path(request["log_folder"]), request["grace_seconds"])
-    signal.signal(signal.SIGINT, lambda number, frame: None)  # comes through the caller, which counts
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # it comes through the caller
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: guard.signals.append(number))

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as nvidia-smi and CUDA_VISIBLE_DEVICES tell: nothing here starts CUDA or imports torch."""
+"""Lists the GPUs of this machine, from nvidia-smi and CUDA_VISIBLE_DEVICES, without CUDA or torch."""
 
 import os
 import shutil
@@ -17,9 +17,9 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        index: what CUDA_VISIBLE_DEVICES calls it, with CUDA_DEVICE_ORDER=PCI_BUS_ID.
-        total_gib: its memory in GiB; None where nothing tells it.
-        free_gib: what no process uses right now.
+        index: its name in CUDA_VISIBLE_DEVICES, with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+        total_gib: its memory in GiB; None where it is not known.
+        free_gib: memory that no process uses now.
     """
 
     index: str
@@ -34,13 +34,13 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
         return []
     argv = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     answer = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:  # no driver, or no device: the same as no GPU
+    if answer.returncode != 0:  # no driver, or no device
         return []
     return select_visible(answer.stdout, environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def select_visible(listing: str, visible: str | None) -> list[Gpu]:
-    """What of nvidia-smi's `listing` (one line a GPU: index, uuid, name, MiB in all, MiB in use) is visible.
+    """The visible GPUs of nvidia-smi's `listing` (one line a GPU: index, uuid, name, MiB in all, MiB in use).
 
     Args:
         visible: CUDA_VISIBLE_DEVICES, indices or (beginnings of) UUIDs; None: all. As in CUDA, the first name that
@@ -70,8 +70,8 @@ def usable_gpus(wanted: int | None, gib: float | None, assume: bool) -> list[Gpu
     """The first `wanted` of the visible GPUs; all of them for None.
 
     Args:
-        gib: memory in GiB of GPUs that are not here.
-        assume: make up what is missing, to check a recipe or to show a plan.
+        gib: memory in GiB of an assumed GPU.
+        assume: assume the GPUs that are missing, to check a recipe or to show a plan.
 
     Raises:
         RecipeError: where there are too few.

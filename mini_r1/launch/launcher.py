@@ -1,4 +1,4 @@
-"""One command for any machine: check a recipe, plan it for the GPUs at hand, start what it needs, end it together."""
+"""Launches a run on any machine: checks and plans the recipe, starts what it needs, ends it together."""
 
 import os
 import shlex
@@ -15,16 +15,16 @@ from mini_r1.launch.supervisor import Process, supervise
 from mini_r1.run import run_dir
 
 READY_SECONDS = 1800.0  # for a server to load and compile a large model from a slow disk; TRL's own default is 240
-BUILD = LaunchPlan("hf", 1, (), (), None, 1, (), (), None)  # of build_model: seconds on a CPU, nothing to plan
+BUILD = LaunchPlan("hf", 1, (), (), None, 1, (), (), None)  # build_model takes seconds on a CPU
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `scripts/launch.py` knows beside a recipe's keys.
+    """The flags of `scripts/launch.py` beside a recipe's keys.
 
     Attributes:
-        kind: which script runs the recipe, a key of `stages.KINDS`.
-        gpus: use so many; 0: a CPU instead; None: as many as the recipe was written for, or are there.
+        kind: which script runs the recipe, a key of `kinds.KINDS`.
+        gpus: how many to use; 0: a CPU instead; None: as many as the recipe was written for, or are there.
         dry_run: print the plan and the commands, and start nothing.
     """
 
@@ -35,7 +35,7 @@ class Options:
 
 
 def launch(argv: list[str], options: Options) -> int:
-    """Check, plan and run a recipe; returns the exit status: 2 for a recipe that cannot run, else the trainer's.
+    """Checks, plans and runs a recipe; returns the exit status: 2 for a recipe that cannot run, else the trainer's.
 
     Args:
         argv: `--config FILE --key value ...`, as the script gets them.
@@ -61,10 +61,10 @@ def launch(argv: list[str], options: Options) -> int:
 
 
 def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prompt: int) -> list[Process]:
-    """What is started on this machine: the vLLM server, where the plan has one, then the trainer.
+    """The processes to start on this machine: the vLLM server, where the plan has one, then the trainer.
 
     Args:
-        longest_prompt: in tokens; the server's context is this and `max_completion_length`.
+        longest_prompt: in tokens; the server's context is as long as this and `max_completion_length` together.
     """
     machines = plan.machines
     main_port, server_port, group_port = vllm_server.free_ports(3)
@@ -86,13 +86,13 @@ def processes(config: RunConfig, plan: LaunchPlan, argv: list[str], longest_prom
         command = [*_launcher(plan, main_port), str(SCRIPTS / KINDS[config.kind]), *argv, *flags]
         environment = vllm_server.trainer_environment(config, plan.trainer_gpus, plan.backend)
         started.append(Process("trainer", command, environment))
-    # so that programs of this environment, such as the ninja that DeepSpeed and vLLM compile with, are found
+    # DeepSpeed and vLLM look for programs of this environment, such as ninja
     path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH")]))
     return [replace(process, env={"PATH": path, **process.env}) for process in started]
 
 
 def _launcher(plan: LaunchPlan, port: int) -> list[str]:
-    """What stands before the script: `accelerate launch` and its flags, or Python for one plain process."""
+    """The command before the script: `accelerate launch` and its flags, or Python for one plain process."""
     if plan.accelerate_config is None:
         return [sys.executable]
     machines = plan.machines
@@ -104,13 +104,13 @@ def _launcher(plan: LaunchPlan, port: int) -> list[str]:
         "main_process_ip": machines.main_ip,
         "main_process_port": machines.main_port or port,
     }
-    # the one beside this Python, also where its folder is not on PATH
+    # beside this Python, as its folder may not be on PATH
     argv = [str(Path(sys.executable).with_name("accelerate")), "launch"]
     return argv + [word for key, value in options.items() if value is not None for word in (f"--{key}", str(value))]
 
 
 def _show(started: list[Process]) -> int:
-    """Print the commands as they could be pasted into a shell."""
+    """Prints the commands as a shell takes them."""
     for process in started:
         environment = [f"{name}={shlex.quote(value)}" for name, value in process.env.items() if name != "PATH"]
         print(f"\n{process.name}:\n  {' '.join([*environment, shlex.join(process.argv)])}")

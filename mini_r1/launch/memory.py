@@ -4,8 +4,8 @@
     estimate.total, estimate.peak, estimate.fits
 
 docs/memory.md has the formulas with their sources, and what was measured. Weights, gradients, optimizer state, the KV
-cache and what layers keep for the backward pass are counted exactly; what is alive in one instant, and the buffers of
-DeepSpeed and FSDP, are models; the overhead is an allowance.
+cache and what layers keep for the backward pass are counted exactly; temporary tensors and the buffers of
+DeepSpeed and FSDP are modelled; the overhead is an allowance.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ TILE_TOKENS, TILE_VOCAB, CPU_FOLD = 4096, 32768, 29
 # DeepSpeedZeroConfig's defaults, in elements: reduce_bucket_size, and max_live_parameters + prefetch_bucket_size.
 BUCKET, LIVE = 5 * 10**8, 10**9 + 5 * 10**7
 
-# Allowances, not measured. GiB: CUDA context and libraries; NCCL; what sleeping vLLM keeps. A share: what is lost to
-# fragmentation, of the terms that come and go.
+# Allowances, not measured. GiB: CUDA context and libraries; NCCL; what sleeping vLLM keeps. A share: what fragmentation
+# takes of the terms that come and go.
 CONTEXT, NCCL, ASLEEP, FRAGMENTED = 1.0, 0.5, 1.5, 0.1
 CHANGING = ("activations", "logits", "kv_cache", "sharding")
 VLLM_UTILIZATION = 0.9  # of a server, as vllm_server.py starts it
@@ -41,7 +41,7 @@ REMEDIES: list[dict[str, Any]] = [
     {"accelerate_config": "zero3_offload"},
     {"use_peft": True, "lora_target_modules": ["all-linear"]},
 ]
-TIGHT = 0.92  # an estimate above this share of a GPU is worth a warning
+TIGHT = 0.92  # an estimate above this share of a GPU gives a warning
 
 
 def check_memory(check: Check) -> None:
@@ -157,13 +157,13 @@ def estimate_memory(
     prompt_tokens: int,
     gpu_gib: float | None,
 ) -> MemoryEstimate:
-    """Estimate for a run, where all prompts and completions are as long as they may be.
+    """Estimates a run in which all prompts and completions are as long as they may be.
 
     Args:
         processes: training processes over all machines.
         backend: what generates: "hf", "colocate", "server", or "external" (a server that is not ours).
         prompt_tokens: length of the longest prompt.
-        gpu_gib: memory of the smallest GPU. Whether there is a GPU at all says the recipe's `use_cpu`.
+        gpu_gib: memory of the smallest GPU. The recipe's `use_cpu` says whether there is a GPU at all.
 
     Raises:
         RecipeError: for LoRA targets that are none, an unknown dtype, or an accelerate file that is missing.
@@ -183,7 +183,7 @@ def estimate_memory(
 
 
 def what_fits(config: RunConfig, shape: ModelShape, **run: Any) -> list[str]:
-    """What to change so that a recipe takes less, and fits: "gradient_checkpointing: true", ... Each alone is enough.
+    """Changes after which a recipe takes less and fits: "gradient_checkpointing: true", ... Each alone is enough.
 
     Args:
         run: the other arguments of `estimate_memory`; gpu_gib must be known.
@@ -238,7 +238,7 @@ class Run:
         completion = s.max_completion_length
         self.length = prompt_tokens + completion
         self.trained_length = (kind == "sft" and s.max_length) or self.length
-        only_one = s.trained_completions == "one"  # of each group: the others are sampled, and no more
+        only_one = s.trained_completions == "one"  # of each group; the others are only sampled
         self.tokens = self.batch // (s.num_generations if only_one else 1) * self.trained_length
         # The share of tokens that get logits: on a GPU those of the completion only.
         self.scored = 1.0 if self.cpu or kind == "sft" else completion / self.length
@@ -371,13 +371,13 @@ class Run:
     # ---- parts of phases
 
     def kept(self) -> float:
-        """What the forward pass leaves behind for the layers' backward pass."""
+        """What the forward pass keeps for the layers' backward pass."""
         if self.s.gradient_checkpointing:
             return self.tokens * self.shape.layers * self.shape.hidden * self.stream
         return self.tokens * self.shape.layers * self.layer_bytes() + self.casts()
 
     def casts(self) -> float:
-        """What autocast makes of the layers' weights, for as long as a forward pass lasts, or what that keeps."""
+        """The layers' weights as autocast casts them, for a forward pass or as long as what it keeps."""
         return self.compute * (self.shape.parameters - self.shape.embeddings) if self.stream != self.compute else 0
 
     def layer_bytes(self) -> float:
@@ -415,9 +415,9 @@ class Run:
         return (min(self.trained, BUCKET) if self.cpu else BUCKET) * self.compute
 
     def gathered(self, sends: bool = True) -> float:
-        """What a pass through the model gathers, and, where it `sends` gradients, their buffers."""
+        """What a pass through the model gathers, and the buffers of gradients where it `sends` them."""
         shape, compute = self.shape, self.compute
-        if self.share.stage == 3:  # the bucket, which is always there, and its parts in the order in which they go
+        if self.share.stage == 3:  # the bucket, which is always there, and what lives beside it
             live = min(shape.parameters, LIVE) + min(self.trained, BUCKET) * sends
             return self.bucket() + live * compute
         if self.share.fsdp:  # the layer at work, the next one, and a copy; embedding and output layer throughout
@@ -426,7 +426,7 @@ class Run:
         return self.bucket() if self.share.stage and sends else 0
 
     def in_gib(self, terms: dict[str, float]) -> dict[str, float]:
-        """The terms in GiB, with the overhead of a GPU; what is zero is left out."""
+        """The terms in GiB, without those that are zero, and with the overhead of a GPU."""
         sizes = {name: size / GIB for name, size in terms.items() if size}
         if self.cpu:
             return sizes

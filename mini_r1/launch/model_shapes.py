@@ -1,4 +1,4 @@
-"""Sizes of a model, from its configuration alone: no weight is read or allocated.
+"""Finds the sizes of a model from its configuration alone; reads and allocates no weight.
 
     shape = model_shape("Qwen/Qwen2.5-3B-Instruct")
     shape.parameters, lora_parameters(shape, 16, "all-linear")      # (3085938688, 29933568)
@@ -96,7 +96,7 @@ TABLE: dict[str, dict] = {
 def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     """The shape of a local model folder or of a model of the hub.
 
-    Offline is known by HF_HUB_OFFLINE; `hub.offline_if_unreachable` sets it where the hub does not answer.
+    HF_HUB_OFFLINE says whether the hub is tried; `hub.offline_if_unreachable` sets it where the hub does not answer.
 
     Args:
         revision: of the hub; a folder and the table have none.
@@ -177,20 +177,20 @@ def shape_of(config, source: str = "config") -> ModelShape:
 
 
 def lora_parameters(shape: ModelShape, rank: int, targets: str | list[str] | None) -> int:
-    """How many parameters LoRA trains: rank x (inputs + outputs), for each linear layer that is meant.
+    """How many parameters LoRA trains: rank x (inputs + outputs), summed over its target layers.
 
     Exact for `lora_target_modules` as TRL hands it to peft: "all-linear" is every linear layer but the output layer, a
     list names ends of layer names, one name alone is a regular expression for the whole name, and None is peft's own
     choice for the architecture. Not counted: `lora_modules_to_save`, DoRA, and adapters of embeddings.
 
     Raises:
-        RecipeError: where no layer is meant.
+        RecipeError: where no layer is a target.
     """
     return sum(rank * (layer.inputs + layer.outputs) for layer in lora_layers(shape, targets))
 
 
 def lora_layers(shape: ModelShape, targets: str | list[str] | None) -> list[Linear]:
-    """The linear layers that `lora_target_modules` means; see `lora_parameters`."""
+    """The linear layers that `lora_target_modules` names; see `lora_parameters`."""
     ends = {layer.name.rpartition(".")[2] for layer in shape.linears if not layer.head}
     choices = f"use [all-linear] or a list of two or more of {', '.join(sorted(ends))}"
     if targets is None:
@@ -218,7 +218,7 @@ def kv_cache_bytes(shape: ModelShape, each: int) -> int:
 
 
 def quantized_bytes(shape: ModelShape, each: int) -> float:
-    """Bytes of the weights in bitsandbytes' 4 bits: linear layers but the output layer; all else takes `each` bytes.
+    """Bytes of the weights in bitsandbytes' 4 bits: linear layers but the output layer; others take `each` bytes.
 
     Their scales, a sixteenth of a byte for each weight or less, are left out.
     """

@@ -1,7 +1,7 @@
-"""Plans what runs where, from a recipe and the GPUs at hand: pure arithmetic, which starts nothing.
+"""Plans what runs where, from a recipe and the GPUs at hand; starts nothing.
 
-The recipe's batch is kept: `num_processes` says for how many training processes it was written, and on fewer (or, where
-asked for, more) of them gradients are accumulated over more (fewer) micro-batches.
+The plan keeps the recipe's batch: `num_processes` says for how many training processes it was written, and on fewer
+(or, where asked for, more) of them each accumulates gradients over more (fewer) micro-batches.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class LaunchPlan:
         trainer_gpus, server_gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; empty on a CPU.
         accelerate_config: a file for `accelerate launch`, None for one plain process.
         accumulation: gradient_accumulation_steps in use.
-        flags: what the script is told beside its recipe, so that the batch is kept.
+        flags: the script's flags beside its recipe, which keep the batch.
         notes: one line each, for people.
         gpu_gib: memory in GiB of the smallest GPU in use; None on a CPU or where it is not known.
     """
@@ -82,11 +82,11 @@ class LaunchPlan:
 def plan_launch(
     config: RunConfig, gpus: list[Gpu], *, exact: bool = False, machines: Machines = ONE_MACHINE
 ) -> LaunchPlan:
-    """Plan a run.
+    """Plans a run.
 
     Args:
-        gpus: those that may be used.
-        exact: use all of them (`--gpus` was given), also where the recipe was written for fewer.
+        gpus: the GPUs that may be used.
+        exact: whether to use all of them, as `--gpus` was given, also where the recipe was written for fewer.
 
     Raises:
         RecipeError: where the recipe cannot run on them, with what to change.
@@ -132,7 +132,7 @@ def plan_launch(
 
 @dataclass(frozen=True)
 class Sharding:
-    """How processes share a model: DeepSpeed's ZeRO stage (0: none), or FSDP; and what lies in the CPU's memory."""
+    """How processes share a model: DeepSpeed's ZeRO stage (0: none) or FSDP, and what is in the CPU's memory."""
 
     stage: int = 0
     fsdp: bool = False
@@ -141,7 +141,7 @@ class Sharding:
 
 
 def read_sharding(file: Path | None) -> Sharding:
-    """What an accelerate file says; None: one plain process."""
+    """Reads how processes share the model from an accelerate file; None: one plain process."""
     settings = load_yaml(file) if file else {}
     if settings.get("distributed_type") == "FSDP":
         on_cpu = (settings.get("fsdp_config") or {}).get("fsdp_offload_params", False)
@@ -195,7 +195,7 @@ def _backend(config: RunConfig) -> str:
 
 
 def _ask_from_one_process(config: RunConfig, backend: str, gpus: list[Gpu]) -> LaunchPlan:
-    """Sampling with vLLM: an engine, or a server, on as many GPUs as its sizes say, and one process that asks."""
+    """Plans sampling with vLLM: an engine or a server on the GPUs that its sizes say, and one process that asks it."""
     wanted = {"server": server_size(config), "external": 0}.get(backend, config.vllm_tensor_parallel_size or 1)
     if len(gpus) < wanted:
         raise RecipeError(f"vLLM is to use {_gpus(wanted)}, and there is only {_gpus(len(gpus))}", key="vllm_mode")
@@ -227,12 +227,12 @@ def _share_out(config: RunConfig, backend: str, gpus: list[Gpu], part: str) -> t
 
 
 def _keep_batch(config: RunConfig, backend: str, written_for: int, most: int, machines: int) -> dict[str, int]:
-    """The keys that keep the batch on as many training processes as can be, at most `most` on each machine.
+    """The keys that keep the batch on as many training processes as possible, at most `most` on each machine.
 
     An accumulation that was given on the command line stays, and the batch changes.
 
     Raises:
-        RecipeError: what is wrong with the largest number of processes, where none fits.
+        RecipeError: where no number of processes fits; it says what is wrong with the largest.
     """
     told = config.recipe.origin.get("gradient_accumulation_steps") == COMMAND_LINE
     old, error = config.gradient_accumulation_steps, None

@@ -1,13 +1,13 @@
-"""Runs a server and a trainer together; whichever way either of them ends, no process and no port is left behind.
+"""Runs a server and a trainer together; however either of them ends, no process and no port is left behind.
 
     caller (scripts/launch.py) -> guard process (mini_r1/launch/guard_process.py) -> the processes, and what they start
 
 The guard has a session of its own, so a terminal's Ctrl-C reaches the caller only, which passes it on. The guard's
-standard input is a pipe from the caller: first a line of JSON, then a byte for every signal that the caller got; its
-end says that the caller is gone, however that happened. Should the guard itself be killed, the caller does its work.
+standard input is a pipe from the caller: first a line of JSON, then a byte for every signal that the caller got. The
+end of the pipe says that the caller is gone. Where the guard itself is killed, the caller ends all processes.
 
-Torch's launcher puts workers into sessions of their own, and a killed vLLM leaves its engine processes as orphans. Both
-caller and guard are "subreapers" therefore: orphans become their children instead of init's (prctl(2), Linux only).
+Torch's launcher puts workers into sessions of their own, and a killed vLLM leaves its engine processes as orphans. So
+caller and guard are "subreapers": orphans become their children instead of init's (prctl(2), Linux only).
 """
 
 import contextlib
@@ -27,21 +27,21 @@ import psutil
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 15.0  # between SIGTERM and SIGKILL; vLLM gives its own workers 9
-TRACKER_SECONDS = 3.0  # for the trackers of shared memory, after the others were killed
+TRACKER_SECONDS = 3.0  # between SIGKILL for the others and for the trackers of shared memory
 STUCK_SECONDS = 60.0  # a process that outlives SIGKILL for so long hangs in a driver; nothing but a reboot ends it
 MOMENT = 0.05  # between two looks at what runs
 
 
 @dataclass(frozen=True)
 class Process:
-    """What `supervise` runs.
+    """One process of a run.
 
     Attributes:
         name: its prefix on the screen, and the name of its log.
         argv: the command line.
         env: variables on top of this process's environment.
-        ready_url: must answer HTTP 200 before the next process is started.
-        ready_seconds: give up after this long without that answer.
+        ready_url: the next process starts once this answers HTTP 200.
+        ready_seconds: how long to wait for that answer.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Process:
 
 
 def supervise(processes: list[Process], log_folder: Path, grace_seconds: float = GRACE_SECONDS) -> int:
-    """Run processes together until the last one, the main one, ends; then end all and return its exit status.
+    """Runs processes together until the last one, the main one, ends; then ends all and returns its exit status.
 
-    They are started in order. What they print goes to `<log_folder>/<name>.log` and to the screen. All are ended, too,
-    when another one than the main one ends (status 1), when one does not get ready (1), and on SIGINT, SIGTERM and
-    SIGHUP (128 + the signal's number); those three are left alone where they are ignored, as under `nohup`. Ending is
-    SIGTERM, then SIGKILL after `grace_seconds`, or at once on a (second) Ctrl-C. Why it ended is said in one line on
-    stderr. Call it from the main thread.
+    They start in order. Their output goes to `<log_folder>/<name>.log` and to the screen. All of them end, too, when
+    another one than the main one ends (status 1), when one does not get ready (1), and on SIGINT, SIGTERM and SIGHUP
+    (128 + the signal's number), except those that the caller ignores, as under `nohup`. Ending is SIGTERM, then SIGKILL
+    after `grace_seconds`, or at once on a (second) Ctrl-C. One line on stderr says why it ended. Call it from the main
+    thread.
 
     Returns:
         The exit status of the main process, 128 + n where signal n ended it.
@@ -68,7 +68,7 @@ def supervise(processes: list[Process], log_folder: Path, grace_seconds: float =
     sys.stdout.flush()  # the guard writes to the same screen
     mine = psutil.Process().children()
     make_subreaper(True)
-    # the folder is there for people who look at a list of processes
+    # the folder tells people who look at a list of processes which run this is
     argv = [sys.executable, "-m", "mini_r1.launch.guard_process", str(log_folder)]
     guard = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
     with contextlib.suppress(BrokenPipeError):
@@ -113,21 +113,21 @@ def shell_status(code: int) -> int:
 
 
 def make_subreaper(wanted: bool) -> None:
-    """Let orphans below this process become its children, where the system can."""
+    """Makes orphans below this process its children, where the system can."""
     if sys.platform == "linux":
         pr_set_child_subreaper = 36  # linux/prctl.h
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, int(wanted), 0, 0, 0)
 
 
 def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Callable[[], bool]) -> str | None:
-    """End all processes below this one, and collect them, except the children in `spared` and what is below those.
+    """Ends and collects all processes below this one, except the children in `spared` and what is below those.
 
     SIGTERM goes only to those whose parent is not to end as well: `vllm serve` and torch's launcher stop their own
-    workers, in an order that works. Who is left by a parent that has ended gets SIGTERM then. SIGKILL goes to all, to
+    workers, in an order that works. A process whose parent has ended gets SIGTERM then. SIGKILL goes to all, to
     the trackers of shared memory a little later: they ignore SIGTERM, remove what others left, and end by themselves.
 
     Args:
-        pause: waits for a moment; true means that patience is over: SIGKILL now, whatever is left of `grace_seconds`.
+        pause: waits for a moment; true means SIGKILL now, whatever is left of `grace_seconds`.
 
     Returns:
         A line for people where SIGKILL did not end all within `STUCK_SECONDS`: broken drivers, other users' processes.
@@ -157,7 +157,7 @@ def end_all(spared: Collection[psutil.Process], grace_seconds: float, pause: Cal
         if pause() and kill_time is None:
             kill_time = time.monotonic()
         for pid in pids:
-            with contextlib.suppress(ChildProcessError):  # that of a child still is its parent's to collect
+            with contextlib.suppress(ChildProcessError):  # its parent still collects it
                 os.waitpid(pid, os.WNOHANG)
 
 

@@ -1,4 +1,4 @@
-"""The vLLM server beside a trainer: its command line, its environment, and free ports for both.
+"""Command line and environment of the vLLM server beside a trainer, and free ports for both.
 
 TRL talks to plain `vllm serve`. What it needs of it (TRL 1.16, trl/generation/vllm_client.py): the development
 endpoints, a weight-transfer engine, log-probabilities after temperature and top-k/p, and any number of them.
@@ -22,7 +22,7 @@ def server_argv(config: RunConfig, host: str, port: int, max_model_len: int) -> 
     """The command line of the server.
 
     Args:
-        config: its `vllm_serve_args` wins over everything here.
+        config: its `vllm_serve_args` replace all other flags.
         max_model_len: tokens of the longest prompt and completion together.
 
     Raises:
@@ -46,13 +46,15 @@ def server_argv(config: RunConfig, host: str, port: int, max_model_len: int) -> 
 
 
 def server_environment(config: RunConfig, gpus: tuple[str, ...]) -> dict[str, str]:
-    """What the server's environment has beyond this one's: the development endpoints, for a trusted network only (the
-    server listens on the loopback address unless told otherwise), and what the trainer of a server has."""
+    """What the server's environment adds to this one's: the development endpoints, and what the trainer's adds.
+
+    The endpoints are for a trusted network; the server listens on the loopback address unless told otherwise.
+    """
     return {"VLLM_SERVER_DEV_MODE": "1", **trainer_environment(config, gpus, "server")}
 
 
 def trainer_environment(config: RunConfig, gpus: tuple[str, ...], backend: str) -> dict[str, str]:
-    """What the trainer's environment has beyond this one's: its GPUs, numbered as nvidia-smi numbers them."""
+    """What the trainer's environment adds to this one's: its GPUs, numbered as nvidia-smi numbers them."""
     environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     local = (config.given("vllm_server_host") or LOOPBACK) in (LOOPBACK, "localhost")
     if backend == "server" and local and "VLLM_HOST_IP" not in os.environ:
