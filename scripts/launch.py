@@ -16,7 +16,7 @@ import sys
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import kind_of
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch.launcher import Options, launch
+from mini_r1.launch.launcher import launch
 from mini_r1.launch.plan import Machines
 
 
@@ -25,8 +25,7 @@ class Parser(argparse.ArgumentParser):
         raise RecipeError(message, file="command line")
 
 
-def parse(argv: list[str]) -> tuple[Options, list[str]]:
-    """The launcher's own flags, and all other arguments, which are the recipe's."""
+def main() -> None:
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run", choices=KINDS)
     parser.add_argument("--gpus", type=int)
@@ -36,14 +35,9 @@ def parse(argv: list[str]) -> tuple[Options, list[str]]:
     parser.add_argument("--machine_rank", type=int, default=0)
     parser.add_argument("--main_process_ip")
     parser.add_argument("--main_process_port", type=int)
-    own, rest = parser.parse_known_args(argv)
+    own, argv = parser.parse_known_args(sys.argv[1:])
     machines = Machines(own.part, own.num_machines, own.machine_rank, own.main_process_ip, own.main_process_port)
-    return Options(own.run or kind_of(rest), own.gpus, own.dry_run, machines), rest
-
-
-def main() -> None:
-    options, argv = parse(sys.argv[1:])
-    sys.exit(launch(argv, options))
+    sys.exit(launch(argv, own.run or kind_of(argv), gpus=own.gpus, dry_run=own.dry_run, machines=machines))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from functools import partial
 from mini_r1.config.keys import did_you_mean
 from mini_r1.config.recipe import parse_command_line
 from mini_r1.errors import RecipeError, exit_on_recipe_error
-from mini_r1.launch.launcher import Options, launch
+from mini_r1.launch.launcher import launch
 from mini_r1.pipeline.stages import Pipeline, read_pipeline
 from mini_r1.pipeline.state import Choice, choose, describe, refusal, stages_table, start_anew, summary, write_summary
 
@@ -72,7 +72,7 @@ def run(pipeline: Pipeline, choice: Choice, gpus: int | None) -> int:
             say(f"=== {title}: finished in {stage.folder}, skipped")
             continue
         say(f"=== {title}: launch.py --run {stage.kind} {shlex.join(stage.argv)}")
-        status = launch(stage.argv, Options(stage.kind, gpus))
+        status = launch(stage.argv, stage.kind, gpus=gpus)
         if status:
             again = "the same command" + (" without --overwrite_output_dir" if choice.anew else "")
             print(f"error: {title} ended with status {status}; run {again} again to go on", file=sys.stderr)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, SCRIPTS
@@ -18,42 +18,31 @@ READY_SECONDS = 1800.0  # for a server to load and compile a large model from a 
 BUILD = LaunchPlan("hf", 1, (), (), None, 1, (), (), None)  # build_model takes seconds on a CPU
 
 
-@dataclass(frozen=True)
-class Options:
-    """The flags of `scripts/launch.py` beside a recipe's keys.
-
-    Attributes:
-        kind: which script runs the recipe, a key of `kinds.KINDS`.
-        gpus: how many to use; 0: a CPU instead; None: as many as the recipe was written for, or are there.
-        dry_run: print the plan and the commands, and start nothing.
-    """
-
-    kind: str = "r1_grpo"
-    gpus: int | None = None
-    dry_run: bool = False
-    machines: Machines = ONE_MACHINE
-
-
-def launch(argv: list[str], options: Options) -> int:
+def launch(
+    argv: list[str], kind: str, *, gpus: int | None = None, dry_run: bool = False, machines: Machines = ONE_MACHINE
+) -> int:
     """Checks, plans and runs a recipe; returns the exit status: 2 for a recipe that cannot run, else the trainer's.
 
     Args:
         argv: `--config FILE --key value ...`, as the script gets them.
+        kind: which script runs the recipe, a key of `kinds.KINDS`.
+        gpus: how many to use; 0: a CPU instead; None: as many as the recipe was written for, or are there.
+        dry_run: print the plan and the commands, and start nothing.
     """
-    check = preflight(argv, options.kind, gpus=options.gpus, machines=options.machines, assume_gpus=options.dry_run)
-    report(check, "plan" if options.dry_run else "problems")
+    check = preflight(argv, kind, gpus=gpus, machines=machines, assume_gpus=dry_run)
+    report(check, "plan" if dry_run else "problems")
     if check.failed:
         return 2
     config, plan = check.config, check.plan or BUILD
     folder = Path(config.output_dir)
-    if options.dry_run:
+    if dry_run:
         return _show(processes(config, plan, argv, check.longest_prompt))
     if config.overwrite_output_dir:
         if folder.exists():
             print(f"{folder} is moved to {run_dir.set_aside(folder)}, as overwrite_output_dir says", flush=True)
         argv = [*argv, "--overwrite_output_dir", "false"]  # logs will be in the new folder already
-    elif config.kind != "build_model" and (folder / "summary.json").exists():
-        if config.kind in ONLY_SAMPLE:
+    elif kind != "build_model" and (folder / "summary.json").exists():
+        if kind in ONLY_SAMPLE:
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0

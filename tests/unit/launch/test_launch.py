@@ -10,7 +10,7 @@ from repository import ROOT
 
 from configs import config_of
 from mini_r1.config.kinds import SCRIPTS
-from mini_r1.launch.launcher import Options, launch, processes
+from mini_r1.launch.launcher import launch, processes
 from mini_r1.launch.plan import LaunchPlan, Machines
 
 
@@ -42,7 +42,7 @@ def after(words: list[str], flag: str) -> str:
 
 
 def test_the_published_run_on_its_node(elsewhere, capsys):
-    assert launch(["--config", "recipes/countdown.yaml"], Options(gpus=8, dry_run=True)) == 0
+    assert launch(["--config", "recipes/countdown.yaml"], "r1_grpo", gpus=8, dry_run=True) == 0
     found = commands(capsys.readouterr().out)
     environment, words = found["server"]
     assert environment["CUDA_VISIBLE_DEVICES"] == "7" and environment["VLLM_SERVER_DEV_MODE"] == "1"
@@ -61,7 +61,7 @@ def test_the_published_run_on_its_node(elsewhere, capsys):
 
 def test_fewer_gpus_and_flags_of_ones_own(elsewhere, capsys):
     words = ["--config", "recipes/countdown.yaml", "--learning_rate", "1e-6"]
-    assert launch(words, Options(gpus=4, dry_run=True)) == 0
+    assert launch(words, "r1_grpo", gpus=4, dry_run=True) == 0
     output = capsys.readouterr().out
     assert "the batch stays 448" in output and "1 GPU left idle" in output
     trainer = commands(output)["trainer"][1]
@@ -70,7 +70,7 @@ def test_fewer_gpus_and_flags_of_ones_own(elsewhere, capsys):
 
 def test_on_the_cpu_instead(elsewhere, capsys, tiny_model_dir):
     words = ["--config", "recipes/countdown-1gpu.yaml", "--model_name_or_path", str(tiny_model_dir), "--use_peft", "no"]
-    launch([*words, "--dataset_id_or_path", "null", "--max_completion_length", "64"], Options(gpus=0, dry_run=True))
+    launch([*words, "--dataset_id_or_path", "null", "--max_completion_length", "64"], "r1_grpo", gpus=0, dry_run=True)
     trainer = commands(capsys.readouterr().out)["trainer"]
     assert trainer[0] == {} and "accelerate" not in trainer[1][0]
     assert after(trainer[1], "--use_cpu") == "true" and after(trainer[1], "--use_vllm") == "false"
@@ -116,7 +116,7 @@ def test_a_finished_run_starts_nothing(elsewhere, capsys, tiny_model_dir):
     folder = elsewhere / "runs/countdown-tiny-s42"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"stage": "r1_grpo"}))
-    assert launch(words, Options()) == 0
+    assert launch(words, "r1_grpo") == 0
     assert "is finished, nothing to do" in capsys.readouterr().out and not (folder / "logs").exists()
 
 

@@ -200,9 +200,9 @@ def fake_launch(monkeypatch, status=0, leave=True) -> list[str]:
     """Stages finish at once; returns the folders in which they did."""
     started = []
 
-    def launch(words, options):
+    def launch(words, kind, gpus):
         stage = next(stage for stage in read_pipeline(FILE, None).stages if stage.argv == words)
-        assert (options.kind, options.gpus) == (stage.kind, 0)
+        assert (kind, gpus) == (stage.kind, 0)
         started.append(stage.name)
         if leave:
             finish(stage)
