@@ -114,16 +114,7 @@ class Output:
 
 
 class _End(Exception):
-    """Raised when it is time to end all processes.
-
-    Args:
-        status: the exit status of the whole.
-        reason: for people; None where all went well.
-    """
-
-    def __init__(self, status: int, reason: str | None):
-        self.status, self.reason = status, reason
-        super().__init__(reason)
+    """Raised when it is time to end all processes, with the exit status of the whole and the reason, or None."""
 
 
 class _Guard:
@@ -147,9 +138,10 @@ class _Guard:
             while True:
                 self._watch()
         except _End as end:
-            if end.reason:
-                self._say(end.reason)
-            return end.status
+            status, reason = end.args
+            if reason:
+                self._say(reason)
+            return status
         finally:
             self._end()
 
@@ -199,8 +191,7 @@ class _Guard:
         ended = {name: child.returncode for name, child in self.children.items() if child.returncode is not None}
         main = self.processes[-1].name
         if main in ended:
-            code = ended[main]
-            raise _End(shell_status(code), self._how_it_ended(main, code) if code else None)
+            raise _End(shell_status(ended[main]), self._how_it_ended(main, ended[main]) if ended[main] else None)
         for name, code in ended.items():
             raise _End(1, f"error: {self._how_it_ended(name, code)}")
         if self.signals:
@@ -260,7 +251,7 @@ class _Guard:
         return f"{ended}; its log is {self._log(name)}"
 
     def _end_of_log(self, name: str) -> str:
-        lines = [line.decode(errors="replace") for line in list(self.outputs[name].last_lines)]
+        lines = [line.decode(errors="replace") for line in self.outputs[name].last_lines]
         return "\n    ".join([f"the end of {self._log(name)}:", *lines])
 
     def _log(self, name: str) -> Path:
