@@ -23,7 +23,7 @@ from mini_r1.config.arguments import SFTArguments
 from mini_r1.config.keys import did_you_mean
 from mini_r1.data.mixture import Part
 from mini_r1.data.problems import load_rows, read_split
-from mini_r1.data.prompts import prompt_ids, render
+from mini_r1.data.prompts import chat_prompt, prompt_ids, render
 from mini_r1.data.traces import IGNORED, like_lengths_together, trace_text
 from mini_r1.errors import RecipeError
 
@@ -141,7 +141,7 @@ def to_texts(row: dict, own: tuple[Part, dict] | None, tokenizer) -> tuple[str, 
         return _under_template(answer["content"], *own, tokenizer)
     if not tokenizer.chat_template:
         raise ValueError("is a conversation, and this tokenizer has no chat template")
-    return tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True), answer["content"]
+    return chat_prompt(asked, tokenizer), answer["content"]
 
 
 def _under_template(answer: str, part: Part, row: dict, tokenizer) -> tuple[str, str]:

@@ -1,16 +1,16 @@
 """Prompt templates: from a task's question to the exact string, and so the exact token ids, that the policy continues.
 
 TRL renders conversations with a generation prompt and never continues an assistant prefill, so prompts are rendered
-here and handed over as strings. TRL tokenizes strings with special tokens on; `render` makes sure that this gives the
-chat template's own ids, with no second BOS.
+here and handed over as strings. TRL tokenizes strings with special tokens on; `chat_prompt` makes sure that this gives
+the chat template's own ids, with no second BOS.
 """
 
-import difflib
 from dataclasses import dataclass
 from types import ModuleType
 
 from jinja2 import TemplateError
 
+from mini_r1.config.keys import did_you_mean
 from mini_r1.errors import RecipeError
 
 
@@ -148,43 +148,47 @@ TEMPLATES = {
 def get_template(name: str) -> PromptTemplate:
     """The template called `name`. Raises `RecipeError` with the nearest name where there is none."""
     if name not in TEMPLATES:
-        near = difflib.get_close_matches(name, TEMPLATES, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose one of: " + ", ".join(TEMPLATES)
-        raise RecipeError(f"there is no template {name!r}; {hint}", key="prompt_template")
+        hint = did_you_mean(name, TEMPLATES) or "; choose one of: " + ", ".join(TEMPLATES)
+        raise RecipeError(f"there is no template {name!r}{hint}", key="prompt_template")
     return TEMPLATES[name]
 
 
 def messages(template: PromptTemplate, task: ModuleType, row: dict) -> list[dict]:
-    """The conversation that a chat template renders; the last message is the assistant's prefill."""
+    """The conversation of a question; the last message is the assistant's prefill."""
     words = {"question": task.question(row), "example": task.ANSWER_EXAMPLE}
-    turns = [
-        {"role": "user", "content": template.user.format(**words)},
-        {"role": "assistant", "content": template.prefill},
-    ]
-    if template.system is None:
-        return turns
-    return [{"role": "system", "content": template.system.format(**words)}, *turns]
+    turns = [("system", template.system), ("user", template.user)]
+    asked = [{"role": role, "content": text.format(**words)} for role, text in turns if text is not None]
+    return [*asked, {"role": "assistant", "content": template.prefill}]
 
 
 def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> str:
-    """The prompt as one string whose token ids, special tokens on, are the chat template's own.
+    """The prompt of a question, as one string for `prompt_ids`.
 
     Args:
         tokenizer: a transformers tokenizer.
 
     Raises:
-        RecipeError: where the tokenizer has no chat template, or its ids cannot be had from a string.
+        RecipeError: as `chat_prompt`, or where the tokenizer has no chat template.
     """
+    *asked, begun = messages(template, task, row)
     if not template.chat:
-        return template.user.format(question=task.question(row), example=task.ANSWER_EXAMPLE) + template.prefill
+        return asked[-1]["content"] + template.prefill
     if not tokenizer.chat_template:
         raise RecipeError("this tokenizer has no chat template; for a base model choose r1_zero", key="prompt_template")
-    turns = messages(template, task, row)
-    if not template.prefill:
-        how = {"add_generation_prompt": True}
-        turns = turns[:-1]
-    else:
-        how = {"continue_final_message": True}
+    return chat_prompt([*asked, begun] if template.prefill else asked, tokenizer)
+
+
+def chat_prompt(turns: list[dict], tokenizer) -> str:
+    """A conversation under the chat template: one string for `prompt_ids`, whose ids are the template's own.
+
+    Args:
+        turns: where the last one is the assistant's, it is left open, for the model to go on with.
+
+    Raises:
+        RecipeError: where the chat template refuses the turns, or no string gives its token ids.
+    """
+    go_on = turns[-1]["role"] == "assistant"
+    how = {"continue_final_message": go_on, "add_generation_prompt": not go_on}
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, **how)
     except TemplateError as error:  # such as Gemma's, which refuses a system turn
@@ -192,13 +196,10 @@ def render(template: PromptTemplate, task: ModuleType, row: dict, tokenizer) -> 
     if tokenizer.num_special_tokens_to_add() == 0:  # as the chat template adds none
         return text
     wanted = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)["input_ids"]
-    if prompt_ids(text, tokenizer) == wanted:
-        return text
-    bos = tokenizer.bos_token
-    if bos and text.startswith(bos):  # Llama 3: both the template and the tokenizer write it
-        text = text.removeprefix(bos)
-        if prompt_ids(text, tokenizer) == wanted:
-            return text
+    # Llama 3: both the chat template and the tokenizer write the BOS
+    for prompt in (text, text.removeprefix(tokenizer.bos_token or "")):
+        if prompt_ids(prompt, tokenizer) == wanted:
+            return prompt
     raise RecipeError(
         "the chat template's token ids cannot be had from its text; choose prompt_template: r1_zero",
         key="model_name_or_path",

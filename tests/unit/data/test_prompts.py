@@ -5,6 +5,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from mini_r1 import tasks
+from mini_r1.data.conversations import to_texts
 from mini_r1.data.prompts import TEMPLATES, WORKED, PromptTemplate, get_template, messages, prompt_ids, render
 from mini_r1.data.reward_loader import check_available, load_rewards
 from mini_r1.errors import RecipeError
@@ -64,6 +65,14 @@ def test_token_ids_are_the_chat_templates_own(tokenizers, name, bos, template_na
     assert prompt.endswith(f"{TURN}assistant\n{template.prefill}")  # left open
     assert tokenizer.decode(ids).count(TURN) == prompt.count(TURN) == 2 + (template.system is not None)
     assert str(ROW["nums"]) in prompt and str(ROW["target"]) in prompt
+
+
+def test_a_conversation_has_the_chat_templates_own_ids_too(tokenizers):
+    asked = [{"role": "user", "content": "Combine 1 and 2."}]
+    for name in ("tiny", "no BOS", "template writes BOS", "both write BOS"):
+        prompt, _ = to_texts({"messages": [*asked, {"role": "assistant", "content": "1 + 2"}]}, None, tokenizers[name])
+        own = tokenizers[name].apply_chat_template(asked, tokenize=True, return_dict=True, add_generation_prompt=True)
+        assert prompt_ids(prompt, tokenizers[name]) == own["input_ids"], name
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
