@@ -17,7 +17,6 @@ A row is one of these:
 
 import json
 import random
-from dataclasses import replace
 
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.config.keys import did_you_mean
@@ -69,7 +68,7 @@ def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None =
     rng, sources = random.Random(seed), check_sources(args.sft_datasets)
     pools = []
     for one in sources:
-        rows = _write(one, parts or [], seed) if "task" in one else _read(one, args)
+        rows = _write(one, parts or [], seed) if "task" in one else _read(one)
         pools.append(rng.sample(rows, len(rows)))
     if "share" in sources[0]:
         shares = [one["share"] for one in sources]
@@ -80,11 +79,9 @@ def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None =
     return mixed
 
 
-def _read(source: dict, args: SFTArguments) -> list[dict]:
-    split = source.get("split", "train")
-    alone = replace(args, dataset_id_or_path=source["path"], dataset_train_split=split)
+def _read(source: dict) -> list[dict]:
     try:
-        rows = read_split(alone, split, source.get("config"))
+        rows = read_split(source["path"], source.get("split", "train"), source.get("config"))
     except RecipeError as error:
         error.key = KEY
         raise

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from mini_r1.config.arguments import RecipeArguments
 from mini_r1.data.mixture import Part
-from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.data.prompts import prompt_ids, render
 from mini_r1.errors import RecipeError
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -44,15 +44,16 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
     """
     if not 0 <= args.test_fraction < 1:
         raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
-    if args.dataset_id_or_path is None:
+    source = args.dataset_id_or_path
+    if source is None:
         source = f"the {args.task} generator"
         raw = {"train": generate(args, task)}
     else:
-        source = args.dataset_id_or_path
-        raw = {"train": read_split(args, args.dataset_train_split, args.dataset_config)}
-        if args.dataset_test_split:
-            config = args.dataset_test_config or args.dataset_config
-            raw["test"] = read_split(args, args.dataset_test_split, config)
+        raw = {"train": read_split(source, args.dataset_train_split, args.dataset_config)}
+        if split := args.dataset_test_split:
+            if Path(source).expanduser().is_file():
+                raise RecipeError(f"{source} is one file and has no split {split!r}", key="dataset_test_split")
+            raw["test"] = read_split(source, split, args.dataset_test_config or args.dataset_config)
     reserved = getattr(task, "held_out", lambda row: None)
     rows = Rows(train=[], test=[], source=source)
     seen: set[str] = set()
@@ -104,31 +105,29 @@ def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
         raise RecipeError(str(error), key="task_args") from error
 
 
-def read_split(args: RecipeArguments, split: str, config: str | None = None) -> list[dict]:
-    """The raw rows of one split of a local file, a local folder or a hub dataset.
+def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
+    """The raw rows of one split of a local file (which is one split), a local folder or a hub dataset.
 
     A folder's files belong to the split that their name begins with (`train.parquet`,
     `data/test-00000-of-00001.parquet`). With a configuration, a folder with a README.md is read as a clone of a hub
     dataset: there it says which files belong to which configuration and split.
     """
-    name = str(args.dataset_id_or_path)
     path = Path(name).expanduser()
     clone = bool(config) and (path / "README.md").is_file()
     if path.is_file():
-        files = [path]
-        if split != args.dataset_train_split:
-            raise RecipeError(f"{name} is one file and has no split {split!r}", key="dataset_test_split")
-    elif path.is_dir() and not clone:
-        files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.name.startswith(split))
-        if not files:
-            there = (
-                ", ".join(sorted(f.name for f in path.rglob("*") if f.suffix in SUFFIXES)[:5]) or "nothing of the kind"
-            )
+        if path.suffix not in SUFFIXES:
+            raise RecipeError(f"{path} is neither .parquet nor .jsonl", key="dataset_id_or_path")
+        return _read_file(path)
+    if path.is_dir() and not clone:
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+        if not any(file.name.startswith(split) for file in files):
+            there = ", ".join(sorted(file.name for file in files)[:5]) or "nothing of the kind"
             raise RecipeError(
                 f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
                 key="dataset_id_or_path",
             )
-    elif clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
+        return [row for file in files if file.name.startswith(split) for row in _read_file(file)]
+    if clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
         from datasets import load_dataset  # takes a second
         from datasets.exceptions import DatasetsError
 
@@ -136,20 +135,12 @@ def read_split(args: RecipeArguments, split: str, config: str | None = None) -> 
             return load_dataset(str(path) if clone else name, config, split=split).to_list()
         except (ConnectionError, DatasetsError, FileNotFoundError, ValueError) as error:
             where = "cannot be loaded" if clone else "is no folder here and cannot be loaded from the hub"
-            raise RecipeError(
-                f"{name} {where}: {_first_line(error)}",
-                key="dataset_id_or_path",
-            ) from error
-    else:
-        raise RecipeError(
-            f"there is no file or folder {name}; paths start at {Path.cwd()}, and without this key the task generates "
-            "its problems",
-            key="dataset_id_or_path",
-        )
-    unknown = [f for f in files if f.suffix not in SUFFIXES]
-    if unknown:
-        raise RecipeError(f"{unknown[0]} is neither .parquet nor .jsonl", key="dataset_id_or_path")
-    return [row for file in files for row in _read_file(file)]
+            raise RecipeError(f"{name} {where}: {_first_line(error)}", key="dataset_id_or_path") from error
+    raise RecipeError(
+        f"there is no file or folder {name}; paths start at {Path.cwd()}, and without this key the task generates "
+        "its problems",
+        key="dataset_id_or_path",
+    )
 
 
 def _read_file(file: Path) -> list[dict]:
@@ -183,39 +174,6 @@ def _parse_lines(text: str) -> list:
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
     return values
-
-
-def to_dataset(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):
-    """Rows with `prompt` and `prefill`, as a `datasets.Dataset`; prompts over `max_prompt_tokens` are dropped.
-
-    Returns:
-        (dataset, how many were dropped, tokens of the longest prompt kept).
-    """
-    from datasets import Dataset  # takes a second
-
-    kept, dropped, longest = render_rows(rows, args, task, template, tokenizer)
-    return Dataset.from_list(kept), dropped, longest
-
-
-def render_rows(rows: list[dict], args: RecipeArguments, task: ModuleType, template: PromptTemplate, tokenizer):
-    """`to_dataset`, but for a list of rows in the dataset's place.
-
-    Raises:
-        RecipeError: where no prompt is short enough.
-    """
-    prompts = [render(template, task, row, tokenizer) for row in rows]
-    lengths = [len(ids) for ids in prompt_ids(prompts, tokenizer)] if prompts else []
-    kept, longest = [], 0
-    for row, prompt, length in zip(rows, prompts, lengths, strict=True):
-        if length <= args.max_prompt_tokens:
-            longest = max(longest, length)
-            kept.append({"prompt": prompt, "prefill": template.answer_prefill, **row})
-    dropped = len(rows) - len(kept)
-    if not kept:
-        raise RecipeError(
-            f"all {dropped} prompts are longer than {args.max_prompt_tokens} tokens; raise it", key="max_prompt_tokens"
-        )
-    return kept, dropped, longest
 
 
 def uniform(key: str, purpose: str) -> float:
@@ -252,7 +210,9 @@ def describe_rows(parts: Sequence[Part], rows: list[Rows]) -> str:
 
 
 def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
-    """`to_dataset` for the rows of all parts, one after the other; parts without rows are left out.
+    """Rows with `prompt` and `prefill`, as one `datasets.Dataset`: those of all parts, one after the other.
+
+    Prompts over `max_prompt_tokens` are dropped. Parts without rows are left out.
 
     Returns:
         (dataset, how many prompts were dropped, tokens of the longest prompt kept).
@@ -260,23 +220,33 @@ def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
     Raises:
         RecipeError: where no prompt of a part is short enough, or two tasks have a column of different types.
     """
-    if not parts[0].mixed:
-        (part,) = parts
-        return to_dataset(rows[0], part.args, part.task, part.template, tokenizer)
     from datasets import Dataset  # takes a second
 
-    united, dropped, longest = [], 0, 0
+    kept: list[tuple[str, list[dict]]] = []
+    lengths: list[int] = []
     for part, own in zip(parts, rows, strict=True):
-        if not own:
-            continue
-        with part.blame():
-            kept, too_long, tokens = render_rows(own, part.args, part.task, part.template, tokenizer)
-        united.append((part.name, [{**row, **part.columns} for row in kept]))
-        dropped, longest = dropped + too_long, max(longest, tokens)
-    check_types(united)
-    columns = dict.fromkeys(name for _, own in united for name in own[0])
-    every = [{name: row.get(name) for name in columns} for _, own in united for row in own]
-    return Dataset.from_list(every), dropped, longest
+        if own:
+            with part.blame():
+                rendered, tokens = _rendered(own, part, tokenizer)
+            kept.append((part.name, rendered))
+            lengths += tokens
+    check_types(kept)
+    columns = dict.fromkeys(name for _, own in kept for name in own[0])
+    every = [{name: row.get(name) for name in columns} for _, own in kept for row in own]
+    return Dataset.from_list(every), sum(map(len, rows)) - len(every), max(lengths)
+
+
+def _rendered(rows: list[dict], part: Part, tokenizer) -> tuple[list[dict], list[int]]:
+    """A part's rows with their prompts, where these are short enough, and the tokens of each."""
+    prompts = [render(part.template, part.task, row, tokenizer) for row in rows]
+    kept, lengths, most = [], [], part.args.max_prompt_tokens
+    for row, prompt, ids in zip(rows, prompts, prompt_ids(prompts, tokenizer), strict=True):
+        if len(ids) <= most:
+            kept.append({"prompt": prompt, "prefill": part.template.answer_prefill, **row, **part.columns})
+            lengths.append(len(ids))
+    if not kept:
+        raise RecipeError(f"all {len(rows)} prompts are longer than {most} tokens; raise it", key="max_prompt_tokens")
+    return kept, lengths
 
 
 def check_types(rows: list[tuple[str, list[dict]]]) -> None:

@@ -54,7 +54,7 @@ class Grader:
         """The verdicts on completions, as columns; they depend on the texts alone.
 
         Args:
-            rows: the completions' own rows, as `to_dataset` or `problems.to_datasets` makes them.
+            rows: the completions' own rows, as `problems.to_datasets` makes them.
 
         Returns:
             {"right": True, False, or None where the gold is unusable; "well_formed": bool; "difficulty": int;

@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from mini_r1.config.arguments import RecipeArguments
-from mini_r1.data.problems import load_rows, to_dataset
+from mini_r1.data.mixture import Part
+from mini_r1.data.problems import load_rows, to_datasets
 from mini_r1.data.prompts import get_template, prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.tasks import countdown
@@ -276,9 +277,13 @@ def test_bad_task_args(task_args, expected):
     assert expected in str(error.value)
 
 
-def test_to_dataset_drops_prompts_that_are_too_long(tiny_tokenizer):
-    template, rows = get_template("mini_r1"), countdown.generate(60, 0, count=[2, 3, 4, 5])
-    whole, dropped, longest = to_dataset(rows, arguments(), countdown, template, tiny_tokenizer)
+def dataset(rows, args, tokenizer):
+    return to_datasets([Part("countdown", countdown, get_template("mini_r1"), args)], [rows], tokenizer)
+
+
+def test_prompts_that_are_too_long_are_dropped(tiny_tokenizer):
+    rows = countdown.generate(60, 0, count=[2, 3, 4, 5])
+    whole, dropped, longest = dataset(rows, arguments(), tiny_tokenizer)
     lengths = [len(prompt_ids(prompt, tiny_tokenizer)) for prompt in whole["prompt"]]
     assert (len(whole), dropped, longest) == (60, 0, max(lengths))
     assert set(whole.column_names) == {"prompt", "prefill", "nums", "target", "difficulty"}
@@ -288,10 +293,10 @@ def test_to_dataset_drops_prompts_that_are_too_long(tiny_tokenizer):
 
     limit = sorted(set(lengths))[1]
     assert min(lengths) < limit < max(lengths)
-    some, dropped, longest = to_dataset(rows, arguments(max_prompt_tokens=limit), countdown, template, tiny_tokenizer)
+    some, dropped, longest = dataset(rows, arguments(max_prompt_tokens=limit), tiny_tokenizer)
     assert some["prompt"] == [p for p, length in zip(whole["prompt"], lengths, strict=True) if length <= limit]
     assert dropped == 60 - len(some) > 0
     assert longest == limit  # a prompt of exactly as many tokens is kept
 
     with pytest.raises(RecipeError, match=r"^max_prompt_tokens: all 60 prompts are longer than 3 tokens; raise it"):
-        to_dataset(rows, arguments(max_prompt_tokens=3), countdown, template, tiny_tokenizer)
+        dataset(rows, arguments(max_prompt_tokens=3), tiny_tokenizer)
