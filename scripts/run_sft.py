@@ -8,7 +8,7 @@ from mini_r1.data import hub
 from mini_r1.data.conversations import conversation_dataset
 from mini_r1.data.load_run import run_recipe
 from mini_r1.data.problems import describe_rows, load_parts, to_datasets
-from mini_r1.data.traces import mixed_trace_dataset
+from mini_r1.data.traces import trace_dataset
 from mini_r1.run import run_dir
 
 
@@ -30,7 +30,7 @@ def train(config: RunConfig) -> None:
         train_set, left_out = conversation_dataset(args, parts, *how, held_out)
         said = f"conversations, {left_out} left out"
     else:
-        train_set, said = mixed_trace_dataset(parts, [own.train for own in rows], args.num_traces, *how), "traces"
+        train_set, said = trace_dataset(parts, [own.train for own in rows], args.num_traces, *how), "traces"
     training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}
     mean = sum(map(len, train_set["input_ids"])) / len(train_set)
     run.say(f"{len(train_set)} {said}; {mean:.0f} tokens on average")

@@ -23,7 +23,7 @@ from mini_r1.config.keys import did_you_mean
 from mini_r1.data.mixture import Part
 from mini_r1.data.problems import load_rows, read_split
 from mini_r1.data.prompts import chat_prompt, prompt_ids, render
-from mini_r1.data.traces import IGNORED, like_lengths_together, trace_text
+from mini_r1.data.traces import like_lengths_together, supervised_dataset, trace_text
 from mini_r1.errors import RecipeError
 
 KEY = "sft_datasets"
@@ -157,18 +157,14 @@ def conversation_dataset(
     max_length: int | None,
     held_out: list[list[dict]],
 ):
-    """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`, and how many rows were
-    left out: they are longer than `max_length` tokens, hold one of the problems that a part has `held_out` or, with
-    `skip_bad_rows`, cannot be used.
+    """A `supervised_dataset` of conversations, in which rows of like length share a batch, and how many were left out.
 
-    As in `traces.trace_dataset`, prompt and completion are tokenized apart and joined, only the completion and the
-    end-of-sequence token after it are learned, and rows of like length share a batch.
+    Left out are rows that are longer than `max_length` tokens, that hold one of the problems that a part has `held_out`
+    or, with `skip_bad_rows`, that cannot be used.
 
     Raises:
         RecipeError: for a row that cannot be used, or where none is left.
     """
-    from datasets import Dataset  # takes a second
-
     prompts, completions = [], []
     rows = load_conversations(args, seed, parts)
     reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
@@ -188,11 +184,10 @@ def conversation_dataset(
     if prompts:
         learned = tokenizer(completions, add_special_tokens=False)["input_ids"]
         for prompt_tokens, tokens in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
-            tokens = [*tokens, tokenizer.eos_token_id]
-            if max_length is None or len(prompt_tokens) + len(tokens) <= max_length:
-                examples.append(([*prompt_tokens, *tokens], [*[IGNORED] * len(prompt_tokens), *tokens]))
+            if max_length is None or len(prompt_tokens) + len(tokens) + 1 <= max_length:
+                examples.append((prompt_tokens, [(tokens, True)]))
     if not examples:
         raise RecipeError(f"none of the {len(rows)} rows can be used, or all are longer than max_length", key=KEY)
-    order = like_lengths_together([len(ids) for ids, _ in examples], batch_size, random.Random(seed))
-    columns = {"input_ids": [examples[i][0] for i in order], "labels": [examples[i][1] for i in order]}
-    return Dataset.from_dict(columns), len(rows) - len(examples)
+    lengths = [len(prompt_tokens) + len(tokens) for prompt_tokens, [(tokens, _)] in examples]
+    order = like_lengths_together(lengths, batch_size, random.Random(seed))
+    return supervised_dataset([examples[i] for i in order], tokenizer.eos_token_id), len(rows) - len(examples)

@@ -11,7 +11,7 @@ from mini_r1.data.conversations import conversation_dataset
 from mini_r1.data.mixture import read_parts
 from mini_r1.data.problems import load_parts
 from mini_r1.data.prompts import messages, prompt_ids, render
-from mini_r1.data.traces import IGNORED, mixed_trace_dataset, trace_dataset
+from mini_r1.data.traces import IGNORED, trace_dataset
 from mini_r1.errors import RecipeError
 
 PHASES = [{"share": 0.5}, {"share": 0.5, "give_up": 1.0}]
@@ -44,32 +44,23 @@ def whose(dataset, parts, rows, tokenizer) -> list[str]:
 def test_each_task_writes_its_share_under_its_own_template(mixed_tokenizer):
     parts = parts_of()
     rows = rows_of(parts)
-    made = mixed_trace_dataset(parts, rows, 400, mixed_tokenizer, seed=1, batch_size=4)
+    made = trace_dataset(parts, rows, 400, mixed_tokenizer, seed=1, batch_size=4)
     tasks = whose(made, parts, rows, mixed_tokenizer)
     assert tasks.count("countdown") == 300 and tasks.count("gsm8k") == 100
     for start in range(0, 400, 64):  # windows of 16 batches, in each of which the tasks take turns
         window = tasks[start : start + 64]
         assert abs(window.count("gsm8k") - len(window) / 4) <= 1
-    assert made["input_ids"][:] == mixed_trace_dataset(parts, rows, 400, mixed_tokenizer, 1, 4)["input_ids"][:]
-    assert made["input_ids"][:] != mixed_trace_dataset(parts, rows, 400, mixed_tokenizer, 2, 4)["input_ids"][:]
+    assert made["input_ids"][:] == trace_dataset(parts, rows, 400, mixed_tokenizer, 1, 4)["input_ids"][:]
+    assert made["input_ids"][:] != trace_dataset(parts, rows, 400, mixed_tokenizer, 2, 4)["input_ids"][:]
 
 
 def test_phases_keep_their_places(mixed_tokenizer):
     """What a task's second phase teaches comes in the second half of all traces."""
     parts = parts_of()
     rows = rows_of(parts)
-    made = mixed_trace_dataset(parts, rows, 512, mixed_tokenizer, seed=1, batch_size=4)
+    made = trace_dataset(parts, rows, 512, mixed_tokenizer, seed=1, batch_size=4)
     gave_up = ["I give up" in mixed_tokenizer.decode(ids) for ids in made["input_ids"]]
     assert not any(gave_up[:256]) and sum(gave_up[256:]) > 100
-
-
-def test_of_a_single_task_nothing_changes(mixed_tokenizer):
-    values = {"task": "countdown", "task_args": SETTINGS["countdown"], "trace_phases": PHASES, "test_fraction": 0.2}
-    (part,) = parts = read_parts(config_of(values, "sft").args)
-    rows = rows_of(parts)
-    made = mixed_trace_dataset(parts, rows, None, mixed_tokenizer, 1, 4)
-    alone = trace_dataset(rows[0], part.args, part.task, part.template, mixed_tokenizer, 1, 4)
-    assert made["input_ids"][:] == alone["input_ids"][:] and made["labels"][:] == alone["labels"][:]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +74,7 @@ def test_of_a_single_task_nothing_changes(mixed_tokenizer):
 def test_what_is_wrong_names_the_task(mixed_tokenizer, change, total, said):
     parts = parts_of([ENTRIES[0], {**ENTRIES[1], **change}])
     with pytest.raises(RecipeError) as error:
-        mixed_trace_dataset(parts, rows_of(parts), total, mixed_tokenizer, 1, 4)
+        trace_dataset(parts, rows_of(parts), total, mixed_tokenizer, 1, 4)
     assert error.value.key == "tasks" and error.value.problem.startswith(said)
 
 

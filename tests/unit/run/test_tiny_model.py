@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.config.recipe import resolve
 from mini_r1.data.hub import load_tokenizer
+from mini_r1.data.mixture import Part
 from mini_r1.data.prompts import get_template, joined, prompt_ids, render
 from mini_r1.data.traces import trace_dataset
 from mini_r1.errors import RecipeError
@@ -125,10 +126,15 @@ def sft(**values) -> SFTArguments:
     return SFTArguments(task="countdown", **values)
 
 
+def traces_of(rows, args, tokenizer, seed=0, batch_size=4, max_length=None, task=countdown):
+    part = Part("countdown", task, TEMPLATE, args)
+    return trace_dataset([part], [rows], args.num_traces, tokenizer, seed, batch_size, max_length)
+
+
 def test_traces_are_masked_to_the_completion(tiny_tokenizer, tiny_rows):
     rows = tiny_rows[:30]
     args = sft(num_traces=100, trace_phases=[{"share": 1.0, "limit": 99}])
-    made = trace_dataset(rows, args, countdown, TEMPLATE, tiny_tokenizer, seed=3, batch_size=4)
+    made = traces_of(rows, args, tiny_tokenizer, seed=3)
     assert made.column_names == ["input_ids", "labels"]
     assert len(made) == 100
     prompts = {render(TEMPLATE, countdown, row, tiny_tokenizer): row for row in rows}
@@ -152,7 +158,7 @@ def test_traces_are_masked_to_the_completion(tiny_tokenizer, tiny_rows):
 
 def test_what_a_trace_hides_is_not_learned(tiny_tokenizer, tiny_rows):
     phases = [{"share": 1.0, "limit": 99, "give_up": 0.5, "pushed": True}]
-    made = trace_dataset(tiny_rows, sft(trace_phases=phases), countdown, TEMPLATE, tiny_tokenizer, 0, 4)
+    made = traces_of(tiny_rows, sft(trace_phases=phases), tiny_tokenizer)
     hidden = 0
     for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
         mask = [int(label != -100) for label in labels]
@@ -166,7 +172,7 @@ def test_what_a_trace_hides_is_not_learned(tiny_tokenizer, tiny_rows):
 
 def test_traces_follow_the_seed(tiny_tokenizer, tiny_rows):
     def made(seed, **values):
-        return trace_dataset(tiny_rows, sft(**values), countdown, TEMPLATE, tiny_tokenizer, seed, 4)["input_ids"][:]
+        return traces_of(tiny_rows, sft(**values), tiny_tokenizer, seed)["input_ids"][:]
 
     assert made(1, num_traces=40) == made(1, num_traces=40) != made(2, num_traces=40)
     assert len(made(1)) == len(tiny_rows)
@@ -175,7 +181,7 @@ def test_traces_follow_the_seed(tiny_tokenizer, tiny_rows):
 def test_phases_come_in_order_and_by_share(tiny_tokenizer, tiny_rows):
     phases = [{"share": 0.75, "limit": 99}, {"share": 0.25, "limit": 99, "give_up": 1.0}]
     args = sft(num_traces=256, trace_phases=phases)
-    made = trace_dataset(tiny_rows, args, countdown, TEMPLATE, tiny_tokenizer, seed=0, batch_size=4)
+    made = traces_of(tiny_rows, args, tiny_tokenizer)
     gave_up = ["I give up" in tiny_tokenizer.decode(ids) for ids in made["input_ids"]]
     assert len(gave_up) == 256
     assert not any(gave_up[:192])
@@ -186,7 +192,7 @@ def test_like_lengths_share_a_batch(tiny_tokenizer, tiny_rows):
     args = sft(num_traces=512, trace_phases=[{"share": 1.0, "limit": 99}])
 
     def padding(batch_size):
-        made = trace_dataset(tiny_rows, args, countdown, TEMPLATE, tiny_tokenizer, seed=0, batch_size=batch_size)
+        made = traces_of(tiny_rows, args, tiny_tokenizer, batch_size=batch_size)
         lengths = [len(ids) for ids in made["input_ids"]]
         batches = [lengths[i : i + 16] for i in range(0, len(lengths), 16)]
         assert sorted(lengths) != lengths
@@ -208,14 +214,14 @@ def test_like_lengths_share_a_batch(tiny_tokenizer, tiny_rows):
 )
 def test_bad_phases(tiny_tokenizer, tiny_rows, phases, expected):
     with pytest.raises(RecipeError, match=expected) as error:
-        trace_dataset(tiny_rows, sft(trace_phases=phases), countdown, TEMPLATE, tiny_tokenizer, 0, 4)
+        traces_of(tiny_rows, sft(trace_phases=phases), tiny_tokenizer)
     assert error.value.key == "trace_phases"
 
 
 def test_a_trace_is_never_cut_off(tiny_tokenizer, tiny_rows):
     args = sft(trace_phases=[{"share": 1.0, "limit": 99}])
     with pytest.raises(RecipeError, match="the longest trace has"):
-        trace_dataset(tiny_rows, args, countdown, TEMPLATE, tiny_tokenizer, 0, 4, max_length=60)
+        traces_of(tiny_rows, args, tiny_tokenizer, max_length=60)
 
 
 def test_a_task_without_traces(tiny_tokenizer, tiny_rows):
@@ -223,4 +229,4 @@ def test_a_task_without_traces(tiny_tokenizer, tiny_rows):
         question, ANSWER_EXAMPLE = countdown.question, countdown.ANSWER_EXAMPLE
 
     with pytest.raises(RecipeError, match=r"^task: tasks/countdown\.py has no trace writer"):
-        trace_dataset(tiny_rows, sft(), Silent, TEMPLATE, tiny_tokenizer, 0, 4)
+        traces_of(tiny_rows, sft(), tiny_tokenizer, task=Silent)

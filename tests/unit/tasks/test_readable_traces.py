@@ -9,6 +9,7 @@ from repository import ROOT
 
 from mini_r1 import tasks
 from mini_r1.config.arguments import SFTArguments
+from mini_r1.data.mixture import Part
 from mini_r1.data.prompts import get_template, joined
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.data.traces import IGNORED, trace_dataset
@@ -150,7 +151,7 @@ def test_traces_follow_the_template(name):
     args = SFTArguments(task=name, trace_phases=[{"share": 1.0, **settings}])
     for template in (READABLE, get_template("mini_r1")):
         tokenizer = build_tokenizer([(task, template, rows, settings)], seed=1)
-        made = trace_dataset(rows, args, task, template, tokenizer, seed=0, batch_size=4)
+        made = trace_dataset([Part(name, task, template, args)], [rows], None, tokenizer, seed=0, batch_size=4)
         for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
             completion = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
             verdict = summary_format_verdict("<think>" + tokenizer.decode(completion, skip_special_tokens=True))
@@ -159,6 +160,7 @@ def test_traces_follow_the_template(name):
 
 def test_a_phase_cannot_ask_for_a_summary(tiny_tokenizer, tiny_rows):
     args = SFTArguments(task="countdown", trace_phases=[{"share": 1.0, "limit": 99, "summary": True}])
+    part = Part("countdown", tasks.get("countdown"), get_template("mini_r1"), args)
     with pytest.raises(RecipeError, match="prompt_template: readable asks for it") as error:
-        trace_dataset(tiny_rows, args, tasks.get("countdown"), get_template("mini_r1"), tiny_tokenizer, 0, 4)
+        trace_dataset([part], [tiny_rows], None, tiny_tokenizer, 0, 4)
     assert error.value.key == "trace_phases"
