@@ -17,9 +17,10 @@ A row is one of these:
 
 import json
 import random
+from collections.abc import Sequence
 
 from mini_r1.config.arguments import SFTArguments
-from mini_r1.config.keys import did_you_mean
+from mini_r1.config.keys import Node, check_values
 from mini_r1.data.mixture import Part
 from mini_r1.data.problems import load_rows, read_split
 from mini_r1.data.prompts import chat_prompt, prompt_ids, render
@@ -27,48 +28,44 @@ from mini_r1.data.traces import like_lengths_together, supervised_dataset, trace
 from mini_r1.errors import RecipeError
 
 KEY = "sft_datasets"
-ENTRY_KEYS = ("path", "split", "config", "share")
-WRITER_KEYS = ("task", "trace_args", "share")
+TEXT: Node = {"type": "string"}
+SHARE: dict[str, Node] = {"share": {"type": "number"}}
+READ: dict[str, Node] = {"path": TEXT, "split": TEXT, "config": {"type": ["string", "null"]}} | SHARE
+WRITTEN: dict[str, Node] = {"task": TEXT, "trace_args": {"type": "object"}} | SHARE
 
 
-def check_sources(sources: object, key: str = KEY) -> list[dict]:
-    """The entries of `sft_datasets`, or of a `key` like it.
-
-    Raises:
-        RecipeError: for an entry without a path, an unknown key, or shares that are not shares.
-    """
-    if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
+def check_sources(sources: list[dict] | None, key: str = KEY) -> None:
+    """Refuses entries of `sft_datasets`, or of a `key` like it without `task`, that cannot be used."""
+    if not sources:
         raise RecipeError(f"must be a list such as [{{path: runs/x-s42/dataset}}], not {sources!r}", key=key)
     for one in sources:
         written = key == KEY and "task" in one
-        known = WRITER_KEYS if written else ENTRY_KEYS
-        for each in one:
-            if each not in known:
-                raise RecipeError(f"{each!r} is no key of an entry{did_you_mean(str(each), known)}", key=key)
-        if written and not isinstance(one.get("trace_args", {}), dict):
-            raise RecipeError(f"trace_args must be a map, not {one['trace_args']!r}", key=key)
-        if not written and not isinstance(one.get("path"), str):
+        try:
+            check_values(one, {}, WRITTEN if written else READ)
+        except RecipeError as error:
+            raise RecipeError(str(error), key=key) from None
+        if not written and "path" not in one:
             raise RecipeError("each entry needs a path, such as runs/x-s42/dataset", key=key)
-    shares = [one.get("share") for one in sources]
-    above_0 = all(isinstance(share, int | float) and share > 0 for share in shares)
-    if shares.count(None) < len(shares) and not (above_0 and abs(sum(shares) - 1) < 1e-6):
+    given = [one["share"] for one in sources if "share" in one]
+    if given and (len(given) < len(sources) or min(given) <= 0 or abs(sum(given) - 1) > 1e-6):
+        shares = [one.get("share") for one in sources]
         raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=key)
-    return sources
 
 
-def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None = None) -> list[dict]:
+def load_conversations(sources: list[dict], seed: int, parts: Sequence[Part] = (), key: str = KEY) -> list[dict]:
     """The rows of all entries, mixed by their shares and shuffled; the same for the same seed.
 
     Args:
+        sources: what `check_sources` has let pass.
         parts: the recipe's tasks, of which those that an entry names write its rows.
+        key: the recipe's, for errors.
 
     Raises:
         RecipeError: for an entry that cannot be read, or that has no rows.
     """
-    rng, sources = random.Random(seed), check_sources(args.sft_datasets)
-    pools = []
+    rng, pools = random.Random(seed), []
     for one in sources:
-        rows = _write(one, parts or [], seed) if "task" in one else _read(one)
+        rows = _write(one, parts, seed) if "task" in one else _read(one, key)
         pools.append(rng.sample(rows, len(rows)))
     if "share" in sources[0]:
         shares = [one["share"] for one in sources]
@@ -79,18 +76,17 @@ def load_conversations(args: SFTArguments, seed: int, parts: list[Part] | None =
     return mixed
 
 
-def _read(source: dict) -> list[dict]:
+def _read(source: dict, key: str) -> list[dict]:
     try:
         rows = read_split(source["path"], source.get("split", "train"), source.get("config"))
     except RecipeError as error:
-        error.key = KEY
-        raise
+        raise RecipeError(error.problem, key=key) from error
     if not rows:
-        raise RecipeError(f"{source['path']} has no rows", key=KEY)
+        raise RecipeError(f"{source['path']} has no rows", key=key)
     return rows
 
 
-def _write(source: dict, parts: list[Part], seed: int) -> list[dict]:
+def _write(source: dict, parts: Sequence[Part], seed: int) -> list[dict]:
     """A conversation for each training row of the task that an entry names."""
     name, rng = source["task"], random.Random(seed)
     part = next((part for part in parts if part.name == name), None)
@@ -105,9 +101,8 @@ def _write(source: dict, parts: list[Part], seed: int) -> list[dict]:
             answer = trace_text(part.task, part.template, row, rng, source.get("trace_args"))
         except ValueError as error:
             raise RecipeError(f"{name}: trace_args: {error}", key=KEY) from error
-        turns = [("user", part.task.question(row)), ("assistant", answer)]
-        messages = [{"role": role, "content": content} for role, content in turns]
-        rows.append({"messages": messages, "task": name, "row": json.dumps(row)})
+        turns = [{"role": "user", "content": part.task.question(row)}, {"role": "assistant", "content": answer}]
+        rows.append({"messages": turns, "task": name, "row": json.dumps(row)})
     return rows
 
 
@@ -166,7 +161,7 @@ def conversation_dataset(
         RecipeError: for a row that cannot be used, or where none is left.
     """
     prompts, completions = [], []
-    rows = load_conversations(args, seed, parts)
+    rows = load_conversations(args.sft_datasets or [], seed, parts)
     reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
     for number, row in enumerate(rows):
         try:
@@ -180,14 +175,15 @@ def conversation_dataset(
             raise RecipeError(f"row {number} of the mixture {error}; or set skip_bad_rows: true", key=KEY) from error
         prompts.append(prompt)
         completions.append(completion)
-    examples = []
+    examples, lengths = [], []
     if prompts:
         learned = tokenizer(completions, add_special_tokens=False)["input_ids"]
-        for prompt_tokens, tokens in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
-            if max_length is None or len(prompt_tokens) + len(tokens) + 1 <= max_length:
-                examples.append((prompt_tokens, [(tokens, True)]))
+        for asked, answer in zip(prompt_ids(prompts, tokenizer), learned, strict=True):
+            length = len(asked) + len(answer) + 1  # with the end
+            if max_length is None or length <= max_length:
+                examples.append((asked, [(answer, True)]))
+                lengths.append(length)
     if not examples:
         raise RecipeError(f"none of the {len(rows)} rows can be used, or all are longer than max_length", key=KEY)
-    lengths = [len(prompt_tokens) + len(tokens) for prompt_tokens, [(tokens, _)] in examples]
     order = like_lengths_together(lengths, batch_size, random.Random(seed))
     return supervised_dataset([examples[i] for i in order], tokenizer.eos_token_id), len(rows) - len(examples)

@@ -14,9 +14,9 @@ import random
 from dataclasses import dataclass
 
 from mini_r1 import tasks
-from mini_r1.config.arguments import RewardArguments, SFTArguments
+from mini_r1.config.arguments import RewardArguments
 from mini_r1.data.conversations import check_sources, load_conversations
-from mini_r1.data.problems import load_rows, uniform
+from mini_r1.data.problems import check_test_fraction, load_rows, uniform
 from mini_r1.data.prompts import get_template
 from mini_r1.data.reward_model import judged, scores
 from mini_r1.data.traces import trace_text
@@ -58,7 +58,7 @@ def check_preferences(args: RewardArguments) -> None:
     if not hasattr(tasks.get(args.task), "trace"):
         raise RecipeError(f"tasks/{args.task}.py has no trace writer; use {KEY}", key="task")
     if (args.chosen_trace_args or {}) == (args.rejected_trace_args or {}):
-        raise RecipeError("is what chosen_trace_args is; say what is worse, such as {give_up: 1}", key=WRITER[2])
+        raise RecipeError("is what chosen_trace_args is; say what is worse, such as {give_up: 1}", key=WRITER[-1])
     get_template(args.prompt_template)
 
 
@@ -70,7 +70,13 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
             left to train on.
     """
     pairs = Pairs([], [], {"that are no pair": 0, "whose parts are equal": 0, "too long": 0})
-    for row, held_out in _written(args, seed) if args.task else _read(args, seed):
+    check_test_fraction(args)
+    rows: list[tuple[dict, bool | None]]  # with whether it is held out, where that is known
+    if args.task:
+        rows = _written(args, seed)
+    else:
+        rows = [(row, None) for row in load_conversations(args.preference_datasets or [], seed, key=KEY)]
+    for row, held_out in rows:
         try:
             pair = to_pair(row, args.part)
         except ValueError as error:
@@ -95,31 +101,20 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
     return pairs
 
 
-def _read(args: RewardArguments, seed: int) -> list[tuple[dict, None]]:
-    if not 0 <= args.test_fraction < 1:
-        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
-    try:
-        return [(row, None) for row in load_conversations(SFTArguments(sft_datasets=args.preference_datasets), seed)]
-    except RecipeError as error:
-        error.key = KEY
-        raise
-
-
-def _written(args: RewardArguments, seed: int) -> list[tuple[dict, bool]]:
+def _written(args: RewardArguments, seed: int) -> list[tuple[dict, bool | None]]:
     """`num_pairs` rows on random training problems, and one on each held-out problem; each with whether it is that."""
     task, template, rng = tasks.get(args.task), get_template(args.prompt_template), random.Random(seed)
     rows = load_rows(args, task)
     problems = [(rng.choice(rows.train), False) for _ in range(args.num_pairs or len(rows.train))]
     problems += [(row, True) for row in rows.test]
-    sides = list(zip(SIDES, WRITER[1:], (args.chosen_trace_args, args.rejected_trace_args), strict=True))
-    written = []
+    written: list[tuple[dict, bool | None]] = []
     for row, held_out in problems:
         pair = {"prompt": task.question(row)}
-        for side, key, settings in sides:
+        for side, settings in zip(SIDES, (args.chosen_trace_args, args.rejected_trace_args), strict=True):
             try:
                 pair[side] = trace_text(task, template, row, rng, settings)
             except ValueError as error:
-                raise RecipeError(str(error), key=key) from error
+                raise RecipeError(str(error), key=f"{side}_trace_args") from error
         written.append((pair, held_out))
     return written
 

@@ -42,8 +42,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
     Raises:
         RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or an empty split.
     """
-    if not 0 <= args.test_fraction < 1:
-        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
+    check_test_fraction(args)
     source = args.dataset_id_or_path
     if source is None:
         source = f"the {args.task} generator"
@@ -87,6 +86,12 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
         key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
         raise RecipeError(f"no training rows are left of {source}{why}", key=key)
     return rows
+
+
+def check_test_fraction(args: RecipeArguments) -> None:
+    """Refuses a `test_fraction` that is no share, or would leave nothing to train on."""
+    if not 0 <= args.test_fraction < 1:
+        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
 
 
 def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:

@@ -114,23 +114,22 @@ def test_mixture(tmp_path):
     """Shares of what is learned from; the smallest data set for its share sets the size; nothing is taken twice."""
     kinds = [[{"prompt": f"{kind}{i}", "completion": "x"} for i in range(n)] for kind, n in (("a", 100), ("b", 30))]
     entries = sources(tmp_path, *kinds, shares=(0.75, 0.25))
-    rows = load_conversations(arguments(entries), seed=1)
+    rows = load_conversations(entries, seed=1)
     named = [row["prompt"] for row in rows]
     assert len(set(named)) == len(named) == 120
     assert sum(name.startswith("a") for name in named) == 90
-    assert load_conversations(arguments(entries), seed=1) == rows != load_conversations(arguments(entries), seed=2)
-    assert len(load_conversations(arguments(sources(tmp_path, *kinds)), seed=1)) == 130
+    assert load_conversations(entries, seed=1) == rows != load_conversations(entries, seed=2)
+    assert len(load_conversations(sources(tmp_path, *kinds), seed=1)) == 130
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("x", "must be a list"),
+        (None, "must be a list"),
         ([], "must be a list"),
-        (["x"], "must be a list"),
-        ([{"paths": "x"}], "'paths' is no key of an entry; did you mean path?"),
-        ([{"task": "chat", "path": "x"}], "'path' is no key of an entry"),
-        ([{"task": "chat", "trace_args": 1}], "trace_args must be a map, not 1"),
+        ([{"paths": "x"}], "paths: unknown key; did you mean path?"),
+        ([{"task": "chat", "path": "x"}], "path: unknown key"),
+        ([{"task": "chat", "trace_args": 1}], "trace_args: got 1, expected a map"),
         ([{"split": "train"}], "each entry needs a path"),
         ([{"path": "x", "share": 0.5}, {"path": "y"}], "the shares must all be given"),
         ([{"path": "x", "share": 0.5}, {"path": "y", "share": 0.6}], "add up to 1"),
@@ -151,10 +150,10 @@ def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
     problems = {"n": 60, "count": [3], "numbers": [1, 9], "operators": "+-", "target": [1, 36], "in_order": True}
     own = arguments(entries, task_args=problems, test_fraction=0.5)
     parts = [Part("countdown", COUNTDOWN, READABLE, own)]
-    rows = load_conversations(own, 1, parts)
+    rows = load_conversations(entries, 1, parts)
     written = [row for row in rows if "in order, I find" in row["messages"][-1]["content"]]
     problems = load_rows(own, COUNTDOWN)
-    assert len(rows) == 40 and len(written) == 10 and load_conversations(own, 1, parts) == rows
+    assert len(rows) == 40 and len(written) == 10 and load_conversations(entries, 1, parts) == rows
     assert all(json.loads(row["row"]) in problems.train for row in written)
     dataset, left_out = conversation_dataset(own, parts, tiny_tokenizer, 1, 8, None, held_out=[problems.test])
     texts = [tiny_tokenizer.decode(list(ids)) for ids in dataset["input_ids"]]
@@ -164,10 +163,10 @@ def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
         ({"task": "countdown", "trace_args": {"rude": 1}}, "countdown: trace_args: trace\\(\\) got an unexpected"),
     ):
         with pytest.raises(RecipeError, match=said):
-            load_conversations(arguments([entry]), 1, parts)
+            load_conversations([entry], 1, parts)
 
 
 def test_a_missing_file_is_said():
     with pytest.raises(RecipeError, match=r"no/such\.jsonl") as error:
-        load_conversations(arguments([{"path": "no/such.jsonl"}]), 0)
+        load_conversations([{"path": "no/such.jsonl"}], 0)
     assert error.value.key == "sft_datasets"

@@ -119,7 +119,7 @@ def test_a_dry_run_shows_a_pair_and_trains_nothing(train, home):
 WRONG = {
     "no data": (["--preference_datasets", "null"], "preference_datasets: must be a list"),
     "no file": (["--preference_datasets", '[{"path": "./none.jsonl"}]'], "preference_datasets: there is no file"),
-    "key": (["--preference_datasets", '[{"path": "pairs.jsonl", "weight": 1}]'], "'weight' is no key of an entry"),
+    "key": (["--preference_datasets", '[{"path": "pairs.jsonl", "weight": 1}]'], "weight: unknown key"),
     "part": (["--part", "answer"], 'part: got "answer", expected one of summary, response'),
     "lora": (["--use_peft", "true"], "use_peft: a reward model is loaded whole"),
     "no pairs": (["--preference_datasets", '[{"path": "messages.jsonl"}]'], "preference_datasets: a row needs chosen"),
