@@ -10,7 +10,6 @@ the arguments of a reward:
 All arguments are checked against the reward's signature, before any model is loaded.
 """
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -69,10 +68,11 @@ def load_rewards(
     Example: `load_rewards(["format_reward", "equation_reward"], {"equation_reward": [2, -1, -1]})`.
     """
     values, strict = reward_values or {}, require_format or []
-    _check_types(reward_funcs, values, strict)
+    if not reward_funcs:
+        raise RecipeError("is empty; name at least one reward, such as format_reward", key="reward_funcs")
     known = _rewards_in(rewards) | (_rewards_in(task_module) if task_module else {})
     entries = [read_entry(entry) for entry in reward_funcs]
-    public = [_public_name(name) for name, _ in entries]
+    public = [public_name(name) for name, _ in entries]
     if twice := sorted({name for name in public if public.count(name) > 1}):
         raise RecipeError(f"names {', '.join(twice)} twice; name each reward once", key="reward_funcs")
     form = template.format_reward if template else "format_reward"
@@ -80,28 +80,30 @@ def load_rewards(
         if template and name in rewards.FORMAT_REWARDS and name != form:
             raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
     loaded: dict[str, Any] = {}  # functions; those made of verifiers have attributes, see `reward_from`
-    arguments: dict[str, dict] = {}
+    arguments: dict[str, dict] = {}  # what is left to pass with each call
     for name, given in entries:
+        arguments[name] = {}
         if "reward_model" in given:
             if name in known or name in TRL_SHAPING or not name.isidentifier():
                 raise RecipeError(f"{name} is no name for a reward model; choose another", key="reward_funcs")
-            loaded[name], arguments[name] = reward_of(name, given, task_module), {}
+            loaded[name] = reward_of(name, given, task_module)
         elif name in TRL_SHAPING:
-            loaded[name], arguments[name] = trl_shaping(name, given), {}
+            loaded[name] = _trl_shaping(name, given)
         else:
             loaded[name] = _find(name, known)
-            arguments[name] = check_arguments(name, loaded[name], given)
+            arguments[name] = _check_arguments(name, loaded[name], given)
     if task_module:
         _check_columns(loaded, arguments, task_module)
     _check_changeable(values, loaded, key="reward_values")
     _check_changeable(strict, loaded, key="require_format")
-
+    for name, numbers in values.items():
+        _check_numbers(name, numbers)
     for name in {*values, *strict}:
         verifier = loaded[name].verifier
         if name in strict:
             verifier = _requiring_format(verifier, getattr(rewards, form).verifier)
-        loaded[name] = loaded[name].rebuilt(_public_name(name), verifier, values.get(name, loaded[name].values))
-    return [_for_its_rows(reward, _public_name(name), arguments[name]) for name, reward in loaded.items()]
+        loaded[name] = loaded[name].rebuilt(public_name(name), verifier, values.get(name, loaded[name].values))
+    return [_for_its_rows(reward, public_name(name), arguments[name]) for name, reward in loaded.items()]
 
 
 def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
@@ -131,7 +133,7 @@ def read_entry(entry: str | dict) -> tuple[str, dict]:
     return entry["name"], {key: value for key, value in entry.items() if key != "name"}
 
 
-def check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
+def _check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
     """The arguments, checked: `reward` names each in its signature, and each has the type that is declared there.
 
     Raises:
@@ -165,14 +167,14 @@ def _hint(parameter: inspect.Parameter) -> typing.Any:
     return hint
 
 
-def trl_shaping(name: str, arguments: dict) -> Callable[..., list[float]]:
+def _trl_shaping(name: str, arguments: dict) -> Callable[..., list[float]]:
     """TRL's reward of that name in `TRL_SHAPING`. Imports `trl.rewards`, which loads no torch.
 
     Raises:
         RecipeError: for a missing or an unknown argument, or a value that the function cannot use.
     """
     factory = getattr(importlib.import_module("trl.rewards"), TRL_SHAPING[name])
-    arguments = check_arguments(name, factory, arguments)
+    arguments = _check_arguments(name, factory, arguments)
     parameters = inspect.signature(factory).parameters.values()
     if missing := [each.name for each in parameters if each.default is each.empty and each.name not in arguments]:
         raise RecipeError(f"{name} needs {' and '.join(missing)}, such as {EXAMPLE}", key="reward_funcs")
@@ -186,28 +188,18 @@ def trl_shaping(name: str, arguments: dict) -> Callable[..., list[float]]:
         raise RecipeError(f"{name}: {error}", key="reward_funcs") from error
 
 
-def _public_name(name: str) -> str:
+def public_name(name: str) -> str:
+    """The name under which TRL logs a reward: of a dotted path the last part."""
     return name.rpartition(".")[2]
 
 
-def _check_types(reward_funcs: object, values: object, strict: object) -> None:
-    for key, names, kinds in (("reward_funcs", reward_funcs, (str, dict)), ("require_format", strict, str)):
-        if not isinstance(names, list) or not all(isinstance(name, kinds) for name in names):
-            raise RecipeError(f"must be a list of reward names, such as [format_reward], not {names!r}", key=key)
-    if not reward_funcs:
-        raise RecipeError("is empty; name at least one reward, such as format_reward", key="reward_funcs")
-    if not isinstance(values, dict):
-        raise RecipeError(f"must be a map such as {{equation_reward: [1, 0, 0]}}, not {values!r}", key="reward_values")
-    for name, numbers in values.items():
-        if not (isinstance(numbers, (list, tuple)) and len(numbers) == 3 and all(map(_is_number, numbers))):
-            raise RecipeError(
-                f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
-                key="reward_values",
-            )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _check_numbers(name: str, numbers: Any) -> None:
+    a_list = isinstance(numbers, list | tuple) and len(numbers) == 3
+    if not (a_list and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)):
+        raise RecipeError(
+            f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
+            key="reward_values",
+        )
 
 
 def _check_changeable(names: Iterable[str], loaded: dict[str, Reward], key: str) -> None:
@@ -251,26 +243,21 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
     if module_name == "trl.rewards" and function_name in TRL_SHAPING.values():
         short = next(short for short, maker in TRL_SHAPING.items() if maker == function_name)
         raise RecipeError(f"{name} makes a reward and is none itself; use {short}", key="reward_funcs")
-    module = tasks.import_dotted(module_name, "reward_funcs", _successor(name))
+    ours = f"{module_name}.".startswith("rewards.") and function_name in _rewards_in(rewards)  # of an old recipe
+    successor = f"use mini_r1.rewards.{function_name}, or just {function_name}" if ours else ""
+    module = tasks.import_dotted(module_name, "reward_funcs", successor)
     reward = getattr(module, function_name, None)
     if not callable(reward):
-        if successor := _successor(name):
+        if successor:  # a module of the user's hides it
             raise RecipeError(f"{module_name} has no function {function_name!r}; {successor}", key="reward_funcs")
         raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
     return reward
 
 
 def _unknown(problem: str, name: str, known: Iterable[str]) -> RecipeError:
-    nearest = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
-    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ";"
-    return RecipeError(f"{problem}{hint} Known: {', '.join(sorted(known)) or 'none'}", key="reward_funcs")
-
-
-def _successor(path: str) -> str:
-    """What to write today where an old recipe has a dotted path into `rewards`; "" for any other path."""
-    name = _public_name(path)
-    ours = path.startswith("rewards.") and name in _rewards_in(rewards)
-    return f"use mini_r1.rewards.{name}, or just {name}" if ours else ""
+    names = sorted(known)
+    hint = did_you_mean(name, names) or ";"
+    return RecipeError(f"{problem}{hint} Known: {', '.join(names) or 'none'}", key="reward_funcs")
 
 
 def _requiring_format(
@@ -295,33 +282,29 @@ def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
     def select(completions, columns):
         """(numbers of the rows that the reward is due for, all arguments of the call for these rows alone)."""
         wanted = columns.get("rewards") or [None] * len(completions)
-        due = [i for i, names in enumerate(wanted) if names is None or name in map(_public_name, names)]
-        if len(due) == len(completions):
-            return due, {"completions": completions, **columns, **arguments}
-        # TRL passes more than columns: trainer_state and the logging functions stay as they are.
-        rows = {
-            key: [value[i] for i in due] if isinstance(value, list) and len(value) == len(completions) else value
-            for key, value in {"completions": completions, **columns}.items()
-        }
-        return due, rows | arguments
+        due = [i for i, names in enumerate(wanted) if names is None or name in map(public_name, names)]
+        call = {"completions": completions, **columns}
+        if len(due) < len(completions):
+            # TRL passes more than columns: trainer_state and the logging functions stay as they are.
+            for key, value in call.items():
+                if isinstance(value, list) and len(value) == len(completions):
+                    call[key] = [value[i] for i in due]
+        return due, call | arguments
 
     def spread(due, numbers, length):
         by_row = dict(zip(due, numbers, strict=True))
         return [by_row.get(i) for i in range(length)]
 
-    if inspect.iscoroutinefunction(reward):  # TRL awaits what it sees to be a coroutine function
+    @functools.wraps(reward)
+    def filtered(completions, **columns):
+        due, call = select(completions, columns)
+        return spread(due, reward(**call) if due else [], len(completions))
 
-        @functools.wraps(reward)
-        async def filtered(completions, **columns):
-            due, rows = select(completions, columns)
-            return spread(due, await reward(**rows) if due else [], len(completions))
+    @functools.wraps(reward)
+    async def awaited(completions, **columns):
+        due, call = select(completions, columns)
+        return spread(due, await reward(**call) if due else [], len(completions))
 
-    else:
-
-        @functools.wraps(reward)
-        def filtered(completions, **columns):
-            due, rows = select(completions, columns)
-            return spread(due, reward(**rows) if due else [], len(completions))
-
-    filtered.__name__ = name
-    return filtered
+    own = awaited if inspect.iscoroutinefunction(reward) else filtered  # TRL awaits coroutine functions
+    own.__name__ = name
+    return own
