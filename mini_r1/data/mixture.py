@@ -12,18 +12,18 @@ here imports torch.
 import math
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from mini_r1 import rewards as shipped
 from mini_r1 import tasks
 from mini_r1.config.arguments import RecipeArguments
-from mini_r1.config.keys import check_values
+from mini_r1.config.keys import Node, check_values
 from mini_r1.config.schema import keys_of
 from mini_r1.data import prompts
 from mini_r1.data.prompts import PromptTemplate
-from mini_r1.data.reward_loader import Reward, check_available, load_rewards, read_entry
+from mini_r1.data.reward_loader import Reward, check_available, load_rewards, public_name, read_entry
 from mini_r1.errors import RecipeError
 
 OF_ONE_TASK = (
@@ -60,7 +60,7 @@ class Part:
     @property
     def rewards(self) -> list[str]:
         """The public names of its rewards."""
-        return [read_entry(entry)[0].rpartition(".")[2] for entry in self.args.reward_funcs]
+        return [public_name(read_entry(entry)[0]) for entry in self.args.reward_funcs]
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -70,15 +70,14 @@ class Part:
 
     @contextmanager
     def blame(self):
-        """Inside, of a mixed run, a `RecipeError` about a key of this part names `tasks`, then part and key; about one
-        that it has of the recipe's top level, that key."""
+        """Inside, a `RecipeError` says which part it is about (`blamed`)."""
         try:
             yield
         except RecipeError as error:
             raise self.blamed(error) from error
 
     def blamed(self, error: RecipeError) -> RecipeError:
-        """The error, as `blame` raises it."""
+        """The error; of a mixed run with the part's name, under the key `tasks` unless the key is the top level's."""
         if not self.mixed or error.key == "tasks":
             return error
         if error.key in SHARED and error.key not in self.given and error.key != "reward_funcs":
@@ -100,10 +99,8 @@ def read_parts(args: RecipeArguments) -> list[Part]:
         return [Part(str(args.task), task, prompts.get_template(args.prompt_template), args)]
     if args.task is not None:
         raise RecipeError("given together with tasks; leave one of the two out (task: null)", key="task")
-    defaults = type(args)()
-    own = [each.name for each in fields(args)]
     for key in OF_ONE_TASK:
-        if key in own and getattr(args, key) != getattr(defaults, key):
+        if getattr(args, key, None) != getattr(type(args), key, None):
             raise RecipeError("is about one task; put it into an entry of tasks", key=key)
     if not entries:
         raise RecipeError(f"is empty; name tasks, such as {EXAMPLE}", key="tasks")
@@ -121,16 +118,15 @@ def read_parts(args: RecipeArguments) -> list[Part]:
 
 def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
     """One entry of `tasks`, filled up from the recipe's top level."""
-    known = keys_of(type(args))
-    keys = {"task": {"type": "string"}, "weight": {"type": "number"}}
-    keys |= {key: known[key] for key in (*OF_ONE_TASK, *SHARED) if key in known}
+    own_keys: dict[str, Node] = {"task": {"type": "string"}, "weight": {"type": "number"}}
+    keys = own_keys | {key: node for key, node in keys_of(type(args)).items() if key in (*OF_ONE_TASK, *SHARED)}
     name = entry.get("task")
     if not isinstance(name, str):
         raise RecipeError(f"entry {number} names no task; an example: {EXAMPLE}", key="tasks")
     try:
         own = check_values(entry, {}, keys)
         weight = own.pop("weight", 1.0)
-        if not (math.isfinite(weight) and weight > 0):
+        if not 0 < weight < math.inf:
             raise RecipeError(f"got {weight:g}, expected a number above 0", key="weight")
         names = {read_entry(each)[0] for each in own.get("reward_funcs", args.reward_funcs)}
         # what the top level says of rewards of other parts is nothing to this one
@@ -197,8 +193,7 @@ def load_part_rewards(parts: list[Part], as_asked: bool = True) -> list[Reward]:
         RecipeError: as `load_rewards`; and where two parts mean different things by one name, as TRL has one column
             for it.
     """
-    found: dict[str, Reward] = {}
-    first: dict[str, tuple[Part, dict]] = {}
+    found: dict[str, tuple[Reward, Part, dict]] = {}
     for part in parts:
         args = part.args
         with part.blame():
@@ -206,23 +201,21 @@ def load_part_rewards(parts: list[Part], as_asked: bool = True) -> list[Reward]:
             loaded = load_rewards(args.reward_funcs, args.reward_values, args.require_format, part.task, template)
         for entry, reward in zip(args.reward_funcs, loaded, strict=True):
             meant = _meant(entry, part)
-            other, before = first.setdefault(reward.__name__, (part, meant))
+            _, other, before = found.setdefault(reward.__name__, (reward, part, meant))
             if differing := [what for what in meant if meant[what] != before[what]]:
                 raise RecipeError(
                     f"{part.name} and {other.name} give {reward.__name__} different {differing[0]}, and it can be one "
                     "reward only; make them equal, or name another reward",
                     key="tasks",
                 )
-            found.setdefault(reward.__name__, reward)
-    return list(found.values())
+    return [reward for reward, *_ in found.values()]
 
 
 def _meant(entry: str | dict, part: Part) -> dict[str, Any]:
     """All that makes a reward what it is."""
     name, arguments = read_entry(entry)
-    function: Callable | None = getattr(part.task, name, getattr(shipped, name, None))
     return {
-        "functions": (name, function),
+        "functions": (name, getattr(part.task, name, getattr(shipped, name, None))),
         "arguments": arguments,
         "reward_values": (part.args.reward_values or {}).get(name),
         "require_format": part.template.format_reward if name in (part.args.require_format or []) else None,
@@ -238,10 +231,8 @@ def check_parts(parts: list[Part], loaded: list[Reward]) -> None:
 
 def find_part(parts: list[Part]) -> Callable[[dict], Part]:
     """What gives the part of a row of `to_datasets`."""
-    if not parts[0].mixed:
-        return lambda row: parts[0]
     by_task = {part.name: part for part in parts}
-    return lambda row: by_task[row["task"]]
+    return lambda row: by_task[row["task"]] if parts[0].mixed else parts[0]
 
 
 def chat_of(parts: list[Part]) -> Callable[[dict], list[dict]]:
