@@ -28,11 +28,9 @@ class Rows:
     bad: int = 0
 
     def describe(self) -> str:
-        left_out = [f"{self.duplicates} duplicates removed"] if self.duplicates else []
-        left_out += [f"{self.bad} bad rows skipped"] if self.bad else []
-        return f"{len(self.train)} training and {len(self.test)} held-out problems from {self.source}" + "".join(
-            f", {text}" for text in left_out
-        )
+        said = f"{len(self.train)} training and {len(self.test)} held-out problems from {self.source}"
+        said += f", {self.duplicates} duplicates removed" if self.duplicates else ""
+        return said + (f", {self.bad} bad rows skipped" if self.bad else "")
 
 
 def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
@@ -54,8 +52,7 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
                 raise RecipeError(f"{source} is one file and has no split {split!r}", key="dataset_test_split")
             raw["test"] = read_split(source, split, args.dataset_test_config or args.dataset_config)
     reserved = getattr(task, "held_out", lambda row: None)
-    rows = Rows(train=[], test=[], source=source)
-    seen: set[str] = set()
+    rows, seen = Rows([], [], source), set[str]()
     for split in ("test", "train"):  # test first: a problem in both is held out
         for number, values in enumerate(raw.get(split, [])):
             try:
@@ -75,9 +72,8 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
             seen.add(problem)
             if args.difficulty and row["difficulty"] not in args.difficulty:
                 continue
-            held_out = split == "test" or bool(reserved(row))
-            if "test" not in raw:
-                held_out = held_out or uniform(problem, "split") < args.test_fraction
+            drawn = "test" not in raw and uniform(problem, "split") < args.test_fraction
+            held_out = split == "test" or drawn or reserved(row)
             (rows.test if held_out else rows.train).append(row)
     rows.train = _at_most(args.max_train_rows, rows.train, task)
     rows.test = _at_most(args.max_eval_rows, rows.test, task)
@@ -190,9 +186,8 @@ def _at_most(limit: int | None, rows: list[dict], task: ModuleType) -> list[dict
     """`limit` of the rows, chosen by key, in their order."""
     if limit is None or len(rows) <= limit:
         return rows
-    chosen = sorted(rows, key=lambda row: uniform(task.key(row), "sample"))[:limit]
-    keys = {task.key(row) for row in chosen}
-    return [row for row in rows if task.key(row) in keys]
+    chosen = set(sorted(map(task.key, rows), key=lambda key: uniform(key, "sample"))[:limit])
+    return [row for row in rows if task.key(row) in chosen]
 
 
 def _first_line(error: Exception) -> str:
@@ -210,8 +205,10 @@ def load_parts(parts: Sequence[Part]) -> list[Rows]:
 
 def describe_rows(parts: Sequence[Part], rows: list[Rows]) -> str:
     """What `Rows.describe` says, of a mixed run a line for each task."""
-    said = [own.describe() for own in rows]
-    return "\n".join(f"{part.name}: {text}" if part.mixed else text for part, text in zip(parts, said, strict=True))
+    return "\n".join(
+        f"{part.name}: {own.describe()}" if part.mixed else own.describe()
+        for part, own in zip(parts, rows, strict=True)
+    )
 
 
 def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):

@@ -24,54 +24,44 @@ def check_teacher(config: RunConfig, tokenizer) -> None:
         RecipeError: where there is no teacher; where the distributions of the two cannot be compared token by token; or
             where the student's completions would go on behind the token with which the teacher ends its own.
     """
-    name, revision = config.teacher_model_name_or_path, config.teacher_model_revision
+    name = config.teacher_model_name_or_path
     if not name:
         raise RecipeError("is missing; name the model to learn from, a hub id or a local folder", key=KEY)
     try:
-        theirs = load_tokenizer(name, revision=revision)
+        teacher = load_tokenizer(name, revision=config.teacher_model_revision)
     except RecipeError as error:
         raise RecipeError(error.problem, key=KEY) from error
-    ours, other = tokenizer.get_vocab(), theirs.get_vocab()
-    if ours != other:
-        differing = next((token for token in [*other, *ours] if ours.get(token) != other.get(token)), None)
+    ours, theirs = tokenizer.get_vocab(), teacher.get_vocab()
+    if ours != theirs:
+        token = next(token for token in [*theirs, *ours] if ours.get(token) != theirs.get(token))
         raise RecipeError(
-            f"{name} has another tokenizer than the student ({len(other)} tokens and {len(ours)}; {differing!r} is "
-            f"{_number(other, differing)} and {_number(ours, differing)}), so no token has the same meaning; {INSTEAD}",
+            f"{name} has another tokenizer than the student ({len(theirs)} tokens and {len(ours)}; {token!r} is number "
+            f"{theirs.get(token)} and {ours.get(token)}), so no token has the same meaning; {INSTEAD}",
             key=KEY,
         )
-    sizes = [_rows(name, revision), _rows(config.model_name_or_path, config.model_revision)]
-    if sizes[0] != sizes[1]:
+
+    from transformers import AutoConfig, GenerationConfig  # takes a second
+
+    models = ((name, config.teacher_model_revision), (config.model_name_or_path, config.model_revision))
+    rows, own_rows = (
+        AutoConfig.from_pretrained(model, revision=revision).get_text_config().vocab_size for model, revision in models
+    )
+    if rows != own_rows:
         raise RecipeError(
-            f"{name} shares the student's tokenizer, and its vocabulary is padded to {sizes[0]} rows, the student's to "
-            f"{sizes[1]} (Qwen2.5 up to 3B has 151936, from 7B on 152064); {INSTEAD}",
+            f"{name} shares the student's tokenizer, and its vocabulary is padded to {rows} rows, the student's to "
+            f"{own_rows} (Qwen2.5 up to 3B has 151936, from 7B on 152064); {INSTEAD}",
             key=KEY,
         )
-    ends = _ends(config.model_name_or_path, config.model_revision, tokenizer)
-    if theirs.eos_token_id not in ends:
+    try:
+        ends = GenerationConfig.from_pretrained(
+            config.model_name_or_path, revision=config.model_revision or "main"
+        ).eos_token_id
+    except OSError:  # a model need not have one
+        ends = None
+    # TRL ends a completion at the tokenizer's token and at those of the generation's configuration
+    if teacher.eos_token_id not in (tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])):
         raise RecipeError(
-            f"{name} ends its answers with {theirs.eos_token!r}, where the student goes on; use a student that ends "
+            f"{name} ends its answers with {teacher.eos_token!r}, where the student goes on; use a student that ends "
             "with it (an instruction-tuned one, say), or add it to eos_token_id in its generation_config.json",
             key=KEY,
         )
-
-
-def _number(vocabulary: dict[str, int], token: str | None) -> str:
-    return f"number {vocabulary[token]}" if token in vocabulary else "none"
-
-
-def _rows(name: str, revision: str | None) -> int:
-    """Rows of a model's embedding, as its configuration says."""
-    from transformers import AutoConfig  # takes a second
-
-    return AutoConfig.from_pretrained(name, revision=revision).get_text_config().vocab_size
-
-
-def _ends(name: str, revision: str | None, tokenizer) -> set[int | None]:
-    """The tokens that end a completion: TRL takes the tokenizer's and those of the generation's configuration."""
-    from transformers import GenerationConfig  # takes a second
-
-    try:
-        found = GenerationConfig.from_pretrained(name, revision=revision or "main").eos_token_id
-    except OSError:  # a model need not have one
-        found = None
-    return {tokenizer.eos_token_id, *(found if isinstance(found, list) else [found])}
