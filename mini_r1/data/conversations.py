@@ -129,18 +129,14 @@ def to_texts(row: dict, own: tuple[Part, dict] | None, tokenizer) -> tuple[str, 
     *asked, answer = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
     if answer["role"] != "assistant" or not isinstance(answer["content"], str) or not answer["content"].strip():
         raise ValueError("its last message must be the assistant's, and a text that is not blank")
-    if own:
-        return _under_template(answer["content"], *own, tokenizer)
+    if own:  # the question under this recipe's template, whose prefill the answer has, begun by that or another one
+        part, problem = own
+        said = answer["content"][max(answer["content"].find("<think>"), 0) :]
+        prompt = render(part.template, part.task, problem, tokenizer)
+        return prompt, said.removeprefix(part.template.answer_prefill)
     if not tokenizer.chat_template:
         raise ValueError("is a conversation, and this tokenizer has no chat template")
     return chat_prompt(asked, tokenizer), answer["content"]
-
-
-def _under_template(answer: str, part: Part, row: dict, tokenizer) -> tuple[str, str]:
-    """The question under this recipe's template, whose prefill is taken off the answer that another one began."""
-    start = answer.find("<think>")
-    completion = answer[start:] if start >= 0 else answer
-    return render(part.template, part.task, row, tokenizer), completion.removeprefix(part.template.answer_prefill)
 
 
 def conversation_dataset(

@@ -94,10 +94,7 @@ def load_rewards(
             arguments[name] = _check_arguments(name, loaded[name], given)
     if task_module:
         _check_columns(loaded, arguments, task_module)
-    _check_changeable(values, loaded, key="reward_values")
-    _check_changeable(strict, loaded, key="require_format")
-    for name, numbers in values.items():
-        _check_numbers(name, numbers)
+    _check_changes(values, strict, loaded)
     for name in {*values, *strict}:
         verifier = loaded[name].verifier
         if name in strict:
@@ -193,21 +190,21 @@ def public_name(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _check_numbers(name: str, numbers: Any) -> None:
-    a_list = isinstance(numbers, list | tuple) and len(numbers) == 3
-    if not (a_list and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)):
-        raise RecipeError(
-            f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
-            key="reward_values",
-        )
-
-
-def _check_changeable(names: Iterable[str], loaded: dict[str, Reward], key: str) -> None:
-    for name in names:
-        if name not in loaded:
-            raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(loaded)}", key=key)
-        if not hasattr(loaded[name], "verifier"):
-            raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
+def _check_changes(values: dict[str, Any], strict: list[str], loaded: dict[str, Reward]) -> None:
+    """Refuses changes of a reward that is no verifier of this run, and values that are not three numbers."""
+    for key, names in (("reward_values", values), ("require_format", strict)):
+        for name in names:
+            if name not in loaded:
+                raise RecipeError(f"{name!r} is not in reward_funcs, which has: {', '.join(loaded)}", key=key)
+            if not hasattr(loaded[name], "verifier"):
+                raise RecipeError(f"{name} gives numbers of its own, not verdicts; take it out here", key=key)
+    for name, numbers in values.items():
+        three = isinstance(numbers, list | tuple) and len(numbers) == 3
+        if not (three and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)):
+            raise RecipeError(
+                f"{name} needs three numbers, for correct, wrong and unparseable, such as [1, 0, 0], not {numbers!r}",
+                key="reward_values",
+            )
 
 
 def _check_columns(loaded: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
