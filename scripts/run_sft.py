@@ -27,8 +27,10 @@ def train(config: RunConfig) -> None:
     batch = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     how = (tokenizer, training.seed, batch, training.max_length)
     if args.sft_datasets is not None:
-        train_set, left_out = conversation_dataset(args, parts, *how, held_out)
+        train_set, left_out, unused = conversation_dataset(args, parts, *how, held_out)
         said = f"conversations, {left_out} left out"
+        for field, count in unused.items():
+            run.say(f"note: {count} rows have messages with a field {field}, of which nothing is made")
     else:
         train_set, said = trace_dataset(parts, [own.train for own in rows], args.num_traces, *how), "traces"
     training.dataset_kwargs = {"skip_prepare_dataset": True, **(training.dataset_kwargs or {})}

@@ -51,8 +51,8 @@ def ask(folder: Path, config, parts, rewards, raw: dict | None) -> None:
         except ValueError as error:
             raise RecipeError(str(error), key="row", file="command line") from error
     prompt = prompts.render(part.template, part.task, row, tokenizer)
-    print(prompt, end="", flush=True)
-    inputs = tokenizer(prompt, return_tensors="pt")
+    print(prompt.text, end="", flush=True)
+    inputs = tokenizer(prompt.text, return_tensors="pt")
     output = model.generate(
         **inputs,
         max_new_tokens=config.max_completion_length,
@@ -64,11 +64,11 @@ def ask(folder: Path, config, parts, rewards, raw: dict | None) -> None:
     )
     ids = output[0, inputs["input_ids"].shape[1] :].tolist()
     completion = tokenizer.decode(ids, skip_special_tokens=True)
-    row = row | part.columns
+    row = {"prefill": prompt.prefill, **row, **part.columns}
     columns = {name: [value] for name, value in row.items()}
     columns["completion_ids"] = [ids]
     for reward in rewards:
-        print(f"{reward.__name__}: {reward(completions=[completion], prompts=[prompt], **columns)[0]}")
+        print(f"{reward.__name__}: {reward(completions=[completion], prompts=[prompt.text], **columns)[0]}")
 
 
 if __name__ == "__main__":

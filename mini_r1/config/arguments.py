@@ -47,7 +47,14 @@ class RecipeArguments:
     max_eval_rows: int | None = key(None, "At most this many held-out rows.")
     difficulty: list[int] | None = key(None, "Difficulties to keep; rows of any other are dropped.")
     max_prompt_tokens: int = key(256, "Tokens that a prompt may have; longer ones are counted and dropped.")
-    prompt_template: str = key("mini_r1", "Name of a template in mini_r1/data/prompts.py.")
+    prompt_template: str | dict = key(
+        "mini_r1",
+        "How a question is put: a template of mini_r1/data/prompts.py, or a map of what differs from one, such as "
+        "{base: mini_r1, system: null, prefill: <think>}; its user text holds {question}.",
+    )
+    chat_template_kwargs: dict | None = key(
+        None, "Variables of the model's own chat template, such as {enable_thinking: true}."
+    )
     reward_funcs: list[str | dict] = key(
         ["format_reward", "equation_reward"],
         "Rewards: from rewards/, from the task's module, dotted paths of your own, soft_overlong or "

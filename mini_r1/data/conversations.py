@@ -12,22 +12,33 @@ A row is one of these:
     messages: a conversation that ends with the assistant's turn. Where it also has the `row` of the recipe's own
         `task`, or of one of its `tasks`, the question is put as the template there puts it, so that a student may have
         another template than the model that was sampled from.
+    conversations: the same in ShareGPT's form, {from: human, value: ...} and {from: gpt, value: ...}.
     prompt, completion: two strings, the prompt as the tokenizer is to get it; or two conversations.
+    instruction, input, output: Alpaca's form, three texts; the input may be missing or empty.
+
+Reasoning that the assistant's last message has in a field of its own (`REASONING`) becomes its think block. Of other
+messages the chat template gets role and content; whatever else they hold is counted and named.
 """
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.config.keys import Node, check_values
 from mini_r1.data.mixture import Part
 from mini_r1.data.problems import load_rows, read_split
-from mini_r1.data.prompts import chat_prompt, prompt_ids, render
+from mini_r1.data.prompts import prompt_ids, render, render_turns, without_bos
 from mini_r1.data.traces import like_lengths_together, supervised_dataset, trace_text
 from mini_r1.errors import RecipeError
+from mini_r1.rewards.text import THINK_CLOSE, THINK_OPEN
 
 KEY = "sft_datasets"
+FORMS = "messages, conversations, prompt and completion, or instruction and output"
+# Where data sets keep the reasoning of an answer beside its content
+REASONING = ("reasoning_content", "reasoning", "thinking")
+SHAREGPT = {"human": "user", "gpt": "assistant"}
 TEXT: Node = {"type": "string"}
 SHARE: dict[str, Node] = {"share": {"type": "number"}}
 READ: dict[str, Node] = {"path": TEXT, "split": TEXT, "config": {"type": ["string", "null"]}} | SHARE
@@ -112,31 +123,89 @@ def _own(row: dict, parts: list[Part]) -> tuple[Part, dict] | None:
     return (part, part.task.parse_row(json.loads(row["row"]))) if part and row.get("row") else None
 
 
-def to_texts(row: dict, own: tuple[Part, dict] | None, tokenizer) -> tuple[str, str]:
+def turns_of(row: dict) -> list[dict]:
+    """The conversation of a row in any of the forms above, as it stands there.
+
+    Raises:
+        ValueError: where the row is none of them, or not one of a question and an answer at the least.
+    """
+    if isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str):
+        question = "\n\n".join(filter(None, [row["instruction"], row.get("input")]))
+        turns: list = [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
+    elif row.get("conversations"):
+        turns = [_from_sharegpt(turn) for turn in row["conversations"]]
+    else:
+        turns = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns) or len(turns) < 2:
+        raise ValueError(f"needs {FORMS}; it has the columns {', '.join(map(str, row)) or 'none'}")
+    return turns
+
+
+def _from_sharegpt(turn: object) -> object:
+    if not isinstance(turn, dict) or "from" not in turn:
+        return turn
+    rest = {key: value for key, value in turn.items() if key not in ("from", "value")}
+    return {"role": SHAREGPT.get(turn["from"], turn["from"]), "content": turn.get("value"), **rest}
+
+
+def unused_fields(row: dict) -> set[str]:
+    """Names of the fields of a row's messages that hold something which is neither asked nor learned."""
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+        return set()
+    *asked, answer = turns_of(row)
+    unused = {key for turn in asked for key, value in turn.items() if value and key not in ("role", "content")}
+    return unused | {key for key, value in answer.items() if value and key not in ("role", "content", *REASONING)}
+
+
+def to_texts(
+    row: dict, own: tuple[Part, dict] | None, tokenizer, chat_template_kwargs: dict | None = None
+) -> tuple[str, str]:
     """A row as (prompt, completion): what the policy is given, and what it is to say, without the end token.
 
     Args:
         own: the part and the problem, where the row is of one of the recipe's tasks.
+        chat_template_kwargs: the recipe's.
 
     Raises:
         ValueError: where the row is none of the forms above, naming what is wrong with it.
     """
     if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-        return row["prompt"], row["completion"]
-    turns = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns) or len(turns) < 2:
-        raise ValueError("needs a column messages, or prompt and completion")
-    *asked, answer = [{"role": turn.get("role"), "content": turn.get("content")} for turn in turns]
-    if answer["role"] != "assistant" or not isinstance(answer["content"], str) or not answer["content"].strip():
+        return without_bos(row["prompt"], tokenizer), row["completion"]
+    *asked, last = turns_of(row)
+    if last.get("role") != "assistant" or not isinstance(last.get("content"), str) or not last["content"].strip():
         raise ValueError("its last message must be the assistant's, and a text that is not blank")
-    if own:  # the question under this recipe's template, whose prefill the answer has, begun by that or another one
+    answer = _whole_answer(last)
+    if own:
         part, problem = own
-        said = answer["content"][max(answer["content"].find("<think>"), 0) :]
+        start = answer.find(THINK_OPEN)  # another template's prefill may stand before it
         prompt = render(part.template, part.task, problem, tokenizer)
-        return prompt, said.removeprefix(part.template.answer_prefill)
+        return prompt.text, prompt.completion(answer[max(start, 0) :])
     if not tokenizer.chat_template:
         raise ValueError("is a conversation, and this tokenizer has no chat template")
-    return chat_prompt(asked, tokenizer), answer["content"]
+    asked = [{"role": turn.get("role"), "content": turn.get("content")} for turn in asked]
+    prompt = render_turns(asked, tokenizer, chat_template_kwargs)
+    return prompt.text, prompt.completion(answer)
+
+
+def _whole_answer(turn: dict) -> str:
+    """The text of an assistant's turn, with the reasoning that stands in a field of its own.
+
+    Raises:
+        ValueError: where both the field and the content hold reasoning that differs, or two fields do.
+    """
+    found = {key: turn[key] for key in REASONING if turn.get(key)}
+    if len(set(map(str, found.values()))) > 1:
+        raise ValueError(f"has reasoning in both {' and '.join(found)}")
+    if not found:
+        return turn["content"]
+    key, reasoning = next(iter(found.items()))
+    if not isinstance(reasoning, str):
+        raise ValueError(f"has a message whose {key} is {reasoning!r:.60}, not a text")
+    if THINK_OPEN in turn["content"]:
+        if reasoning.strip() in turn["content"]:
+            return turn["content"]
+        raise ValueError(f"has reasoning in {key} and another in its content")
+    return f"{THINK_OPEN}\n{reasoning.strip()}\n{THINK_CLOSE}\n\n{turn['content'].lstrip()}"
 
 
 def conversation_dataset(
@@ -148,15 +217,18 @@ def conversation_dataset(
     max_length: int | None,
     held_out: list[list[dict]],
 ):
-    """A `supervised_dataset` of conversations, in which rows of like length share a batch, and how many were left out.
+    """A `supervised_dataset` of conversations, in which rows of like length share a batch, and what was left out.
 
-    Left out are rows that are longer than `max_length` tokens, that hold one of the problems that a part has `held_out`
-    or, with `skip_bad_rows`, that cannot be used.
+    Returns:
+        (dataset, number of rows left out, fields of messages that nothing is made of, each with its number of rows).
+        Rows are left out that are longer than `max_length` tokens, that hold one of the problems that a part has
+        `held_out` or, with `skip_bad_rows`, that cannot be used.
 
     Raises:
         RecipeError: for a row that cannot be used, or where none is left.
     """
     prompts, completions = [], []
+    unused: Counter[str] = Counter()
     rows = load_conversations(args.sft_datasets or [], seed, parts)
     reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
     for number, row in enumerate(rows):
@@ -164,7 +236,8 @@ def conversation_dataset(
             own = _own(row, parts)
             if own and (own[0].name, own[0].task.key(own[1])) in reserved:
                 continue
-            prompt, completion = to_texts(row, own, tokenizer)
+            prompt, completion = to_texts(row, own, tokenizer, args.chat_template_kwargs)
+            unused.update(unused_fields(row))
         except ValueError as error:
             if args.skip_bad_rows:
                 continue
@@ -182,4 +255,5 @@ def conversation_dataset(
     if not examples:
         raise RecipeError(f"none of the {len(rows)} rows can be used, or all are longer than max_length", key=KEY)
     order = like_lengths_together(lengths, batch_size, random.Random(seed))
-    return supervised_dataset([examples[i] for i in order], tokenizer.eos_token_id), len(rows) - len(examples)
+    dataset = supervised_dataset([examples[i] for i in order], tokenizer.eos_token_id)
+    return dataset, len(rows) - len(examples), unused

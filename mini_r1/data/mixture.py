@@ -64,9 +64,8 @@ class Part:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What every row of this part has beside its task's columns and its prompt."""
-        own = {"task": self.name, "rewards": self.rewards} if self.mixed else {}
-        return {"prefill": self.template.answer_prefill, **own}
+        """What every row of this part has beside its task's columns, its prompt and its prefill."""
+        return {"task": self.name, "rewards": self.rewards} if self.mixed else {}
 
     @contextmanager
     def blame(self):
@@ -96,7 +95,8 @@ def read_parts(args: RecipeArguments) -> list[Part]:
     entries = args.tasks
     if entries is None:
         task = tasks.get(args.task)  # refuses None
-        return [Part(str(args.task), task, prompts.get_template(args.prompt_template), args)]
+        template = prompts.get_template(args.prompt_template, args.chat_template_kwargs)
+        return [Part(str(args.task), task, template, args)]
     if args.task is not None:
         raise RecipeError("given together with tasks; leave one of the two out (task: null)", key="task")
     for key in OF_ONE_TASK:
@@ -134,7 +134,7 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
             "reward_values": {key: value for key, value in (args.reward_values or {}).items() if key in names},
             "require_format": [key for key in args.require_format or [] if key in names],
         } | own
-        template = prompts.get_template(filled.get("prompt_template", args.prompt_template))
+        template = prompts.get_template(filled.get("prompt_template", args.prompt_template), args.chat_template_kwargs)
         of_its_own = replace(args, **filled | {"task": name, "tasks": None})
         return Part(name, tasks.get(name), template, of_its_own, float(weight), True, frozenset(own))
     except RecipeError as error:

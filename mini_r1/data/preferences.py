@@ -17,7 +17,7 @@ from mini_r1 import tasks
 from mini_r1.config.arguments import RewardArguments
 from mini_r1.data.conversations import check_sources, load_conversations
 from mini_r1.data.problems import check_test_fraction, load_rows, uniform
-from mini_r1.data.prompts import get_template
+from mini_r1.data.prompts import apply_template, get_template
 from mini_r1.data.reward_model import judged, scores
 from mini_r1.data.traces import trace_text
 from mini_r1.errors import RecipeError
@@ -147,7 +147,7 @@ def _part(text: str, part: str) -> str:
 
 def token_ids(turns: list[dict], tokenizer) -> list[int]:
     """A conversation as the reward will show it to the model."""
-    return tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+    return apply_template(turns, tokenizer, tokenize=True, return_dict=True)["input_ids"]
 
 
 def to_ids(pairs: list[dict], tokenizer):

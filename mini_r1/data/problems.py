@@ -242,9 +242,9 @@ def _rendered(rows: list[dict], part: Part, tokenizer) -> tuple[list[dict], list
     """A part's rows with their prompts, where these are short enough, and the tokens of each."""
     prompts = [render(part.template, part.task, row, tokenizer) for row in rows]
     kept, lengths, most = [], [], part.args.max_prompt_tokens
-    for row, prompt, ids in zip(rows, prompts, prompt_ids(prompts, tokenizer), strict=True):
+    for row, prompt, ids in zip(rows, prompts, prompt_ids([one.text for one in prompts], tokenizer), strict=True):
         if len(ids) <= most:
-            kept.append({"prompt": prompt, "prefill": part.template.answer_prefill, **row, **part.columns})
+            kept.append({"prompt": prompt.text, "prefill": prompt.prefill, **row, **part.columns})
             lengths.append(len(ids))
     if not kept:
         raise RecipeError(f"all {len(rows)} prompts are longer than {most} tokens; raise it", key="max_prompt_tokens")

@@ -19,6 +19,7 @@ from mini_r1 import tasks
 from mini_r1.config.keys import check_values
 from mini_r1.config.schema import keys_of
 from mini_r1.data.hub import looks_local
+from mini_r1.data.prompts import FIXED_DATE, apply_template
 from mini_r1.errors import RecipeError
 from mini_r1.rewards.text import THINK_CLOSE, full_text
 
@@ -46,7 +47,7 @@ def shows(tokenizer, part: str) -> bool:
     """Whether the chat template of a tokenizer keeps the part that the model scores; some leave reasoning out."""
     text = judged("<think>hm</think>\n72", part)
     probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
-    return text in tokenizer.apply_chat_template(probe, tokenize=False)
+    return text in apply_template(probe, tokenizer)
 
 
 def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Any:
@@ -147,6 +148,7 @@ def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -
     for start in range(0, len(conversations), batch_size):
         inputs = tokenizer.apply_chat_template(
             conversations[start : start + batch_size],
+            strftime_now=FIXED_DATE.strftime,
             padding=True,
             truncation=longest is not None,
             max_length=longest,

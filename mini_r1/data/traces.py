@@ -59,7 +59,7 @@ def trace_dataset(
 def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: random.Random) -> list[list[Example]]:
     """`total` traces, each on a random row: a list for each phase of the part.
 
-    Where the template's prefill does not open the think tag, the completion does. The pieces of a trace are tokenized
+    Where the prompt does not open the think tag, the completion does. The pieces of a trace are tokenized
     apart.
 
     Raises:
@@ -72,7 +72,8 @@ def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: rando
         raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
     if any("summary" in phase for phase in phases):
         raise RecipeError("`summary` is not for phases; prompt_template: readable asks for it", key="trace_phases")
-    opening = [(part.template.opening, True)] if part.template.opening else []
+    prompts = [render(part.template, part.task, row, tokenizer) for row in rows]
+    opening = [(prompts[0].opening, True)] if prompts[0].opening else []
     drawn: list[list[tuple[int, list]]] = []
     for phase in phases:
         settings = {name: value for name, value in phase.items() if name != "share"}
@@ -84,11 +85,11 @@ def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: rando
             except ValueError as error:
                 raise RecipeError(str(error), key="trace_phases") from error
             drawn[-1].append((row, [*opening, *pieces]))
-    prompts = [prompt_ids(render(part.template, part.task, row, tokenizer), tokenizer) for row in rows]
+    asked = prompt_ids([prompt.text for prompt in prompts], tokenizer)
     texts = list({text for phase in drawn for _, pieces in phase for text, _ in pieces})
     ids = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
     return [
-        [(prompts[row], [(ids[text], learned) for text, learned in pieces]) for row, pieces in phase] for phase in drawn
+        [(asked[row], [(ids[text], learned) for text, learned in pieces]) for row, pieces in phase] for phase in drawn
     ]
 
 

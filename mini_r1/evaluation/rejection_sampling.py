@@ -226,10 +226,10 @@ def write_generated(
 
 def _conversation(part: Part, row: dict, record: dict) -> list[dict]:
     """The question, and the answer with its prefill."""
-    *asked, prefill = messages(part.template, part.task, row)
-    # in a chat the answer begins without the prefill
-    begun = prefill["content"] if record["prefill"] == part.template.answer_prefill else ""
-    return [*asked, {**prefill, "content": begun + record["completion"]}]
+    # in a chat the answer begins without the prefill; a model whose own template opens <think> has only that
+    known, begun = part.template, record["prefill"]
+    begun = known.prefill if begun == known.answer_prefill else begun
+    return [*messages(known, part.task, row), {"role": "assistant", "content": begun + record["completion"]}]
 
 
 def describe(result: dict) -> str:

@@ -123,7 +123,7 @@ def make_sampler(
             tokenizer,
             model=config.server_model,
             concurrency=config.server_concurrency,
-            conversation=(lambda number: chat(problems[number])[:-1]) if config.server_chat else None,
+            conversation=(lambda number: chat(problems[number])) if config.server_chat else None,
         )
     if config.use_vllm:
         return VLLMSampler(

@@ -10,7 +10,7 @@ from mini_r1 import tasks
 from mini_r1.data.hub import looks_local
 from mini_r1.data.mixture import Part, shares, weights
 from mini_r1.data.problems import SUFFIXES, Rows, check_types, load_rows
-from mini_r1.data.prompts import PromptTemplate, prompt_ids, render
+from mini_r1.data.prompts import Prompt, PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Check
 
@@ -77,7 +77,7 @@ def _measure_prompts(check: Check, rows: Rows, part: Part) -> tuple[int, int]:
     """
     limit, lengths = part.args.max_prompt_tokens, []
     for split in (rows.train if part.args.needs_training_rows else [], rows.test):
-        texts = [render(part.template, part.task, row, check.tokenizer) for row in split]
+        texts = [render(part.template, part.task, row, check.tokenizer).text for row in split]
         lengths.append([len(ids) for ids in prompt_ids(texts, check.tokenizer)] if split else [])
     every = lengths[0] + lengths[1]
     if not every:
@@ -117,18 +117,18 @@ def example_row(rows: Rows | None, task: ModuleType) -> dict:
     return next((row for row in known if task.gold_answer(row)), None) or task.parse_row(tasks.examples(task, 1)[0])
 
 
-def gold_completion(task: ModuleType, template: PromptTemplate, row: dict) -> str:
+def gold_completion(task: ModuleType, template: PromptTemplate, row: dict, prompt: Prompt) -> str:
     """A correct completion of the row's prompt, in the format that the template asks for."""
     summary = "This is the gold answer: " if template.asks_for_summary else ""
-    return f"{template.opening} the gold answer is known </think>\n{summary}<answer>{task.gold_answer(row)}</answer>"
+    return f"{prompt.opening} the gold answer is known </think>\n{summary}<answer>{task.gold_answer(row)}</answer>"
 
 
 def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
     """One rendered prompt, and what each of its rewards gives for the gold answer and for an empty completion."""
     prompt = render(part.template, part.task, row, tokenizer)
-    gold = gold_completion(part.task, part.template, row)
-    lines = [prompt, "", f"--- rewards (gold completion: {gold!r})"]
-    columns = {name: [value] for name, value in {**row, **part.columns}.items()}
+    gold = gold_completion(part.task, part.template, row, prompt)
+    lines = [prompt.text, "", f"--- rewards (gold completion: {gold!r})"]
+    columns = {name: [value] for name, value in {"prefill": prompt.prefill, **row, **part.columns}.items()}
     for reward in rewards:
         if reward.__name__ not in part.rewards:
             continue
@@ -138,7 +138,7 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
         values = []
         for text in (gold, ""):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            given = reward(completions=[text], prompts=[prompt], completion_ids=[ids], **columns)
+            given = reward(completions=[text], prompts=[prompt.text], completion_ids=[ids], **columns)
             values += asyncio.run(given) if inspect.iscoroutine(given) else given
         lines.append(f"{reward.__name__}: gold {values[0]}, empty {values[1]}")
     return "\n".join(lines)

@@ -58,10 +58,9 @@ def _pieces(
     """The pieces of a task's prompts and traces that become one token each."""
     trace_args = {**trace_args, **template.trace_settings}
     broken = {**trace_args, "give_up": 0.5, "break_format": 0.5}  # makes rare phrases frequent enough
-    prompts = (render(template, task, row, tokenizer) for row in rows)
-    traces = (
-        template.opening + joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken)
-    )
+    prompts = (render(template, task, row, tokenizer).text for row in rows)
+    opening = "" if template.answer_prefill else "<think>"
+    traces = (opening + joined(task.trace(row, rng, **settings)) for row in rows for settings in (trace_args, broken))
     rare, fixed = max(2, len(rows) / 500), len(rows) / 10
     smaller = [(SENTENCES, fixed), (WORDS, rare)]
     own = [(task.PHRASES, rare)] if hasattr(task, "PHRASES") else []

@@ -32,7 +32,7 @@ def small_trainer(
     task, template = tasks.get("countdown"), get_template("mini_r1")
     dataset = Dataset.from_list(
         [
-            {"prompt": render(template, task, row, tokenizer), "prefill": "<think>", "difficulty": 3, **row}
+            {"prompt": render(template, task, row, tokenizer).text, "prefill": "<think>", "difficulty": 3, **row}
             for row in rows
         ]
     )

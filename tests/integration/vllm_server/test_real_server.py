@@ -98,7 +98,7 @@ def test_generates_what_transformers_does(launch, tmp_path, tiny_model_dir):
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype="float32").eval()
     task = tasks.get("countdown")
     rows = task.generate(**{**TASK_ARGS, "n": 24}, seed=1)
-    texts = [render(get_template("mini_r1"), task, row, tokenizer) for row in rows]
+    texts = [render(get_template("mini_r1"), task, row, tokenizer).text for row in rows]
     ids = [prompt_ids(text, tokenizer) for text in texts]
     result = tmp_path / "result.json"
 

@@ -93,7 +93,7 @@ def rows() -> list[dict]:
 @pytest.fixture(scope="module")
 def prompts(rows, tokenizer) -> dict[int, str]:
     template, task = get_template("mini_r1"), tasks.get("countdown")
-    return {number: render(template, task, row, tokenizer) for number, row in enumerate(rows)}
+    return {number: render(template, task, row, tokenizer).text for number, row in enumerate(rows)}
 
 
 @pytest.fixture(scope="module")

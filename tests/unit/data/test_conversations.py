@@ -38,8 +38,11 @@ def countdown(template=MINI_R1) -> list[Part]:
 
 def sampled(row: dict, template, tries: int = 0) -> dict:
     """A row as scripts/generate.py leaves it."""
-    *asked, prefill = messages(template, COUNTDOWN, row)
-    answer = {**prefill, "content": prefill["content"] + "3 + 4 " * tries + "1 + 2</think><answer>1 + 2</answer>"}
+    asked = messages(template, COUNTDOWN, row)
+    answer = {
+        "role": "assistant",
+        "content": template.prefill + "3 + 4 " * tries + "1 + 2</think><answer>1 + 2</answer>",
+    }
     return {"messages": [*asked, answer], "task": "countdown", "row": json.dumps(row)}
 
 
@@ -50,8 +53,8 @@ def test_a_row_of_the_task_is_put_as_the_student_is_asked(tiny_rows, tiny_tokeni
     row = COUNTDOWN.parse_row(tiny_rows[0])
     (part,) = countdown(learned_with)
     prompt, completion = to_texts(sampled(row, asked_with), (part, row), tiny_tokenizer)
-    assert prompt == render(learned_with, COUNTDOWN, row, tiny_tokenizer)
-    assert completion == learned_with.opening + "1 + 2</think><answer>1 + 2</answer>"
+    assert prompt == render(learned_with, COUNTDOWN, row, tiny_tokenizer).text
+    assert completion == ("" if learned_with.prefill else "<think>") + "1 + 2</think><answer>1 + 2</answer>"
 
 
 def test_other_forms(tiny_tokenizer):
@@ -68,9 +71,9 @@ def test_other_forms(tiny_tokenizer):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "x"}, "row 0 of the mixture needs a column messages"),
-        ({"messages": [ANSWER]}, "needs a column messages"),
-        ({"messages": "x"}, "needs a column messages"),
+        ({"text": "x"}, "row 0 of the mixture needs messages, conversations,"),
+        ({"messages": [ANSWER]}, "needs messages, conversations,"),
+        ({"messages": "x"}, "needs messages, conversations,"),
         ({"messages": [ANSWER, *ASKED]}, "its last message must be the assistant's"),
         ({"messages": [*ASKED, {**ANSWER, "content": " "}]}, "a text that is not blank"),
         ({"messages": [*ASKED, {**ANSWER, "content": None}]}, "a text that is not blank"),
@@ -84,7 +87,7 @@ def test_bad_rows(tmp_path, tiny_tokenizer, row, said):
     assert error.value.key == "sft_datasets"
     (tmp_path / "more").mkdir()
     good = sources(tmp_path / "more", [{"prompt": "Q", "completion": "A"}])
-    dataset, left_out = conversation_dataset(arguments([*entries, *good], skip_bad_rows=True), *made, held_out=[[]])
+    dataset, left_out, _ = conversation_dataset(arguments([*entries, *good], skip_bad_rows=True), *made, held_out=[[]])
     assert (len(dataset), left_out) == (1, 1)
 
 
@@ -92,9 +95,9 @@ def test_only_the_completion_and_the_end_are_learned(tmp_path, tiny_rows, tiny_t
     rows = [COUNTDOWN.parse_row(row) for row in tiny_rows[:20]]
     entries = sources(tmp_path, [sampled(row, MINI_R1, tries=i) for i, row in enumerate(rows)])
     made = (countdown(), tiny_tokenizer, 0, 4)
-    dataset, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[[]])
+    dataset, left_out, _ = conversation_dataset(arguments(entries), *made, None, held_out=[[]])
     assert (len(dataset), left_out) == (20, 0)
-    prompts = {render(MINI_R1, COUNTDOWN, row, tiny_tokenizer) for row in rows}
+    prompts = {render(MINI_R1, COUNTDOWN, row, tiny_tokenizer).text for row in rows}
     for example in dataset:
         start = sum(label == IGNORED for label in example["labels"])
         assert example["labels"][:start] == [IGNORED] * start
@@ -102,9 +105,9 @@ def test_only_the_completion_and_the_end_are_learned(tmp_path, tiny_rows, tiny_t
         assert example["input_ids"][:start] in [prompt_ids(prompt, tiny_tokenizer) for prompt in prompts]
         assert example["input_ids"][-1] == tiny_tokenizer.eos_token_id
     lengths = sorted(map(len, dataset["input_ids"]))
-    shorter, left_out = conversation_dataset(arguments(entries), *made, lengths[10] - 1, held_out=[[]])
+    shorter, left_out, _ = conversation_dataset(arguments(entries), *made, lengths[10] - 1, held_out=[[]])
     assert len(shorter) + left_out == 20 and max(map(len, shorter["input_ids"])) < lengths[10]
-    _, left_out = conversation_dataset(arguments(entries), *made, None, held_out=[rows[:3]])
+    _, left_out, _ = conversation_dataset(arguments(entries), *made, None, held_out=[rows[:3]])
     assert left_out == 3, "what is held out is not learned from"
     with pytest.raises(RecipeError, match="none of the 20 rows can be used"):
         conversation_dataset(arguments(entries), *made, 3, held_out=[[]])
@@ -155,7 +158,7 @@ def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
     problems = load_rows(own, COUNTDOWN)
     assert len(rows) == 40 and len(written) == 10 and load_conversations(entries, 1, parts) == rows
     assert all(json.loads(row["row"]) in problems.train for row in written)
-    dataset, left_out = conversation_dataset(own, parts, tiny_tokenizer, 1, 8, None, held_out=[problems.test])
+    dataset, left_out, _ = conversation_dataset(own, parts, tiny_tokenizer, 1, 8, None, held_out=[problems.test])
     texts = [tiny_tokenizer.decode(list(ids)) for ids in dataset["input_ids"]]
     assert left_out == 0 and sum("in order, I find" in text for text in texts) == 10
     for entry, said in (

@@ -32,7 +32,7 @@ def rows_of(parts) -> list[list[dict]]:
 def whose(dataset, parts, rows, tokenizer) -> list[str]:
     """The task of each example, by its prompt."""
     prompts = {
-        tuple(prompt_ids(render(part.template, part.task, row, tokenizer), tokenizer)): part.name
+        tuple(prompt_ids(render(part.template, part.task, row, tokenizer).text, tokenizer)): part.name
         for part, own in zip(parts, rows, strict=True)
         for row in own
     }
@@ -93,11 +93,11 @@ def test_conversations_of_every_task_are_put_as_its_part_asks(tmp_path, mixed_to
     with path.open("w") as file:
         for part, rows in zip(sampled, loaded, strict=True):
             for row in rows.train[:10] + rows.test:
-                *asked, prefill = messages(part.template, part.task, row)
-                turns = [*asked, {**prefill, "content": prefill["content"] + "so</think>\n<answer>1</answer>"}]
+                answer = part.template.prefill + "so</think>\n<answer>1</answer>"
+                turns = [*messages(part.template, part.task, row), {"role": "assistant", "content": answer}]
                 file.write(json.dumps({"messages": turns, "task": part.name, "row": json.dumps(row)}) + "\n")
     args = SFTArguments(sft_datasets=[{"path": str(path)}])
-    dataset, left_out = conversation_dataset(args, parts, mixed_tokenizer, 1, 4, None, held_out)
+    dataset, left_out, _ = conversation_dataset(args, parts, mixed_tokenizer, 1, 4, None, held_out)
     assert left_out == sum(map(len, held_out))
     tasks = whose(dataset, parts, [rows.train for rows in loaded], mixed_tokenizer)
     assert tasks.count("countdown") == tasks.count("gsm8k") == 10

@@ -38,7 +38,7 @@ def test_an_entry_says_what_differs_from_the_top_level():
 def test_one_task_is_no_mixture(mixed_tokenizer):
     values = {"task": "countdown", "task_args": SETTINGS["countdown"]}
     (part,) = parts = read_parts(config_of(values).args)
-    assert (part.mixed, part.columns) == (False, {"prefill": "<think>"})
+    assert (part.mixed, part.columns) == (False, {})
     (rows,) = load_parts(parts)
     dataset, _, _ = to_datasets(parts, [rows.train], mixed_tokenizer)
     assert dataset.column_names == ["prompt", "prefill", "nums", "target", "difficulty"]

@@ -1,8 +1,9 @@
 """Prompts: the exact token ids of the chat template, one BOS at most, and every task's gold through the whole path."""
 
+from functools import partial
+
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from byte_tokenizer import BOS, TURN, byte_tokenizer
 
 from mini_r1 import tasks
 from mini_r1.data.conversations import to_texts
@@ -14,26 +15,11 @@ from mini_r1.rewards import FORMAT_REWARDS, number_reward, summary_format_reward
 
 CHAT = [name for name, template in TEMPLATES.items() if template.chat]
 PLAIN = [name for name in TEMPLATES if name not in CHAT]
-BOS, TURN = "<s>", "<|im_start|>"
 TURNS = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 ROW = {"nums": [44, 19, 35], "target": 98, "difficulty": 3}
-
-
-def byte_tokenizer(adds_bos: bool, chat_template: str | None) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer; `adds_bos`: its post-processor puts <s> before every text, as Llama 3's does."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([BOS, *alphabet])}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(token, normalized=False) for token in (BOS, TURN, "<|im_end|>")])
-    if adds_bos:
-        core.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=BOS, eos_token="<|im_end|>", chat_template=chat_template
-    )
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +40,11 @@ def tokenizers(tiny_tokenizer) -> dict:
 @pytest.mark.parametrize("template_name", CHAT)
 def test_token_ids_are_the_chat_templates_own(tokenizers, name, bos, template_name):
     tokenizer, template = tokenizers[name], get_template(template_name)
-    prompt = render(template, tasks.get("countdown"), ROW, tokenizer)
-    turns, how = messages(template, tasks.get("countdown"), ROW), {"continue_final_message": True}
-    if not template.prefill:
-        turns, how = turns[:-1], {"add_generation_prompt": True}
-    own = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **how)
+    prompt = render(template, tasks.get("countdown"), ROW, tokenizer).text
+    turns = messages(template, tasks.get("countdown"), ROW)
+    own = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) + template.prefill
     ids = prompt_ids(prompt, tokenizer)
-    assert ids == own["input_ids"]
+    assert ids == tokenizer(own, add_special_tokens=False)["input_ids"]
     assert ids.count(tokenizer.convert_tokens_to_ids(BOS)) == bos or name == "tiny"
     assert prompt.endswith(f"{TURN}assistant\n{template.prefill}")  # left open
     assert tokenizer.decode(ids).count(TURN) == prompt.count(TURN) == 2 + (template.system is not None)
@@ -84,7 +68,7 @@ def test_every_template_says_what_the_answer_looks_like(tokenizers, name):
         def question(row):
             return "Who is {example}? {0} {"
 
-    prompt = render(get_template(name), Puzzle, {}, tokenizers["no BOS"])
+    prompt = render(get_template(name), Puzzle, {}, tokenizers["no BOS"]).text
     assert Puzzle.question({}) in prompt, "braces of a question are text"
     assert f"<answer>{Puzzle.ANSWER_EXAMPLE}</answer>" in prompt
     assert "<think>" in prompt and "</think>" in prompt and "{question}" not in prompt
@@ -99,7 +83,7 @@ def test_tiny_tokenizer_adds_no_bos(tokenizers):
 @pytest.mark.parametrize("template_name", PLAIN)
 def test_plain_text_for_base_models(tokenizers, name, bos, template_name):
     template, task, tokenizer = get_template(template_name), tasks.get("countdown"), tokenizers[name]
-    prompt = render(template, task, ROW, tokenizer)
+    prompt = render(template, task, ROW, tokenizer).text
     assert prompt.endswith(f"\nUser: {task.question(ROW)}\nAssistant: <think>")
     assert TURN not in prompt and BOS not in prompt
     ids = prompt_ids(prompt, tokenizer)
@@ -173,15 +157,16 @@ def test_unknown_template(name, expected):
     assert str(error.value) == expected
 
 
-def graded(task, template, row, tokenizer, completion: str) -> dict[str, float | None]:
+def graded(task, template, row, tokenizer, make_completion) -> dict[str, float | None]:
     """What the rewards give, by the path of a rollout: prompt ids, completion ids, decoded, prefill, rewards."""
     prompt = render(template, task, row, tokenizer)
+    completion = make_completion(prompt)
     ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
     decoded = tokenizer.decode(ids, skip_special_tokens=True)
-    assert prompt.endswith(template.answer_prefill)
-    columns = {name: [value] for name, value in row.items()} | {"prefill": [template.answer_prefill]}
+    assert prompt.text.endswith(prompt.prefill) and prompt.prefill == template.answer_prefill
+    columns = {name: [value] for name, value in row.items()} | {"prefill": [prompt.prefill]}
     rewards = load_rewards([template.format_reward, task.REWARD], task_module=task, template=template)
-    return {r.__name__: r(completions=[decoded], prompts=[prompt], **columns)[0] for r in rewards}
+    return {r.__name__: r(completions=[decoded], prompts=[prompt.text], **columns)[0] for r in rewards}
 
 
 @pytest.mark.parametrize("template_name", TEMPLATES)
@@ -194,11 +179,10 @@ def test_gold_is_right_and_empty_is_wrong_on_the_whole_path(tokenizers, task_nam
         pytest.skip(str(error))
     for raw in tasks.examples(task, 20 if task.REWARD != "code_reward" else 4):  # each runs its program on 6 tests
         row = task.parse_row(raw)
-        gold = gold_completion(task, template, row)
         for name in ("tiny", "both write BOS"):
-            form = template.format_reward
+            form, gold = template.format_reward, partial(gold_completion, task, template, row)
             assert graded(task, template, row, tokenizers[name], gold) == {form: 1.0, task.REWARD: 1.0}
-            assert graded(task, template, row, tokenizers[name], "") == {form: 0.0, task.REWARD: 0.0}
+            assert graded(task, template, row, tokenizers[name], lambda prompt: "") == {form: 0.0, task.REWARD: 0.0}
 
 
 def test_unknown_task():

@@ -146,7 +146,7 @@ def problems(tiny_rows, tiny_tokenizer) -> list[dict]:
 
     task, template = tasks.get("countdown"), get_template("mini_r1")
     return [
-        {"prompt": render(template, task, row, tiny_tokenizer), "prefill": "<think>", "difficulty": 3, **row}
+        {"prompt": render(template, task, row, tiny_tokenizer).text, "prefill": "<think>", "difficulty": 3, **row}
         for row in tiny_rows[:40]
     ]
 

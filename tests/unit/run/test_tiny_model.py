@@ -51,8 +51,8 @@ def saved(tmp_path_factory, tiny_tokenizer) -> str:
 @pytest.mark.parametrize("load", [AutoTokenizer.from_pretrained, load_tokenizer])
 def test_tokenizer_is_the_same_after_it_was_saved(load, saved, tiny_tokenizer, tiny_rows):
     loaded = load(saved)
-    prompts = [render(TEMPLATE, countdown, row, tiny_tokenizer) for row in tiny_rows[:40]]
-    assert [render(TEMPLATE, countdown, row, loaded) for row in tiny_rows[:40]] == prompts
+    prompts = [render(TEMPLATE, countdown, row, tiny_tokenizer).text for row in tiny_rows[:40]]
+    assert [render(TEMPLATE, countdown, row, loaded).text for row in tiny_rows[:40]] == prompts
     for text in prompts + texts(tiny_rows):
         ids = prompt_ids(text, tiny_tokenizer)
         assert prompt_ids(text, loaded) == ids
@@ -84,7 +84,7 @@ def test_numbers_and_tags_are_single_tokens(tiny_model_dir):
 
 def test_prompts_and_traces_are_short(tiny_tokenizer, tiny_rows):
     for row in tiny_rows:
-        assert len(prompt_ids(render(TEMPLATE, countdown, row, tiny_tokenizer), tiny_tokenizer)) < 40
+        assert len(prompt_ids(render(TEMPLATE, countdown, row, tiny_tokenizer).text, tiny_tokenizer)) < 40
         trace = joined(countdown.trace(row, random.Random(0), limit=99))
         assert len(prompt_ids(trace, tiny_tokenizer)) <= 15 * (trace.count("\n") + 1)
 
@@ -137,7 +137,7 @@ def test_traces_are_masked_to_the_completion(tiny_tokenizer, tiny_rows):
     made = traces_of(rows, args, tiny_tokenizer, seed=3)
     assert made.column_names == ["input_ids", "labels"]
     assert len(made) == 100
-    prompts = {render(TEMPLATE, countdown, row, tiny_tokenizer): row for row in rows}
+    prompts = {render(TEMPLATE, countdown, row, tiny_tokenizer).text: row for row in rows}
     used = set()
     for ids, labels in zip(made["input_ids"], made["labels"], strict=True):
         mask = [int(label != -100) for label in labels]

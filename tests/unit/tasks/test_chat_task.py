@@ -238,7 +238,7 @@ def test_words_are_one_token_in_prompt_and_trace(template, mixed):
         request = chat._REQUEST.fullmatch(row["question"])
         subject, state = re.fullmatch(r"(the \w+) (is .+)", request[2]).groups()
         ids = [tokenizer(f" {word}")["input_ids"][0] for word in (request[1], subject, state)]
-        prompt = tokenizer(render(template, chat, row, tokenizer))["input_ids"]
+        prompt = tokenizer(render(template, chat, row, tokenizer).text)["input_ids"]
         pieces = [tokenizer(text)["input_ids"] for text, _ in chat.trace(row, rng, **template.trace_settings)]
         for where, times in ((prompt, 1), ([token for piece in pieces for token in piece], 2)):
             assert [token for token in where if token in ids] == ids * times

@@ -10,7 +10,7 @@ from repository import ROOT
 from mini_r1 import tasks
 from mini_r1.config.arguments import SFTArguments
 from mini_r1.data.mixture import Part
-from mini_r1.data.prompts import get_template, joined
+from mini_r1.data.prompts import get_template, joined, render
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.data.traces import IGNORED, trace_dataset
 from mini_r1.errors import RecipeError
@@ -141,7 +141,8 @@ def test_the_tiny_tokenizer_knows_the_words(name):
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
         assert not any("\ufffd" in tokenizer.decode([token]) for token in ids), "no word in bytes"
     row = rows[0]
-    text = tokenizer.decode(tokenizer(gold_completion(task, READABLE, row))["input_ids"], skip_special_tokens=True)
+    gold = gold_completion(task, READABLE, row, render(READABLE, task, row, tokenizer))
+    text = tokenizer.decode(tokenizer(gold)["input_ids"], skip_special_tokens=True)
     assert summary_format_verdict("<think>" + text) is Verdict.CORRECT
 
 

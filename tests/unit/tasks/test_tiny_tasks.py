@@ -48,7 +48,7 @@ def test_there_is_room_for_prompts_and_traces(tiny):
     _, values, task, rows, template, tokenizer = tiny
     longest = 0
     for row in rows:
-        assert len(prompt_ids(render(template, task, row, tokenizer), tokenizer)) <= values["max_prompt_tokens"]
+        assert len(prompt_ids(render(template, task, row, tokenizer).text, tokenizer)) <= values["max_prompt_tokens"]
         trace = joined(task.trace(row, random.Random(0), **(values.get("trace_args") or {})))
         longest = max(longest, len(tokenizer(trace)["input_ids"]) + 1)  # the end of the turn, too
     assert 0.6 * values["max_completion_length"] < longest <= values["max_completion_length"]

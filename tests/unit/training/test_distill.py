@@ -63,7 +63,7 @@ def home(tiny_tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture
 def prompts(tiny_rows, tiny_tokenizer) -> list[str]:
     task, template = tasks.get("countdown"), get_template("mini_r1")
-    return [render(template, task, row, tiny_tokenizer) for row in tiny_rows]
+    return [render(template, task, row, tiny_tokenizer).text for row in tiny_rows]
 
 
 @pytest.fixture
