@@ -1,7 +1,9 @@
 """The hub, where it can be reached; the local cache at once, where it cannot."""
 
+import itertools
 import os
 import socket
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,9 +13,13 @@ from mini_r1.config.run_config import RunConfig
 from mini_r1.errors import RecipeError
 from mini_r1.rewards.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
+KEY = "model_name_or_path"
+# Blanks, line ends, and characters beyond ASCII, as answers have them
+PROBE = "Two  blanks,\ta tab , and 12 + 3 = 15 .\n\n  A line:\r\n1/2 \u00bd \u6570 \u00e9 e\u0301 \U0001f642 it 's <b>"
 
-class LostTagsError(RecipeError):
-    """A tokenizer with which no completion could ever be rewarded."""
+
+class LostTextError(RecipeError):
+    """A tokenizer with which no completion could ever be rewarded, since what rewards read is not what was written."""
 
 
 def offline_if_unreachable(config: RunConfig, parts: Sequence[RecipeArguments]) -> None:
@@ -57,29 +63,81 @@ def load_tokenizer(name: str | None, **kwargs):
 
     Raises:
         RecipeError: where there is none.
-        LostTagsError: where the tags that rewards read do not survive it.
+        LostTextError: where the tags that rewards read, or blanks, line ends or letters, do not survive it.
     """
     from transformers import AutoTokenizer  # takes a second
 
     if not name:
-        raise RecipeError("is missing; name a hub id or a local folder", key="model_name_or_path")
+        raise RecipeError("is missing; name a hub id or a local folder", key=KEY)
     if looks_local(name) and not Path(name).is_dir():
-        raise RecipeError(f"there is no folder {name}{_first(name)}", key="model_name_or_path")
+        raise RecipeError(f"there is no folder {name}{_first(name)}", key=KEY)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:
         where = (
             "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
         )
-        raise RecipeError(f"{name} {where}", key="model_name_or_path") from error
+        raise RecipeError(f"{name} {where}", key=KEY) from error
     if lost := lost_tags(tokenizer):
-        raise LostTagsError(
+        raise LostTextError(
             f"{name}: completions are decoded without special tokens, and then {' '.join(lost)} vanish with its "
             "tokenizer, so that every reward would be 0; choose a model whose tokenizer has them as plain text, or "
             'write "special": false beside them in its tokenizer files',
-            key="model_name_or_path",
+            key=KEY,
         )
+    if not survives(PROBE, tokenizer):
+        raise LostTextError(f"{name}: its tokenizer changes text: {_remedy(name, tokenizer, kwargs)}", key=KEY)
     return tokenizer
+
+
+def decoded(text: str, tokenizer) -> str:
+    """The text as rewards would see it, were it a completion."""
+    return tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
+
+
+def survives(text: str, tokenizer) -> bool:
+    """Whether encoding and decoding give the text back, up to Unicode's NFC (many tokenizers compose accents)."""
+    return unicodedata.normalize("NFC", decoded(text, tokenizer)) == unicodedata.normalize("NFC", text)
+
+
+def check_text_survives(prompt: str, gold: str | None, tokenizer) -> None:
+    """Refuses a tokenizer that changes this prompt, or the gold answer as a completion.
+
+    Raises:
+        RecipeError: with the first place that differs.
+    """
+    ids = tokenizer(text=prompt, add_special_tokens=False)["input_ids"]
+    answer = gold or ""
+    for what, written, read in (
+        ("the prompt", prompt, tokenizer.decode(ids)),
+        ("the gold answer", answer, decoded(answer, tokenizer)),
+    ):
+        written, read = (unicodedata.normalize("NFC", text) for text in (written, read))
+        if written != read:
+            pairs = zip(written, read, strict=False)
+            same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+            start = max(0, same - 10)
+            raise RecipeError(
+                f"its tokenizer changes {what}: {written[start : start + 30]!r} becomes {read[start : start + 30]!r}; "
+                "choose a model whose tokenizer keeps text",
+                key=KEY,
+            )
+
+
+def _remedy(name: str, tokenizer, kwargs: dict) -> str:
+    """What a tokenizer that changes text makes of the probe, and what would be right."""
+    from transformers import PreTrainedTokenizerFast  # takes a second
+
+    seen = (
+        f"{PROBE[:30]!r} comes back as {decoded(PROBE[:30], tokenizer)!r}, so that rewards would misread every answer"
+    )
+    class_name = type(tokenizer).__name__
+    if survives(PROBE, PreTrainedTokenizerFast.from_pretrained(name, **kwargs)):
+        return (
+            f"{seen}; transformers loads it as {class_name}, and its tokenizer.json is right: in a local copy of the "
+            'model, write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json'
+        )
+    return f"{seen}; transformers loads it as {class_name}; choose a model whose tokenizer keeps text"
 
 
 def lost_tags(tokenizer) -> list[str]:

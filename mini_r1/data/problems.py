@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 from mini_r1.config.arguments import RecipeArguments
+from mini_r1.data.hub import check_text_survives
 from mini_r1.data.mixture import Part
 from mini_r1.data.prompts import prompt_ids, render
 from mini_r1.errors import RecipeError
 
+PROBED = 20  # rows of which prompt and gold are seen to survive the tokenizer
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
 
@@ -241,6 +243,8 @@ def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
 def _rendered(rows: list[dict], part: Part, tokenizer) -> tuple[list[dict], list[int]]:
     """A part's rows with their prompts, where these are short enough, and the tokens of each."""
     prompts = [render(part.template, part.task, row, tokenizer) for row in rows]
+    for row, prompt in list(zip(rows, prompts, strict=True))[:PROBED]:
+        check_text_survives(prompt.text, part.task.gold_answer(row), tokenizer)
     kept, lengths, most = [], [], part.args.max_prompt_tokens
     for row, prompt, ids in zip(rows, prompts, prompt_ids([one.text for one in prompts], tokenizer), strict=True):
         if len(ids) <= most:

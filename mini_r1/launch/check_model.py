@@ -8,7 +8,7 @@ from mini_r1.config.kinds import ONLY_SAMPLE
 from mini_r1.config.recipe import Recipe, resolve
 from mini_r1.config.recipe_file import find_recipe
 from mini_r1.config.run_config import RunConfig
-from mini_r1.data.hub import LostTagsError, load_tokenizer
+from mini_r1.data.hub import PROBE, LostTextError, decoded, load_tokenizer
 from mini_r1.data.teacher import KEY, check_teacher
 from mini_r1.errors import RecipeError
 from mini_r1.launch.check_data import out_of_reach
@@ -27,7 +27,7 @@ def check_tokenizer(check: Check) -> None:
     check.first_model = first_model(config)
     try:
         check.tokenizer = load_tokenizer(name, revision=config.model_revision)
-    except LostTagsError:
+    except LostTextError:
         raise
     except RecipeError as error:
         maker = maker_of(config.recipe, name)
@@ -38,6 +38,8 @@ def check_tokenizer(check: Check) -> None:
         else:
             raise
         return
+    if decoded(PROBE, check.tokenizer) != PROBE:
+        check.note(f"the tokenizer of {name} composes accents (Unicode NFC): a gold with others is never matched")
     _check_weights(check, name)
 
 

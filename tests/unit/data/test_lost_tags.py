@@ -7,7 +7,7 @@ from broken import CPU, MINE, Place
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mini_r1.data.hub import LostTagsError, load_tokenizer, lost_tags
+from mini_r1.data.hub import LostTextError, load_tokenizer, lost_tags
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 
@@ -42,7 +42,7 @@ def test_which_tags_are_lost(special, lost, tmp_path):
     if not lost:
         assert load_tokenizer(str(tmp_path)).padding_side == "left"
         return
-    with pytest.raises(LostTagsError, match=f"then {' '.join(lost)} vanish") as error:
+    with pytest.raises(LostTextError, match=f"then {' '.join(lost)} vanish") as error:
         load_tokenizer(str(tmp_path))
     assert error.value.key == "model_name_or_path"
 
