@@ -22,6 +22,22 @@ def full_text(prefill: str | None, completion: str | list[dict[str, str]]) -> st
     return (prefill or "") + completion
 
 
+def prefill_of(prompt: str | list[dict[str, str]]) -> str:
+    """The tail of a prompt that belongs to the answer: an opened `<think>` at its end, or nothing.
+
+    Args:
+        prompt: a text, or a conversation, of which an assistant's last message may have begun the answer.
+
+    Example: `prefill_of("User: 1 + 2?\\nAssistant: <think>\\n")` is `"<think>\\n"`.
+    """
+    if not isinstance(prompt, str):
+        last = prompt[-1] if prompt else {}
+        prompt = last.get("content") or "" if last.get("role") == "assistant" else ""
+    start = prompt.rfind(THINK_OPEN)
+    tail = prompt[start:] if start >= 0 else ""
+    return tail if not tail.removeprefix(THINK_OPEN).strip() else ""
+
+
 def turn_parts(text: str) -> tuple[str, str, str, str] | None:
     """(reasoning, what is between the blocks, answer, what follows) of a text that has each tag once and in order.
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from mini_r1.rewards.text import full_text
+from mini_r1.rewards.text import full_text, prefill_of
 
 
 class Verdict(Enum):
@@ -65,6 +65,8 @@ def reward_from(
             if isinstance(columns[column], str):  # zip would read it letter by letter
                 raise TypeError(f"{name} needs a list in {column}, with one value for each completion")
         nothing = [None] * len(completions)
+        if prefill is None and columns.get("prompts") is not None:
+            prefill = [prefill_of(prompt) for prompt in columns["prompts"]]
         gold = [nothing if columns[column] is None else columns[column] for column in needed]
         rows = zip(completions, nothing if prefill is None else prefill, *gold, strict=True)
         calls = [(full_text(start, completion), *row) for completion, start, *row in rows]

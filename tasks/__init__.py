@@ -6,7 +6,9 @@ import path; a recipe names it by its dotted path (`task: my_pkg.my_task`).
 
 import difflib
 import importlib
+import os
 import pkgutil
+import sys
 from types import FunctionType, ModuleType
 from typing import Protocol
 
@@ -110,11 +112,19 @@ def import_dotted(path: str, key: str, successor: str = "") -> ModuleType:
         RecipeError: where the module, or a package around it, is missing. An error inside the user's module propagates,
             so that the user sees it in full.
     """
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)  # last and for now: a folder of the user's, such as wandb/, is to pass for no package
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if not f"{path}.".startswith(f"{error.name}."):
             raise
-        here = f"ours is mini_r1.{error.name}" if error.name in ("rewards", "tasks") else "install it"
-        remedy = successor or f"{here}, or set PYTHONPATH to the folder that holds it"
+        own = f"ours is mini_r1.{error.name}" if error.name in ("rewards", "tasks") else "install it"
+        folder = "the folder that holds it (that in which you start is searched)"
+        remedy = successor or f"{own}, or set PYTHONPATH to {folder}"
         raise RecipeError(f"there is no module {error.name!r}; {remedy}", key=key) from error
+    finally:
+        if added:
+            sys.path.remove(here)

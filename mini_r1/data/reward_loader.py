@@ -26,9 +26,11 @@ from mini_r1.data.prompts import PromptTemplate
 from mini_r1.data.reward_model import reward_of
 from mini_r1.errors import RecipeError
 from mini_r1.rewards import Verdict
+from mini_r1.rewards.text import full_text
 
 Reward = Callable[..., Any]  # list[float | None], or for TRL a coroutine of one
 
+LARGEST = 3.4e38  # of single precision, in which TRL computes
 EXAMPLE = "{name: soft_overlong, max_completion_len: 1024, soft_punish_cache: 128}"
 
 # TRL's shaping of length and repetition: name in a recipe -> function of `trl.rewards` that makes the reward
@@ -221,6 +223,17 @@ def _check_columns(loaded: dict[str, Reward], arguments: dict[str, dict], task: 
                 f"not give; its own reward is {task.REWARD}",
                 key="reward_funcs",
             )
+        own = inspect.signature(reward).parameters.values()
+        if not any(each.kind is each.VAR_KEYWORD for each in own):
+            raise RecipeError(f"{name} has no **kwargs, and TRL gives a reward all columns; add it", key="reward_funcs")
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        wants = [each.name for each in own if each.kind in named and each.default is each.empty]
+        if lacking := [each for each in wants if each not in {*columns, *GIVEN, *arguments[name]}]:
+            raise RecipeError(
+                f"{name} wants {' and '.join(lacking)}, and the rows of this task have {', '.join(columns)}; make it a "
+                "column, or an argument: {name: ..., " + f"{lacking[0]}: ...}}",
+                key="reward_funcs",
+            )
         if twice := sorted(arguments[name].keys() & columns.keys()):
             raise RecipeError(f"{name}: {twice[0]} is a column of the task; leave it out", key="reward_funcs")
 
@@ -247,7 +260,8 @@ def _find(name: str, known: dict[str, Reward]) -> Reward:
     if not callable(reward):
         if successor:  # a module of the user's hides it
             raise RecipeError(f"{module_name} has no function {function_name!r}; {successor}", key="reward_funcs")
-        raise _unknown(f"{module_name} has no function {function_name!r}", function_name, _rewards_in(module))
+        there = [each for each, value in vars(module).items() if callable(value) and each[0] != "_"]
+        raise _unknown(f"{module_name} has no function {function_name!r}", function_name, there)
     return reward
 
 
@@ -268,6 +282,38 @@ def _requiring_format(
         return Verdict.UNPARSEABLE
 
     return strict
+
+
+def check_numbers(name: str, numbers: Any, completions: list) -> list[float | None]:
+    """What a reward gave, as TRL needs it: for each completion a finite number, or None where none is due.
+
+    TRL makes a tensor of it, in which an infinite or missing number would leave advantages of NaN, and NaN as if no
+    reward were due.
+
+    Raises:
+        RecipeError: with the reward's name, and the first completion it gave something else for.
+    """
+    if not isinstance(numbers, Iterable) or isinstance(numbers, (str, bytes, dict)):
+        problem = f"{name} gives {_shown(numbers)}, expected a list with one number for each completion"
+        raise RecipeError(problem, key="reward_funcs")
+    given = [value.item() if hasattr(value, "item") else value for value in numbers]
+    if len(given) != len(completions):
+        problem = f"{name} gives {len(given)} numbers for {len(completions)} completions"
+        raise RecipeError(problem, key="reward_funcs")
+    for value, completion in zip(given, completions, strict=True):
+        if value is not None and not (isinstance(value, (int, float)) and abs(value) <= LARGEST):
+            raise RecipeError(
+                f"{name} gives {_shown(value)}, expected a finite number, or None where no reward is due; the "
+                f"completion is {_shown(full_text(None, completion))}",
+                key="reward_funcs",
+            )
+    return [None if value is None else float(value) for value in given]
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it, on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-90:]}"
 
 
 def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
@@ -292,15 +338,18 @@ def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
         by_row = dict(zip(due, numbers, strict=True))
         return [by_row.get(i) for i in range(length)]
 
+    def checked(numbers, call):
+        return check_numbers(name, numbers, call["completions"])
+
     @functools.wraps(reward)
     def filtered(completions, **columns):
         due, call = select(completions, columns)
-        return spread(due, reward(**call) if due else [], len(completions))
+        return spread(due, checked(reward(**call), call) if due else [], len(completions))
 
     @functools.wraps(reward)
     async def awaited(completions, **columns):
         due, call = select(completions, columns)
-        return spread(due, await reward(**call) if due else [], len(completions))
+        return spread(due, checked(await reward(**call), call) if due else [], len(completions))
 
     own = awaited if inspect.iscoroutinefunction(reward) else filtered  # TRL awaits coroutine functions
     own.__name__ = name

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,11 @@ from mini_r1.data.prompts import Prompt, PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Check
 
+# What TRL passes besides prompts, completions and columns; a check has no training to log into
+TRL_GIVES = {
+    "trainer_state": None, "log_extra": lambda column, values: None, "log_metric": lambda name, value: None,
+    "environments": None,
+}  # fmt: skip
 FEW = 0.01  # the share of prompts that may be dropped without a warning
 
 
@@ -135,13 +141,31 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
         if hasattr(reward, "judge"):
             lines.append(f"{reward.__name__}: {reward.judge} is not asked in a check")
             continue
-        values = []
-        for text in (gold, ""):
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            given = reward(completions=[text], prompts=[prompt.text], completion_ids=[ids], **columns)
-            values += asyncio.run(given) if inspect.iscoroutine(given) else given
+        values = [call_reward(reward, [text], prompt, columns, tokenizer)[0] for text in (gold, "")]
+        call_reward(reward, [gold, "", gold], prompt, columns, tokenizer)  # as a group, the number of rewards is seen
         lines.append(f"{reward.__name__}: gold {values[0]}, empty {values[1]}")
     return "\n".join(lines)
+
+
+def call_reward(reward, texts: list[str], prompt: Prompt, columns: dict[str, list], tokenizer) -> list[float | None]:
+    """What a reward gives to completions of one prompt, called as TRL calls it.
+
+    Raises:
+        RecipeError: where it raises something, or gives no number for each completion.
+    """
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    rows = {name: values * len(texts) for name, values in columns.items()}
+    try:
+        given = reward(completions=texts, prompts=[prompt.text] * len(texts), completion_ids=ids, **rows, **TRL_GIVES)
+        return asyncio.run(given) if inspect.iscoroutine(given) else given
+    except RecipeError:
+        raise
+    except Exception as error:  # of code that is the user's, in a check that names all faults at once
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise RecipeError(
+            f"{reward.__name__} raises {type(error).__name__}: {error} ({place.filename}, line {place.lineno})",
+            key="reward_funcs",
+        ) from error
 
 
 def stand_in_tokenizer():

@@ -55,7 +55,8 @@ class OneLineAStep(TrainerCallback):
         rest = steps * spent / max(done, 1)
         parts = [f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"]
         if "reward" in logs:
-            parts.append(f"reward {logs['reward']:.3f}")
+            given = logs["reward"]  # None where no completion was due a reward
+            parts.append("reward none" if given is None else f"reward {given:.3f}")
             for key, value in logs.items():
                 name = key.removeprefix("rewards/").removesuffix("/mean")
                 if key == f"rewards/{name}/mean" and value is not None:

@@ -88,13 +88,13 @@ def test_arguments_of_ones_own_reward(task_module, monkeypatch):
     module.my_reward = lambda completions, scale, **columns: [scale] * len(completions)
     monkeypatch.setitem(sys.modules, "my_scale", module)
     task, mine = load_rewards(
-        [{"name": "scaled_reward", "scale": 2}, {"name": "my_scale.my_reward", "scale": "any"}],
+        [{"name": "scaled_reward", "scale": 2}, {"name": "my_scale.my_reward", "scale": 7}],
         task_module=task_module,
     )
     assert (task.__name__, mine.__name__) == ("scaled_reward", "my_reward")
     batch = {"completions": ["abc", "a"], "rewards": [["scaled_reward"], ["my_scale.my_reward", "scaled_reward"]]}
     assert task(**batch, target=[1, 2]) == [6.0, 2.0], "a column that is no argument goes through"
-    assert mine(**batch) == [None, "any"]
+    assert mine(**batch) == [None, 7.0]
 
 
 def test_arguments_of_an_async_reward(task_module):

@@ -1,10 +1,15 @@
 """Measurements at both ends of a training come while trackers are open; metrics.jsonl has a line a step."""
 
 import json
-from types import SimpleNamespace
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import pytest
 from transformers import TrainerCallback
 
+from mini_r1.data.reward_loader import load_rewards
+from mini_r1.errors import RecipeError
 from mini_r1.training.callbacks import METRICS_FILE, MetricsFile, add_callbacks, at_the_ends
 
 
@@ -90,3 +95,25 @@ def test_training_writes_it(build, tmp_path):
     found = lines(tmp_path / "run")
     assert [entry["step"] for entry in found] == [1, 2, 3]
     assert all("outcome/right" in entry and "grad_norm" in entry for entry in found)
+
+
+def test_a_step_in_which_no_reward_is_due_is_logged_without_a_number(build, capsys):
+    trainer = build(max_steps=2, rewards=[lambda completions, **kwargs: [None] * len(completions)])
+    add_callbacks(trainer, lambda: 0.0)
+    trainer.train()
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(printed) == 2 and all("reward none" in line for line in printed)
+    assert all("reward" not in line or line["reward"] is None for line in lines(Path(trainer.args.output_dir)))
+
+
+def test_a_reward_that_is_not_finite_stops_the_run(build, monkeypatch):
+    def good_reward(completions, **kwargs):
+        return [float("inf")] * len(completions)
+
+    module = ModuleType("my_good")
+    module.good_reward = good_reward
+    monkeypatch.setitem(sys.modules, "my_good", module)
+    trainer = build(max_steps=2, rewards=load_rewards(["my_good.good_reward"]))
+    with pytest.raises(RecipeError, match=r"^reward_funcs: good_reward gives inf, .* the completion is "):
+        trainer.train()
+    assert trainer.state.global_step == 0
