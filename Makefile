@@ -15,7 +15,7 @@ FLAGS_OF_EVAL = $(if $(shell grep -sh 'runs/{recipe}-eval-s' $(EXPERIMENT) /dev/
 GPU := $(shell command -v nvidia-smi)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-distributed test-vllm test-browser test-kills test-sandbox lint bench clean
+.PHONY: help install test test-distributed test-vllm test-browser test-kills test-sandbox lint audit-reward bench clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-20s %s\n", $$1, $$2}'
@@ -100,6 +100,9 @@ lint: $(READY) ## what CI runs beside the tests: ruff, the layers (import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
+
+audit-reward: $(READY) ## what a reward wrongly pays and refuses; TASK=gsm8k REWARD="number_reward my_package.f" ARGS="--column solution=answer"
+	@$(BIN)/python -m mini_r1.evaluation.audit --task $(TASK) $(addprefix --reward ,$(REWARD)) $(ARGS)
 
 bench: .venv-bench/.installed ## measure rewards and generators beside math-verify and reasoning-gym, in .venv-bench
 	@.venv-bench/bin/python benchmarks/rewards.py $(ARGS)

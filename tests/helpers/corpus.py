@@ -1,10 +1,10 @@
-"""The cases of tests/corpus, by file: what the tests of verdicts, votes and explanations share."""
+"""The cases of rewards/corpus, by file: what the tests of verdicts, votes and explanations share."""
 
 import json
 
 from repository import ROOT
 
-FOLDER = ROOT / "tests" / "corpus"
+FOLDER = ROOT / "rewards" / "corpus"
 
 
 def read(name: str) -> list[dict]:

@@ -100,7 +100,7 @@ def test_tasks_are_on_the_page(name):
 
 def test_templates_and_corpus_are_on_the_page():
     assert all(f"`{name}`" in PAGE for name in TEMPLATES)
-    cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "tests" / "corpus").glob("*.jsonl"))
+    cases = sum(len(file.read_text().splitlines()) for file in (ROOT / "rewards" / "corpus").glob("*.jsonl"))
     assert f"{cases} completions" in PAGE
 
 

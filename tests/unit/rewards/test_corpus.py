@@ -1,4 +1,4 @@
-"""Every verdict in tests/corpus: one line is one whole turn, the gold columns, the verdict that is due, and the reason.
+"""Every verdict in rewards/corpus: a line is one whole turn, the gold columns, the verdict that is due, and the reason.
 
 `<name>.jsonl` holds the cases of `<name>_verdict` and `<name>_reward`. A null verdict means that
 the gold is unusable. To add a case, add a line.

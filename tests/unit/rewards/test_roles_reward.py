@@ -1,6 +1,6 @@
 """The Knights and Knaves reward: tables of what it says, then properties over any text and any names.
 
-tests/corpus/roles.jsonl has many more whole turns and their verdicts.
+rewards/corpus/roles.jsonl has many more whole turns and their verdicts.
 """
 
 import random
