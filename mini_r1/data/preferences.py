@@ -71,19 +71,14 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
     """
     pairs = Pairs([], [], {"that are no pair": 0, "whose parts are equal": 0, "too long": 0})
     check_test_fraction(args)
-    rows: list[tuple[dict, bool | None]]  # with whether it is held out, where that is known
-    if args.task:
-        rows = _written(args, seed)
-    else:
-        rows = [(row, None) for row in load_conversations(args.preference_datasets or [], seed, key=KEY)]
-    for row, held_out in rows:
+    rows = _written(args, seed) if args.task else load_conversations(args.preference_datasets or [], seed, key=KEY)
+    for row in rows:
         try:
             pair = to_pair(row, args.part)
         except ValueError as error:
             if not args.skip_bad_rows:
-                raise RecipeError(
-                    f"a row {error} (or skip_bad_rows: true); it has {', '.join(row)}", key=KEY
-                ) from error
+                said = f"a row {error} (or skip_bad_rows: true); it has {', '.join(row)}"
+                raise RecipeError(said, key=KEY) from error
             pairs.left_out["that are no pair"] += 1
             continue
         if pair["chosen"] == pair["rejected"]:
@@ -91,8 +86,8 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
         elif max_length and max(len(token_ids(pair[side], tokenizer)) for side in SIDES) > max_length:
             pairs.left_out["too long"] += 1
         else:
-            if held_out is None:
-                held_out = uniform(json.dumps(pair["chosen"][:-1], sort_keys=True), "test") < args.test_fraction
+            asked = json.dumps(pair["chosen"][:-1], sort_keys=True)
+            held_out = row["held_out"] if args.task else uniform(asked, "test") < args.test_fraction
             (pairs.test if held_out else pairs.train).append(pair)
     if not args.task:  # a task has counted its problems
         pairs.train, pairs.test = pairs.train[: args.max_train_rows], pairs.test[: args.max_eval_rows]
@@ -101,21 +96,21 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
     return pairs
 
 
-def _written(args: RewardArguments, seed: int) -> list[tuple[dict, bool | None]]:
-    """`num_pairs` rows on random training problems, and one on each held-out problem; each with whether it is that."""
+def _written(args: RewardArguments, seed: int) -> list[dict]:
+    """`num_pairs` rows on random training problems, then one on each problem that is held out."""
     task, template, rng = tasks.get(args.task), get_template(args.prompt_template), random.Random(seed)
     rows = load_rows(args, task)
     problems = [(rng.choice(rows.train), False) for _ in range(args.num_pairs or len(rows.train))]
     problems += [(row, True) for row in rows.test]
-    written: list[tuple[dict, bool | None]] = []
+    written = []
     for row, held_out in problems:
-        pair = {"prompt": task.question(row)}
+        pair = {"prompt": task.question(row), "held_out": held_out}
         for side, settings in zip(SIDES, (args.chosen_trace_args, args.rejected_trace_args), strict=True):
             try:
                 pair[side] = trace_text(task, template, row, rng, settings)
             except ValueError as error:
                 raise RecipeError(str(error), key=f"{side}_trace_args") from error
-        written.append((pair, held_out))
+        written.append(pair)
     return written
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mini_r1.config.arguments import RecipeArguments
-from mini_r1.data.hub import check_text_survives
+from mini_r1.data.hub import check_text_survives, looks_local
 from mini_r1.data.mixture import Part
 from mini_r1.data.prompts import prompt_ids, render
 from mini_r1.errors import RecipeError
@@ -130,7 +130,7 @@ def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
                 key="dataset_id_or_path",
             )
         return [row for file in files if file.name.startswith(split) for row in _read_file(file)]
-    if clone or (name.count("/") == 1 and not name.startswith((".", "/", "~")) and path.suffix not in SUFFIXES):
+    if clone or not (looks_local(name) or path.suffix in SUFFIXES):
         from datasets import load_dataset  # takes a second
         from datasets.exceptions import DatasetsError
 
