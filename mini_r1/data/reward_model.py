@@ -72,12 +72,11 @@ def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Any:
     load = functools.cache(functools.partial(_load, name, settings.reward_model, settings.part))
 
     def score(completions, prefill=None, **columns) -> list[float]:
-        starts = prefill or [None] * len(completions)
         conversations = []
-        for i, (start, completion) in enumerate(zip(starts, completions, strict=True)):
+        for i, completion in enumerate(completions):
             row = {column: values[i] for column, values in columns.items() if isinstance(values, list)}
             asked: Any = tasks.get(row["task"]) if row.get("task") else task
-            text = judged(full_text(start, completion), settings.part)
+            text = judged(full_text(prefill[i] if prefill else None, completion), settings.part)
             conversations.append(
                 [{"role": "user", "content": asked.question(row)}, {"role": "assistant", "content": text}]
             )
@@ -118,7 +117,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
     from accelerate import PartialState  # imports torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    path = str(Path(folder).expanduser()) if looks_local(folder) else folder
+    path = str(Path(folder).expanduser())
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="right", truncation_side="right")
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -126,14 +125,15 @@ def _load(name: str, folder: str, part: str) -> tuple:
         )
     except (OSError, ValueError) as error:
         raise RecipeError(f"{name}: {str(error).splitlines()[0]}", key="reward_funcs") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
-        raise RecipeError(f"{name}: {folder} has no weights for {missing}: it has not been trained", key="reward_funcs")
-    if not tokenizer.chat_template:
-        raise RecipeError(f"{name}: {folder} has no chat template to judge a conversation in", key="reward_funcs")
-    if not shows(tokenizer, part):
-        problem = f"{name}: the chat template of {folder} leaves reasoning out; use part: summary"
-        raise RecipeError(problem, key="reward_funcs")
+    problem = None
+    if missing := sorted(info["missing_keys"]):
+        problem = f"{folder} has no weights for {missing[0]}: it has not been trained"
+    elif not tokenizer.chat_template:
+        problem = f"{folder} has no chat template to judge a conversation in"
+    elif not shows(tokenizer, part):
+        problem = f"the chat template of {folder} leaves reasoning out; use part: summary"
+    if problem:
+        raise RecipeError(f"{name}: {problem}", key="reward_funcs")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id  # so that the model finds the end of each text
     return model.to(PartialState().device).eval(), tokenizer
@@ -144,7 +144,7 @@ def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -
     import torch  # takes a second
 
     longest = getattr(model.config, "max_position_embeddings", None)
-    scores: list[float] = []
+    scored: list[float] = []
     for start in range(0, len(conversations), batch_size):
         inputs = tokenizer.apply_chat_template(
             conversations[start : start + batch_size],
@@ -156,7 +156,6 @@ def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -
             return_dict=True,
         ).to(model.device)
         with torch.no_grad():
-            scores += (
-                model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, 0].tolist()
-            )
-    return scores
+            output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        scored += output.logits[:, 0].tolist()
+    return scored
