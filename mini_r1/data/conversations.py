@@ -1,12 +1,12 @@
-"""Supervised data that is not the task's own traces: conversations from files or the hub, as token ids with labels.
+"""Makes supervised data of conversations from files or the hub, as token ids with labels.
 
 A recipe's `sft_datasets` lists them, each a map:
     path: a local .parquet, .jsonl or .json file, a folder of them, or a hub id; such as runs/NAME-s42/dataset, what
         scripts/generate.py leaves.
     split, config: of a hub data set or folder; "train" where left out.
-    task, in place of path: one of the recipe's own tasks writes a trace for each of its training rows, in the form of
-        its template; `trace_args` are settings of its `trace`. So general rows are mixed into sampled reasoning.
-    share: of the mixture, all or none of the entries; together 1. As many rows as can be had without taking one twice.
+    task, instead of path: one of the recipe's tasks writes a trace for each of its training rows, in the form of its
+        template; `trace_args` are settings of its `trace`.
+    share: of the mixture; all entries have one, together 1, or none. As many rows are used as do not repeat.
 
 A row is one of these:
     messages: a conversation that ends with the assistant's turn. Where it also has the `row` of the recipe's own
@@ -64,11 +64,11 @@ def check_sources(sources: list[dict] | None, key: str = KEY) -> None:
 
 
 def load_conversations(sources: list[dict], seed: int, parts: Sequence[Part] = (), key: str = KEY) -> list[dict]:
-    """The rows of all entries, mixed by their shares and shuffled; the same for the same seed.
+    """Loads the rows of all entries, mixed by their shares and shuffled by the seed.
 
     Args:
-        sources: what `check_sources` has let pass.
-        parts: the recipe's tasks, of which those that an entry names write its rows.
+        sources: entries that `check_sources` has let pass.
+        parts: the recipe's tasks.
         key: the recipe's, for errors.
 
     Raises:
@@ -98,7 +98,7 @@ def _read(source: dict, key: str) -> list[dict]:
 
 
 def _write(source: dict, parts: Sequence[Part], seed: int) -> list[dict]:
-    """A conversation for each training row of the task that an entry names."""
+    """Writes a conversation for each training row of the task that an entry names."""
     name, rng = source["task"], random.Random(seed)
     part = next((part for part in parts if part.name == name), None)
     if part is None or not hasattr(part.task, "trace"):
@@ -118,7 +118,7 @@ def _write(source: dict, parts: Sequence[Part], seed: int) -> list[dict]:
 
 
 def _own(row: dict, parts: list[Part]) -> tuple[Part, dict] | None:
-    """The part whose problem it is, and that problem in the task's columns; None where it is no part's."""
+    """The part of a row, and its problem in the task's columns; None for a row that belongs to no part."""
     part = next((part for part in parts if part.name == row.get("task")), None)
     return (part, part.task.parse_row(json.loads(row["row"]))) if part and row.get("row") else None
 
@@ -167,7 +167,7 @@ def to_texts(
         chat_template_kwargs: the recipe's.
 
     Raises:
-        ValueError: where the row is none of the forms above, naming what is wrong with it.
+        ValueError: where the row has none of the forms above.
     """
     if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
         return without_bos(row["prompt"], tokenizer), row["completion"]

@@ -1,4 +1,4 @@
-"""The hub, where it can be reached; the local cache at once, where it cannot."""
+"""Access to the hub: its local cache where it cannot be reached, and tokenizers that keep our tags."""
 
 import itertools
 import os
@@ -23,10 +23,10 @@ class LostTextError(RecipeError):
 
 
 def offline_if_unreachable(config: RunConfig, parts: Sequence[RecipeArguments]) -> None:
-    """Uses the local cache without waiting, where a run names something on the hub and the hub does not answer.
+    """Sets HF_HUB_OFFLINE if a run names something on the hub and the hub does not answer.
 
-    Must be called before transformers or datasets are imported: they read HF_HUB_OFFLINE once. Without this, every file
-    is asked for five times, for about a minute.
+    Call it before transformers or datasets are imported, since they read the variable once. Without it they ask five
+    times for every file, for about a minute.
 
     Args:
         parts: the arguments of the run's tasks.
@@ -47,19 +47,19 @@ def offline_if_unreachable(config: RunConfig, parts: Sequence[RecipeArguments]) 
 
 
 def reward_models(parts: Sequence[RecipeArguments]) -> list[str]:
-    """Hub ids and folders of the models that judge, as `reward_funcs` of the run's tasks name them."""
+    """The hub ids and folders of the reward models in the `reward_funcs` of a run's tasks."""
     entries = [entry for each in parts for entry in each.reward_funcs if isinstance(entry, dict)]
     return [entry["reward_model"] for entry in entries if isinstance(entry.get("reward_model"), str)]
 
 
 def looks_local(name: str) -> bool:
-    """Whether a model or dataset is named by a path, not by a hub id (owner/name)."""
+    """Whether the name of a model or dataset is a path, not a hub id (owner/name)."""
     path = name.startswith((".", "/", "~", "runs/")) or name.count("/") != 1
     return path or Path(name).expanduser().exists()
 
 
 def load_tokenizer(name: str | None, **kwargs):
-    """The tokenizer of a hub id or local folder, padding on the left, as generation needs it.
+    """Loads the tokenizer of a hub id or local folder, with padding on the left, as generation needs it.
 
     Raises:
         RecipeError: where there is none.
@@ -141,9 +141,9 @@ def _remedy(name: str, tokenizer, kwargs: dict) -> str:
 
 
 def lost_tags(tokenizer) -> list[str]:
-    """Those of the think and answer tags that are not in a decoded completion, or only sometimes.
+    """The think and answer tags that decoded completions lack, at least now and then.
 
-    A tag is lost where it is a special token, or where it is a part of one (`<think>\\n`).
+    They lack a tag that is a special token, or part of one (`<think>\\n`).
     """
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     special = [*tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
@@ -157,7 +157,7 @@ def lost_tags(tokenizer) -> list[str]:
 
 
 def _first(folder: str) -> str:
-    """What to run first, where the missing folder is a run directory of one of our recipes."""
+    """Says what to run first if the missing folder is the run directory of a recipe."""
     stem = Path(folder).name.rpartition("-s")[0]
     if not folder.startswith("runs/") or not stem:
         return ""

@@ -1,4 +1,4 @@
-"""Turns a command line into a run that can be started: the one order of steps that all scripts share."""
+"""Turns a command line into a run that can start, by the same steps for all scripts."""
 
 import dataclasses
 import sys
@@ -27,9 +27,10 @@ def run_recipe(kind: str, work: Callable[[RunConfig], None]) -> None:
 
 
 def load_run(kind: str, argv: list[str]) -> RunConfig:
-    """The run that `argv` (without the program's name) asks for: checked, with its tasks, rewards and TRL's settings.
+    """Reads and checks the run that `argv` (without the program's name) asks for.
 
-    What is wrong is found before anything large is loaded: keys and types first, then what needs TRL.
+    It has its tasks, rewards and TRL's settings. All checks are made before anything large is loaded: keys and types
+    first, then what needs TRL.
 
     Raises:
         RecipeError: for anything wrong with the flags, the files, a key, a value or a combination of values.
@@ -47,7 +48,7 @@ def load_run(kind: str, argv: list[str]) -> RunConfig:
 
 
 def read_tasks(config: RunConfig) -> RunConfig:
-    """The run with its tasks and rewards read, and all checks done that need neither TRL nor torch."""
+    """Reads the run's tasks and rewards, and makes all checks that need neither TRL nor torch."""
     if config.kind == "r1_grpo":
         plan_batch(config, processes())
         check_algorithm(config)
@@ -66,7 +67,7 @@ def read_tasks(config: RunConfig) -> RunConfig:
 
 
 def check_built(config: RunConfig) -> None:
-    """Refuses what TRL's settings show once they are built."""
+    """Refuses combinations that show only in TRL's settings, once they are built."""
     plugin = getattr(config.training, "deepspeed_plugin", None)
     if config.kind == "sft" and config.args.muon_learning_rate is not None and plugin is not None:
         raise RecipeError(

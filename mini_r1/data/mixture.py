@@ -1,12 +1,11 @@
-"""Several tasks in one run: who asks what, and which rewards are due.
+"""The tasks of a run, with the arguments and rewards of each, and the shares of a mixture.
 
     tasks:
       - {task: countdown, weight: 2, task_args: {n: 2000}, reward_funcs: [format_reward, equation_reward]}
       - {task: gsm8k, dataset_id_or_path: data/gsm8k, reward_funcs: [format_reward, number_reward]}
 
-What describes a task's problems (`OF_ONE_TASK`) stands in its entry; of everything else (`SHARED`) an entry says what
-differs from the recipe's top level. A recipe with `task` has one part, whose rows have no column of a mixture. Nothing
-here imports torch.
+An entry has all keys that describe its problems (`OF_ONE_TASK`), and those of `SHARED` that differ from the recipe's
+top level. A recipe with `task` has one part, whose rows have no column of a mixture. This file imports no torch.
 """
 
 import math
@@ -86,11 +85,11 @@ class Part:
 
 
 def read_parts(args: RecipeArguments) -> list[Part]:
-    """The tasks of a run: one for `task`, or those of `tasks`.
+    """Reads the tasks of a run: one for `task`, or those of `tasks`.
 
     Raises:
-        RecipeError: for a task or template that does not exist, a key or value that an entry cannot have, a weight that
-            is no positive number, a task named twice, or a key that `tasks` replaces.
+        RecipeError: for a task or template that does not exist, a key or value that an entry cannot have, a task named
+            twice, or a key that `tasks` replaces.
     """
     entries = args.tasks
     if entries is None:
@@ -117,7 +116,7 @@ def read_parts(args: RecipeArguments) -> list[Part]:
 
 
 def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
-    """One entry of `tasks`, filled up from the recipe's top level."""
+    """Makes a part of an entry of `tasks` and the recipe's top level."""
     own_keys: dict[str, Node] = {"task": {"type": "string"}, "weight": {"type": "number"}}
     keys = own_keys | {key: node for key, node in keys_of(type(args)).items() if key in (*OF_ONE_TASK, *SHARED)}
     name = entry.get("task")
@@ -129,7 +128,7 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
         if not 0 < weight < math.inf:
             raise RecipeError(f"got {weight:g}, expected a number above 0", key="weight")
         names = {read_entry(each)[0] for each in own.get("reward_funcs", args.reward_funcs)}
-        # what the top level says of rewards of other parts is nothing to this one
+        # the top level also has settings for rewards of other parts
         filled = {
             "reward_values": {key: value for key, value in (args.reward_values or {}).items() if key in names},
             "require_format": [key for key in args.require_format or [] if key in names],
@@ -145,15 +144,15 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
 
 
 def weights(parts: list[Part]) -> dict[str, float] | None:
-    """task -> weight; None of a run that does not mix."""
+    """The weight of each task by name; None for a run of one task."""
     return {part.name: part.weight for part in parts} if parts[0].mixed else None
 
 
 def shares(weights: dict[str, float], count: int, what: str = "prompts") -> dict[str, int]:
-    """`count` shared out by weight, in whole numbers; what is left over goes to the largest fractions.
+    """Divides `count` by weight into whole numbers; the remainder goes to the largest fractions.
 
     Raises:
-        RecipeError: where a weight is too small for a whole one.
+        RecipeError: where a weight is too small for a share of 1.
 
     Example: `shares({"countdown": 2, "gsm8k": 1}, 16)` is `{"countdown": 11, "gsm8k": 5}`.
     """
@@ -171,7 +170,7 @@ def shares(weights: dict[str, float], count: int, what: str = "prompts") -> dict
 
 
 def take_turns(lists: list[list]) -> list:
-    """All elements, each list in its order and spread evenly over the whole; at one place the earlier list's first.
+    """Merges lists: each keeps its order and is spread evenly over the whole; in a tie the earlier list comes first.
 
     Example: `take_turns([["a", "b", "c", "d"], ["x", "y"]])` is `["a", "x", "b", "c", "y", "d"]`.
     """
@@ -182,16 +181,16 @@ def take_turns(lists: list[list]) -> list:
 
 
 def load_part_rewards(parts: list[Part], as_asked: bool = True) -> list[Reward]:
-    """The rewards of all parts, each once, in the order in which they are first named.
+    """Loads the rewards of all parts, each once, in the order in which they are first named.
 
-    A row's column `rewards` says which of them are due; the others are not called for it and give None.
+    A row's column `rewards` names those that are due; the others give None for it.
 
     Args:
-        as_asked: refuse a format reward that is not the one of the form which a part's template asks for.
+        as_asked: refuse a format reward for another form than a part's template asks for.
 
     Raises:
-        RecipeError: as `load_rewards`; and where two parts mean different things by one name, as TRL has one column
-            for it.
+        RecipeError: as `load_rewards`, or where two parts mean different rewards by one name, for which TRL has one
+            column.
     """
     found: dict[str, tuple[Reward, Part, dict]] = {}
     for part in parts:
@@ -212,7 +211,7 @@ def load_part_rewards(parts: list[Part], as_asked: bool = True) -> list[Reward]:
 
 
 def _meant(entry: str | dict, part: Part) -> dict[str, Any]:
-    """All that makes a reward what it is."""
+    """Everything that an entry of `reward_funcs` depends on, by what an error calls it."""
     name, arguments = read_entry(entry)
     return {
         "functions": (name, getattr(part.task, name, getattr(shipped, name, None))),
@@ -223,20 +222,20 @@ def _meant(entry: str | dict, part: Part) -> dict[str, Any]:
 
 
 def check_parts(parts: list[Part], loaded: list[Reward]) -> None:
-    """`check_available` for the rewards of a run, and for those that its tasks are measured with."""
+    """Checks that this machine can give the rewards of a run, and those that its tasks are measured with."""
     for part in parts:
         with part.blame():
             check_available([reward for reward in loaded if reward.__name__ in part.rewards], part.task)
 
 
 def find_part(parts: list[Part]) -> Callable[[dict], Part]:
-    """What gives the part of a row of `to_datasets`."""
+    """Returns a function from a row of `to_datasets` to its part."""
     by_task = {part.name: part for part in parts}
     return lambda row: by_task[row["task"]] if parts[0].mixed else parts[0]
 
 
 def chat_of(parts: list[Part]) -> Callable[[dict], list[dict]]:
-    """What gives the conversation (`prompts.messages`) of a row of `to_datasets`."""
+    """Returns a function from a row of `to_datasets` to its conversation (`prompts.messages`)."""
     part_of = find_part(parts)
 
     def chat(row: dict) -> list[dict]:

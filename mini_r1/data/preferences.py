@@ -1,11 +1,11 @@
-"""Preference pairs for a reward model: read or written, cut to the part that it will judge, held out by prompt.
+"""Reads or writes the preference pairs of a reward model, cut to the part that it judges, and held out by prompt.
 
 A recipe's `preference_datasets` lists data sets, each a map as in mini_r1/data/conversations.py (path, split, config,
 share). A row is one of TRL's preference formats: `chosen` and `rejected`, two conversations that end with the
 assistant's turn, with the `prompt` before both in them or in a column of its own; or three strings `prompt`, `chosen`,
 `rejected`.
 
-With `task` in its place the task writes the pairs: two traces of one problem, by `chosen_trace_args` and by
+With `task` instead, the task writes the pairs: two traces of one problem, by `chosen_trace_args` and by
 `rejected_trace_args`, in the form that `prompt_template` asks for. Its held-out problems are those of a policy's run.
 """
 
@@ -29,7 +29,7 @@ WRITER = ("num_pairs", "chosen_trace_args", "rejected_trace_args")
 
 @dataclass
 class Pairs:
-    """Rows {chosen, rejected}, each a conversation, to train on and held out; what was left out, by reason."""
+    """Pairs {chosen, rejected} of conversations, to train on and held out, and how many were left out by reason."""
 
     train: list[dict]
     test: list[dict]
@@ -41,11 +41,7 @@ class Pairs:
 
 
 def check_preferences(args: RewardArguments) -> None:
-    """Refuses a recipe that does not say where its pairs are from, or says it twice.
-
-    Raises:
-        RecipeError: naming the key.
-    """
+    """Refuses a recipe that does not say where its pairs are from, or says it twice."""
     if args.tasks is not None:
         raise RecipeError("a reward model learns from one task's pairs; use task, or preference_datasets", key="tasks")
     if args.task is None:
@@ -63,7 +59,7 @@ def check_preferences(args: RewardArguments) -> None:
 
 
 def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | None) -> Pairs:
-    """The pairs of all data sets or of the task, those of one prompt on one side.
+    """Loads the pairs of all data sets or of the task; those of one prompt are all trained on, or all held out.
 
     Raises:
         RecipeError: for an entry that cannot be read, a row that is no pair (unless `skip_bad_rows`), or where none is
@@ -97,7 +93,7 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
 
 
 def _written(args: RewardArguments, seed: int) -> list[dict]:
-    """`num_pairs` rows on random training problems, then one on each problem that is held out."""
+    """Writes `num_pairs` rows on random training problems, then one on each problem that is held out."""
     task, template, rng = tasks.get(args.task), get_template(args.prompt_template), random.Random(seed)
     rows = load_rows(args, task)
     problems = [(rng.choice(rows.train), False) for _ in range(args.num_pairs or len(rows.train))]
@@ -115,10 +111,10 @@ def _written(args: RewardArguments, seed: int) -> list[dict]:
 
 
 def to_pair(row: dict, part: str) -> dict:
-    """A row as {chosen, rejected}, two conversations whose last turn is the part that is judged.
+    """Turns a row into {chosen, rejected}, two conversations whose last turns hold only the part that is judged.
 
     Raises:
-        ValueError: where the row is none of the forms above, saying what it would be.
+        ValueError: where the row has none of the forms above.
     """
     pair = {}
     for side in SIDES:
@@ -135,7 +131,7 @@ def to_pair(row: dict, part: str) -> dict:
 
 
 def _part(text: str, part: str) -> str:
-    """As a reward it sees a policy's `<think>` always; an answer without any tag is all that its user reads."""
+    """The part of an answer that is judged; of an answer without think tags all of it is the summary."""
     untagged = "<think>" not in text and "</think>" not in text
     return text.strip() if part == "summary" and untagged else judged(text, part)
 
@@ -146,14 +142,14 @@ def token_ids(turns: list[dict], tokenizer) -> list[int]:
 
 
 def to_ids(pairs: list[dict], tokenizer):
-    """A `Dataset` of {chosen_ids, rejected_ids}, which TRL's trainer takes as it is."""
+    """Makes a `Dataset` of {chosen_ids, rejected_ids}, which TRL's trainer takes as it is."""
     from datasets import Dataset  # takes a second
 
     return Dataset.from_list([{f"{side}_ids": token_ids(pair[side], tokenizer) for side in SIDES} for pair in pairs])
 
 
 def accuracy(model, tokenizer, pairs: list[dict], batch_size: int) -> float:
-    """The share of pairs whose chosen side scores above the rejected one; every process scores all of them."""
+    """The share of pairs, from 0 to 1, whose chosen side scores above the rejected one. Every process scores all."""
     training = model.training
     model.eval()
     chosen, rejected = (scores(model, tokenizer, [pair[side] for pair in pairs], batch_size) for side in SIDES)

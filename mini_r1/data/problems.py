@@ -1,4 +1,4 @@
-"""Rows for the trainer: loads or generates, validates, removes duplicates, splits by problem key, renders."""
+"""Loads or generates the problems of a run, removes duplicates, splits them by their keys, and renders the prompts."""
 
 import hashlib
 import inspect
@@ -21,7 +21,7 @@ SUFFIXES = (".parquet", ".jsonl", ".json")
 
 @dataclass
 class Rows:
-    """Problems of a task, split, with what was left out on the way."""
+    """The problems of a task, split, and how many rows were left out."""
 
     train: list[dict]
     test: list[dict]
@@ -36,11 +36,12 @@ class Rows:
 
 
 def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
-    """All problems that the recipe asks for. The split depends on a problem alone, never on order or seed: on its key
-    or, where there is one, on the test split; what the task's `held_out` claims is never trained on.
+    """The problems that a recipe asks for, split by key, whatever their order and the seed.
+
+    A dataset's test split is held out as a whole, and so is what the task's `held_out` claims.
 
     Raises:
-        RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or an empty split.
+        RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or no row to train on.
     """
     check_test_fraction(args)
     source = args.dataset_id_or_path
@@ -87,14 +88,13 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
 
 
 def check_test_fraction(args: RecipeArguments) -> None:
-    """Refuses a `test_fraction` that is no share, or would leave nothing to train on."""
+    """Refuses a `test_fraction` that is no share from 0 to below 1."""
     if not 0 <= args.test_fraction < 1:
         raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
 
 
 def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
-    """Rows from the task's generator with the recipe's `task_args`; their seed is apart from the run's, so that runs
-    with other seeds are tested on the same problems."""
+    """Raw rows from the task's generator. Their seed is not the run's: all runs are tested on the same problems."""
     if not hasattr(task, "generate"):
         raise RecipeError(f"this task makes no problems; name a dataset: {task.HUB_ID}", key="dataset_id_or_path")
     settings = {"n": 10_000, "seed": 0, **(args.task_args or {})}
@@ -109,11 +109,10 @@ def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
 
 
 def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
-    """The raw rows of one split of a local file (which is one split), a local folder or a hub dataset.
+    """Reads the raw rows of one split of a local file (which has one), a local folder or a hub dataset.
 
-    A folder's files belong to the split that their name begins with (`train.parquet`,
-    `data/test-00000-of-00001.parquet`). With a configuration, a folder with a README.md is read as a clone of a hub
-    dataset: there it says which files belong to which configuration and split.
+    A folder's files belong to the split that their names begin with, such as `data/test-00000-of-00001.parquet`. With a
+    `config`, a folder that has a README.md is a clone of a hub dataset, whose README.md says which file belongs where.
     """
     path = Path(name).expanduser()
     clone = bool(config) and (path / "README.md").is_file()
@@ -147,10 +146,9 @@ def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
 
 
 def _read_file(file: Path) -> list[dict]:
-    """Rows of a .parquet, .jsonl or .json file, each value as it stands there.
+    """Reads the rows of a .parquet, .jsonl or .json file.
 
-    Not through `datasets`: one 2.5 among the integers of a JSON file would make it call all of them floats, and so
-    blame, or skip, every row.
+    `datasets` would turn all integers of a JSON column into floats because of one 2.5, which makes every row bad.
     """
     import pyarrow.parquet  # takes a while
 
@@ -169,7 +167,7 @@ def _read_file(file: Path) -> list[dict]:
 
 
 def _parse_lines(text: str) -> list:
-    """One JSON value a line; blank lines do not count."""
+    """Parses one JSON value a line; blank lines do not count."""
     values = []
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -197,16 +195,16 @@ def _first_line(error: Exception) -> str:
 
 
 def load_parts(parts: Sequence[Part]) -> list[Rows]:
-    """`load_rows` of each part: a task's problems are split by themselves, as in a run of its own."""
-    found = []
+    """Loads the problems of each part, split as in a run of that task alone."""
+    rows = []
     for part in parts:
         with part.blame():
-            found.append(load_rows(part.args, part.task))
-    return found
+            rows.append(load_rows(part.args, part.task))
+    return rows
 
 
 def describe_rows(parts: Sequence[Part], rows: list[Rows]) -> str:
-    """What `Rows.describe` says, of a mixed run a line for each task."""
+    """Describes the problems: of a mixed run in a line for each task."""
     return "\n".join(
         f"{part.name}: {own.describe()}" if part.mixed else own.describe()
         for part, own in zip(parts, rows, strict=True)
@@ -214,9 +212,9 @@ def describe_rows(parts: Sequence[Part], rows: list[Rows]) -> str:
 
 
 def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
-    """Rows with `prompt` and `prefill`, as one `datasets.Dataset`: those of all parts, one after the other.
+    """Makes a `datasets.Dataset` with `prompt` and `prefill` of the rows of all parts, one part after the other.
 
-    Prompts over `max_prompt_tokens` are dropped. Parts without rows are left out.
+    Prompts over `max_prompt_tokens` are dropped, and parts without rows are left out.
 
     Returns:
         (dataset, how many prompts were dropped, tokens of the longest prompt kept).
@@ -241,7 +239,7 @@ def to_datasets(parts: Sequence[Part], rows: list[list[dict]], tokenizer):
 
 
 def _rendered(rows: list[dict], part: Part, tokenizer) -> tuple[list[dict], list[int]]:
-    """A part's rows with their prompts, where these are short enough, and the tokens of each."""
+    """Renders a part's rows. Returns those whose prompts are short enough, and the tokens of each prompt."""
     prompts = [render(part.template, part.task, row, tokenizer) for row in rows]
     for row, prompt in list(zip(rows, prompts, strict=True))[:PROBED]:
         check_text_survives(prompt.text, part.task.gold_answer(row), tokenizer)
@@ -256,10 +254,10 @@ def _rendered(rows: list[dict], part: Part, tokenizer) -> tuple[list[dict], list
 
 
 def check_types(rows: list[tuple[str, list[dict]]]) -> None:
-    """Checks that every column has one Arrow type, whichever task a row is of; a column of nulls has any.
+    """Refuses a column that has two Arrow types in two tasks, which no dataset can hold as both tasks expect it.
 
-    Raises:
-        RecipeError: for the first that has two: a dataset cannot hold it, or only in a form that no task expects.
+    Args:
+        rows: a task's name and its rows, of each task. A column of nulls has any type.
     """
     import pyarrow as pa  # takes a while
 
@@ -278,7 +276,7 @@ def check_types(rows: list[tuple[str, list[dict]]]) -> None:
 
 
 def describe_mix(rows: list[str], asked: list[str]) -> str:
-    """How often each task is asked, and how often its rows come again, a line for each.
+    """Describes in a line for each task how often it is asked, and how often its rows come again.
 
     Args:
         rows, asked: the column `task` of the training rows, and of all prompts of the run.

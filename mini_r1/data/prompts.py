@@ -71,13 +71,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """How a question is put.
+    """The wording of a prompt, and the form of answer that it asks for.
 
     Attributes:
-        user: what is said, with {question} and {example}; a chat turn, or with `chat=False` the whole plain text.
-        system: the system line of a chat, with the same two; None for none.
-        prefill: how the answer begins, already in the prompt. What rewards see of it starts at `<think>`. Empty where
-            the model opens the tag itself.
+        user: the user's turn of a chat, or with `chat=False` the whole text, with {question} and {example}.
+        system: the system turn of a chat, with the same two; None for none.
+        prefill: the begin of the answer, which the prompt has already; "" where the model opens the think tag itself.
         chat: whether the tokenizer's chat template is applied (instruction-tuned models) or not (base models).
         format_reward: the one of `rewards.FORMAT_REWARDS` that says whether a completion has the form asked for.
         chat_template_kwargs: variables of the model's own chat template, such as {"enable_thinking": True}.
@@ -98,16 +97,16 @@ class PromptTemplate:
 
     @property
     def asks_for_summary(self) -> bool:
-        """Whether the answer is to stand in a summary of the reasoning."""
+        """Whether the answer stands in a summary of the reasoning."""
         return self.format_reward == "summary_format_reward"
 
     @property
     def trace_settings(self) -> dict:
-        """What a task's `trace` is told, so that a cold start writes the form that the prompts ask for."""
+        """The settings of a task's `trace` that make a cold start write the form that the prompts ask for."""
         return {"summary": True} if self.asks_for_summary else {}
 
 
-# Reasoning that checks itself and goes back, for `few_shot`; problems that no task here has.
+# Reasoning that checks itself and goes back, for `few_shot`, on problems that no task has.
 WORKED = (
     (
         "A ribbon of 50 cm is cut into pieces of 8 cm. How many cm are left over?",
@@ -125,7 +124,7 @@ WORKED = (
 )
 
 TEMPLATES = {
-    # Mini-R1 (the Countdown tutorial): a chat prompt whose answer is begun for the model.
+    # Mini-R1 (the Countdown tutorial): a chat prompt that begins the answer for the model.
     "mini_r1": PromptTemplate(
         system="You are a careful assistant. You think a problem through first and only then give the answer.",
         user=(
@@ -147,7 +146,7 @@ TEMPLATES = {
         prefill="<think>",
         chat=False,
     ),
-    # Logic-RL (arXiv:2502.14768): the form of the answer is part of the system line, and the puzzle stands alone.
+    # Logic-RL (arXiv:2502.14768): the system turn describes the form of the answer; the user's is the puzzle alone.
     "logic_rl": PromptTemplate(
         system=(
             "You are a helpful assistant. You first reason about what the user asks and only then answer. The "
@@ -159,7 +158,7 @@ TEMPLATES = {
         prefill="<think>",
         chat=True,
     ),
-    # Reinforce-Lite (GSM8K): the two blocks are asked for in a chat, and the model opens both itself.
+    # Reinforce-Lite (GSM8K): a chat that asks for two blocks, both of which the model opens itself.
     "reinforce_lite": PromptTemplate(
         system=(
             "Reply in two blocks and write nothing outside of them:\n<think>\nyour reasoning, step by step\n</think>\n"
@@ -181,7 +180,7 @@ TEMPLATES = {
         chat=True,
         format_reward="summary_format_reward",
     ),
-    # Traces for a cold start from a model that has not been trained for it (arXiv:2501.12948, 2.3.1): shown how.
+    # Samples cold-start traces from a model that was not trained to write them (arXiv:2501.12948, 2.3.1): shows two.
     "few_shot": PromptTemplate(
         system=(
             "You reason step by step in <think> </think> tags, check each result, and go back where a check fails. "

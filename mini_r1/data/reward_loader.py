@@ -1,13 +1,10 @@
 """Loads the reward functions that a recipe names, ready for TRL to call.
 
-A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, or the dotted path
-of your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`). A
-map with `reward_model` is a reward model, under a name of your choice (mini_r1/data/reward_model.py). Any other map has
-the arguments of a reward:
+A name is a function exported by `rewards`, one in the task's module whose name ends in `_reward`, the dotted path of
+your own (`my_pkg.my_module.my_reward`), or one of TRL's shaping functions (`soft_overlong`, `repetition_penalty`).
+A map with `reward_model` is a reward model (mini_r1/data/reward_model.py). Any other map has the arguments of a reward:
 
     reward_funcs: [format_reward, {name: soft_overlong, max_completion_len: 1024, soft_punish_cache: 128}]
-
-All arguments are checked against the reward's signature, before any model is loaded.
 """
 
 import functools
@@ -55,17 +52,19 @@ def load_rewards(
     task_module: ModuleType | None = None,
     template: PromptTemplate | None = None,
 ) -> list[Reward]:
-    """The rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
+    """Loads the rewards that `reward_funcs` names, in its order, ready for `GRPOTrainer`.
 
     Args:
-        reward_funcs: as in the recipe, names, or maps of `name` and arguments; arguments are the same for all rows.
+        reward_funcs: names, or maps of `name` and arguments, which are the same for all rows.
         reward_values: per name the numbers for correct, wrong and unparseable.
         require_format: names of the rewards that count as unparseable wherever the format is wrong.
-        task_module: the task's module; its rewards go before those of the same name in `rewards`.
-        template: the one of the prompts; it says which format is the right one. None: `format_reward`'s.
+        task_module: its rewards go before those of the same name in `rewards`.
+        template: the one of the prompts, which says which format is right; None: `format_reward`'s.
 
-    Each reward keeps its public `__name__` (of a dotted path the last part), and gives None for a row whose `rewards`
-    column lists only others. Whatever the recipe gets wrong is a `RecipeError`.
+    Each reward keeps its public `__name__`, and gives None for a row whose `rewards` column lists only others.
+
+    Raises:
+        RecipeError: for anything that is wrong with the entries, the values or the names.
 
     Example: `load_rewards(["format_reward", "equation_reward"], {"equation_reward": [2, -1, -1]})`.
     """
@@ -82,7 +81,7 @@ def load_rewards(
         if template and name in rewards.FORMAT_REWARDS and name != form:
             raise RecipeError(f"{name} is not the form that prompt_template asks for; use {form}", key="reward_funcs")
     loaded: dict[str, Any] = {}  # functions; those made of verifiers have attributes, see `reward_from`
-    arguments: dict[str, dict] = {}  # what is left to pass with each call
+    arguments: dict[str, dict] = {}  # passed with each call
     for name, given in entries:
         arguments[name] = {}
         if "reward_model" in given:
@@ -106,10 +105,9 @@ def load_rewards(
 
 
 def check_available(reward_funcs: Iterable[Reward], task_module: ModuleType) -> None:
-    """Checks that this machine can give these rewards, and the one that the task is measured with.
+    """Refuses rewards, and the one that the task is measured with, where this machine cannot give them.
 
-    Raises:
-        RecipeError: with the remedy, where it cannot, such as `code_reward` without bubblewrap.
+    Such as `code_reward` without bubblewrap; the error says the remedy.
     """
     own = _rewards_in(rewards) | _rewards_in(task_module)
     asked: list[tuple[str, Any]] = [("reward_funcs", reward) for reward in reward_funcs]
@@ -133,11 +131,7 @@ def read_entry(entry: str | dict) -> tuple[str, dict]:
 
 
 def _check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
-    """The arguments, checked: `reward` names each in its signature, and each has the type that is declared there.
-
-    Raises:
-        RecipeError: for an argument that the reward does not take, that comes with every row, or has another type.
-    """
+    """Returns the arguments, after checks of their names and types against the reward's signature."""
     if not arguments:
         return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -156,7 +150,7 @@ def _check_arguments(name: str, reward: Callable, arguments: dict) -> dict:
 
 
 def _hint(parameter: inspect.Parameter) -> typing.Any:
-    """The declared type of one value for all rows, without the lists of a union, which are columns."""
+    """The declared type of a value that holds for all rows. Lists in a union are left out: they are columns."""
     hint = parameter.annotation
     if hint is parameter.empty or isinstance(hint, str):
         return typing.Any
@@ -167,11 +161,7 @@ def _hint(parameter: inspect.Parameter) -> typing.Any:
 
 
 def _trl_shaping(name: str, arguments: dict) -> Callable[..., list[float]]:
-    """TRL's reward of that name in `TRL_SHAPING`. Imports `trl.rewards`, which loads no torch.
-
-    Raises:
-        RecipeError: for a missing or an unknown argument, or a value that the function cannot use.
-    """
+    """Makes TRL's reward of that name in `TRL_SHAPING`. Imports `trl.rewards`, which loads no torch."""
     factory = getattr(importlib.import_module("trl.rewards"), TRL_SHAPING[name])
     arguments = _check_arguments(name, factory, arguments)
     parameters = inspect.signature(factory).parameters.values()
@@ -210,10 +200,7 @@ def _check_changes(values: dict[str, Any], strict: list[str], loaded: dict[str, 
 
 
 def _check_columns(loaded: dict[str, Reward], arguments: dict[str, dict], task: ModuleType) -> None:
-    """Checks that the task gives every column that a verifier needs, and none that an argument would replace.
-
-    It looks at the columns of a problem that the task generates.
-    """
+    """Refuses a verifier that needs a column that the task's problems lack, and an argument that replaces a column."""
     columns = task.parse_row(tasks.examples(task, 1)[0])
     for name, reward in loaded.items():
         needed = list(inspect.signature(reward.verifier).parameters)[1:] if hasattr(reward, "verifier") else []
@@ -317,13 +304,13 @@ def _shown(value: object) -> str:
 
 
 def _for_its_rows(reward: Reward, name: str, arguments: dict) -> Reward:
-    """The same reward with `arguments`, but None for rows whose `rewards` column does not list `name`.
+    """The reward with `arguments`, and None for rows whose `rewards` column does not list `name`.
 
-    The call leaves these rows out altogether, so that no reward has to cope with the null columns of other tasks.
+    The call leaves these rows out, because columns of other tasks are null.
     """
 
     def select(completions, columns):
-        """(numbers of the rows that the reward is due for, all arguments of the call for these rows alone)."""
+        """Returns the numbers of the rows for which the reward is due, and all arguments of the call on these rows."""
         wanted = columns.get("rewards") or [None] * len(completions)
         due = [i for i, names in enumerate(wanted) if names is None or name in map(public_name, names)]
         call = {"completions": completions, **columns}

@@ -4,9 +4,9 @@
       - {name: helpfulness, reward_model: models/helpful, part: summary}
       - {name: harmlessness, reward_model: models/harmless, part: response}
 
-DeepSeek-R1 (arXiv:2501.12948, 2.3.4) scores helpfulness on the final summary alone, which leaves the reasoning free,
-and harmlessness on the whole response. TRL takes a model as a reward, too, but scores prompt and prefill of every row;
-a function scores the part that it is asked about. Nothing here imports torch before the first score.
+DeepSeek-R1 (arXiv:2501.12948, 2.3.4) scores helpfulness on the final summary alone, and harmlessness on the whole
+response. A model that TRL itself takes as a reward would score prompt and prefill of every row. Torch is imported with
+the first score.
 """
 
 import functools
@@ -34,9 +34,9 @@ class _Settings:
 
 
 def judged(text: str, part: str) -> str:
-    """The part of a whole turn that the model scores: all of it, or what users read, from the first `</think>` on.
+    """The part of a turn that the model scores: all of it, or the summary behind the first `</think>`.
 
-    Thinking that is never closed leaves an empty summary, which is scored like any other, so that it does not pay.
+    Thinking that is never closed leaves an empty summary, which the model scores like any other.
 
     Example: `judged("<think>hm</think>\\n72", "summary")` is `"72"`.
     """
@@ -44,17 +44,17 @@ def judged(text: str, part: str) -> str:
 
 
 def shows(tokenizer, part: str) -> bool:
-    """Whether the chat template of a tokenizer keeps the part that the model scores; some leave reasoning out."""
+    """Whether a tokenizer's chat template keeps the part that the model scores; some leave reasoning out."""
     text = judged("<think>hm</think>\n72", part)
     probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
     return text in apply_template(probe, tokenizer)
 
 
 def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Any:
-    """The reward `name`: the first logit of a sequence-classification model with one label.
+    """Makes the reward `name`: the logit of a sequence-classification model with one label.
 
-    The model reads a conversation of the task's bare question and the part that it scores, in its own chat template,
-    truncated at the end to its positions. It is loaded once, with the first score.
+    The model reads the task's question and the part that it scores as a conversation in its own chat template,
+    truncated at the end to its positions. The first score loads it.
 
     Args:
         arguments: `reward_model`, hub id or local folder; `part`, a value of `PARTS`; `batch_size`, texts at a time.
@@ -91,8 +91,8 @@ def reward_of(name: str, arguments: dict, task: ModuleType | None) -> Any:
 
 
 def _why_not(folder: str) -> str | None:
-    """Why a run cannot have this model, in one line, or None. A hub id is not checked before it is loaded."""
-    # late, as all imports of these packages here: so that reading a recipe loads neither torch nor transformers
+    """Why a run cannot use this model, in one line, or None. A hub id is checked when it is loaded."""
+    # late, like all imports of these packages in this file: reading a recipe loads neither torch nor transformers
     from transformers import AutoConfig
     from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -109,10 +109,10 @@ def _why_not(folder: str) -> str | None:
 
 
 def _load(name: str, folder: str, part: str) -> tuple:
-    """(model, tokenizer), on this process's device.
+    """Loads (model, tokenizer) on this process's device.
 
     Raises:
-        RecipeError: where there is no model, or one without a trained head or a chat template that keeps `part`.
+        RecipeError: for a model without a trained head, or without a chat template that keeps `part`.
     """
     from accelerate import PartialState  # imports torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -135,12 +135,12 @@ def _load(name: str, folder: str, part: str) -> tuple:
     if problem:
         raise RecipeError(f"{name}: {problem}", key="reward_funcs")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id  # so that the model finds the end of each text
+    model.config.pad_token_id = tokenizer.pad_token_id  # the model needs it to find the end of each text
     return model.to(PartialState().device).eval(), tokenizer
 
 
 def scores(model, tokenizer, conversations: list[list[dict]], batch_size: int) -> list[float]:
-    """One number for each conversation, whatever else is in its batch."""
+    """Scores each conversation with one number, which does not depend on the rest of its batch."""
     import torch  # takes a second
 
     longest = getattr(model.config, "max_position_embeddings", None)

@@ -21,8 +21,8 @@ def check_teacher(config: RunConfig, tokenizer) -> None:
         tokenizer: the student's.
 
     Raises:
-        RecipeError: where there is no teacher; where the distributions of the two cannot be compared token by token; or
-            where the student's completions would go on behind the token with which the teacher ends its own.
+        RecipeError: where there is no teacher, where the two distributions cannot be compared token by token, or where
+            the student does not stop at the token with which the teacher ends its answers.
     """
     name = config.teacher_model_name_or_path
     if not name:

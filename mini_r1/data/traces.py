@@ -1,4 +1,4 @@
-"""Cold-start data: the task's own think/answer traces as token ids, the prompt's the same as in the rollout."""
+"""Makes cold-start data: the tasks' own think/answer traces as token ids, after the same prompts as in the rollout."""
 
 import random
 from types import ModuleType
@@ -22,11 +22,11 @@ def trace_dataset(
     batch_size: int,
     max_length: int | None = None,
 ):
-    """A `supervised_dataset` of the tasks' own traces, phase after phase.
+    """Makes a `supervised_dataset` of the tasks' own traces, phase after phase.
 
-    Of several tasks each writes its share of the traces by weight, and they take turns. So the first half of a task's
-    traces stands in the first half of all. Within a window of 16 batches, traces of like length share a batch of
-    `batch_size`, which halves the padding.
+    Several tasks write shares of the traces by weight and take turns, so that the first half of a task's traces stands
+    in the first half of all. Within a window of 16 batches, traces of like length share a batch of `batch_size`, which
+    halves the padding.
 
     Args:
         rows: the training rows of each part.
@@ -57,7 +57,7 @@ def trace_dataset(
 
 
 def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: random.Random) -> list[list[Example]]:
-    """`total` traces, each on a random row: a list for each phase of the part.
+    """Writes `total` traces, each on a random row: a list for each phase of the part.
 
     Where the prompt does not open the think tag, the completion does. The pieces of a trace are tokenized
     apart.
@@ -94,7 +94,7 @@ def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: rando
 
 
 def trace_text(task: ModuleType, template: PromptTemplate, row: dict, rng: random.Random, settings: dict | None) -> str:
-    """A trace as the whole text of an answer, think tag and all, in the form that the template asks for.
+    """Writes a trace as the whole text of an answer, with its think tag, in the form that the template asks for.
 
     Raises:
         ValueError: where the task cannot write it of this row, or does not know a setting.
@@ -110,10 +110,10 @@ def _trace(task: ModuleType, template: PromptTemplate, row: dict, rng: random.Ra
 
 
 def supervised_dataset(examples: list[Example], end: int):
-    """A dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`.
+    """Makes a dataset of {"input_ids", "labels"}, ready for `SFTTrainer` with `skip_prepare_dataset`.
 
-    Labels are -100 on the prompt and on pieces that are not learned. Prompt and completion are joined as token ids:
-    tokenized together, a merge across the border would train the model on another context than the rollout's.
+    Labels are -100 on the prompt and on pieces that are not learned. Prompt and pieces are joined as token ids: if they
+    were tokenized together, a merge across a border would train the model on another context than the rollout's.
 
     Args:
         end: the end-of-sequence token, which ends each completion and is learned.
@@ -133,7 +133,7 @@ def _tokens(pieces: Pieces) -> int:
 
 
 def like_lengths_together(lengths: list[int], batch_size: int, rng: random.Random) -> list[int]:
-    """An order of examples: windows stay where they are, batches inside a window are of like length and shuffled."""
+    """Orders examples: windows stay in place; batches in a window have examples of like length, and are shuffled."""
     order, window = [], 16 * batch_size
     for start in range(0, len(lengths), window):
         by_length = sorted(range(start, min(start + window, len(lengths))), key=lengths.__getitem__)
