@@ -20,7 +20,8 @@ def train(config: RunConfig) -> None:
         return
     tokenizer = hub.load_tokenizer(config.model_name_or_path, revision=config.model_revision)
     rows = load_parts(parts)
-    run.say(describe_rows(parts, rows))
+    if parts:
+        run.say(describe_rows(parts, rows))
     held_out = [own.test for own in rows]
 
     # of a whole step: the same examples in the same steps on any number of processes

@@ -53,6 +53,9 @@ def parse_row(raw: dict) -> dict:
     for column in ("question", "answer"):
         if column not in raw:
             raise ValueError(f"column {column!r} is missing")
+    number = raw["answer"]
+    raw = {**raw, "answer": str(number) if type(number) in (int, float) else number}  # as numbers in a CSV file are
+    for column in ("question", "answer"):
         if not isinstance(raw[column], str) or not raw[column].strip():
             raise ValueError(f"column {column!r} must be a text that is not blank, not {raw[column]!r}")
     for column in ("rationale", "template"):

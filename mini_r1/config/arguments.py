@@ -34,6 +34,9 @@ class RecipeArguments:
     dataset_id_or_path: str | None = key(
         None, "Hub id, or a local .parquet/.jsonl file or folder. Without it the task generates problems."
     )
+    dataset_columns: dict | None = key(
+        None, "The dataset's own names of the task's columns: {question: problem, answer: solution}."
+    )
     dataset_config: str | None = key(None, "Configuration name of a hub dataset, or of a local clone of one.")
     dataset_train_split: str = key("train", "Split to train on.")
     dataset_test_split: str | None = key(

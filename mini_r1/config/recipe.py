@@ -98,6 +98,7 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
     values = merge(values, overrides)
     origin |= dict.fromkeys(overrides, COMMAND_LINE)
     fill_placeholders(values, file.name, origin)
+    values = _at_home(values)
     if RUN in values and (problem := wrong_kind(values[RUN])):
         raise RecipeError(problem, key=RUN, file=origin[RUN])
     if kind is not None and RUN in values:
@@ -106,6 +107,15 @@ def resolve(path: str | os.PathLike, overrides: dict[str, Any] | None = None, ki
             raise RecipeError(problem, key=RUN, file=origin[RUN])
         values[RUN] = kind
     return Recipe(str(path) if file.path == Path(path) else short_path(file.path), values, origin)
+
+
+def _at_home(value: Any) -> Any:
+    """The value with the home directory in every text that begins with `~/`, in lists and maps, too."""
+    if isinstance(value, dict):
+        return {key: _at_home(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def kind_of(argv: list[str]) -> str:

@@ -1,7 +1,9 @@
 """Access to the hub: its local cache where it cannot be reached, and tokenizers that keep our tags."""
 
 import itertools
+import json
 import os
+import re
 import socket
 import unicodedata
 from collections.abc import Sequence
@@ -58,6 +60,44 @@ def looks_local(name: str) -> bool:
     return path or Path(name).expanduser().exists()
 
 
+LFS = b"version https://git-lfs"
+_SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\..*)")
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether a file is what git leaves in the place of a large file that Git LFS has not fetched."""
+    with file.open("rb") as opened:
+        return opened.read(len(LFS)) == LFS
+
+
+def missing_shards(names: Sequence[str]) -> list[str]:
+    """Names of the files that lack, where files are numbered like `train-00000-of-00003.parquet`."""
+    found = [match for name in names if (match := _SHARD.fullmatch(name))]
+    there = {(one[1], int(one[2]), one[3]) for one in found}
+    return sorted(
+        f"{one[1]}{number:05d}-of-{one[3]}{one[4]}"
+        for one in found
+        for number in range(int(one[3]))
+        if (one[1], number, one[3]) not in there
+    )
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuses a local model folder with files that are Git LFS pointers, or without some of its shards.
+
+    Raises:
+        RecipeError: with the first of them, and the remedy.
+    """
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".bin", ".json", ".model")]
+    if pointer := next((file for file in files if is_lfs_pointer(file)), None):
+        raise RecipeError(f"{pointer} is a Git LFS pointer; run git lfs pull in {folder}", key=KEY)
+    names = {file.name for file in files}
+    for index in (file for file in files if file.name.endswith(".index.json")):
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if lacking := sorted(named - names):
+            raise RecipeError(f"{folder} lacks {lacking[0]}, which {index.name} names; download it again", key=KEY)
+
+
 def load_tokenizer(name: str | None, **kwargs):
     """Loads the tokenizer of a hub id or local folder, with padding on the left, as generation needs it.
 
@@ -71,6 +111,8 @@ def load_tokenizer(name: str | None, **kwargs):
         raise RecipeError("is missing; name a hub id or a local folder", key=KEY)
     if looks_local(name) and not Path(name).is_dir():
         raise RecipeError(f"there is no folder {name}{_first(name)}", key=KEY)
+    if Path(name).is_dir():
+        check_model_folder(Path(name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:

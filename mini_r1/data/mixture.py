@@ -27,7 +27,7 @@ from mini_r1.errors import RecipeError
 
 OF_ONE_TASK = (
     "task_args", "dataset_id_or_path", "dataset_config", "dataset_train_split", "dataset_test_split",
-    "dataset_test_config", "difficulty", "trace_args", "trace_phases",
+    "dataset_test_config", "dataset_columns", "difficulty", "trace_args", "trace_phases",
 )  # fmt: skip
 SHARED = (
     "test_fraction", "max_train_rows", "max_eval_rows", "max_prompt_tokens", "prompt_template", "reward_funcs",
@@ -85,13 +85,15 @@ class Part:
 
 
 def read_parts(args: RecipeArguments) -> list[Part]:
-    """Reads the tasks of a run: one for `task`, or those of `tasks`.
+    """Reads the tasks of a run: one for `task`, those of `tasks`, or none, where all data are `sft_datasets`.
 
     Raises:
         RecipeError: for a task or template that does not exist, a key or value that an entry cannot have, a task named
             twice, or a key that `tasks` replaces.
     """
     entries = args.tasks
+    if entries is None and args.task is None and getattr(args, "sft_datasets", None):
+        return []
     if entries is None:
         task = tasks.get(args.task)  # refuses None
         template = prompts.get_template(args.prompt_template, args.chat_template_kwargs)

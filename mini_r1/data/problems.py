@@ -1,7 +1,9 @@
 """Loads or generates the problems of a run, removes duplicates, splits them by their keys, and renders the prompts."""
 
+import csv
 import hashlib
 import inspect
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 from mini_r1.config.arguments import RecipeArguments
-from mini_r1.data.hub import check_text_survives, looks_local
+from mini_r1.data.hub import check_text_survives, is_lfs_pointer, looks_local, missing_shards
 from mini_r1.data.mixture import Part
 from mini_r1.data.prompts import prompt_ids, render
 from mini_r1.errors import RecipeError
 
 PROBED = 20  # rows of which prompt and gold are seen to survive the tokenizer
-SUFFIXES = (".parquet", ".jsonl", ".json")
+SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 
 
 @dataclass
@@ -59,11 +61,12 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
     for split in ("test", "train"):  # test first: a problem in both is held out
         for number, values in enumerate(raw.get(split, [])):
             try:
-                row = task.parse_row(values)
+                row = task.parse_row(_renamed(values, args.dataset_columns or {}))
             except ValueError as error:
                 if not args.skip_bad_rows:
                     raise RecipeError(
-                        f"row {number} of {source} (split {split}): {error}; mend it or set skip_bad_rows: true",
+                        f"row {number} of {source} (split {split}): {error}; its columns are {', '.join(values)} (see "
+                        "dataset_columns); mend it or set skip_bad_rows: true",
                         key="dataset_id_or_path",
                     ) from None
                 rows.bad += 1
@@ -85,6 +88,19 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
         key = "task_args" if args.dataset_id_or_path is None else "dataset_id_or_path"
         raise RecipeError(f"no training rows are left of {source}{why}", key=key)
     return rows
+
+
+def _renamed(row: dict, columns: dict) -> dict:
+    """The row under the task's names of its columns.
+
+    Raises:
+        ValueError: for a column that the row lacks.
+    """
+    for ours, theirs in columns.items():
+        if theirs not in row:
+            raise ValueError(f"column {theirs!r}, which dataset_columns names for {ours}, is missing")
+    kept = {name: value for name, value in row.items() if name not in columns.values()}
+    return kept | {ours: row[theirs] for ours, theirs in columns.items()}
 
 
 def check_test_fraction(args: RecipeArguments) -> None:
@@ -118,17 +134,20 @@ def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
     clone = bool(config) and (path / "README.md").is_file()
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise RecipeError(f"{path} is neither .parquet nor .jsonl", key="dataset_id_or_path")
+            raise RecipeError(f"{path} is none of {', '.join(SUFFIXES)}", key="dataset_id_or_path")
         return _read_file(path)
     if path.is_dir() and not clone:
         files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-        if not any(file.name.startswith(split) for file in files):
+        own = [file for file in files if file.name.startswith(split)]
+        if not own:
             there = ", ".join(sorted(file.name for file in files)[:5]) or "nothing of the kind"
             raise RecipeError(
-                f"{name} has no .parquet or .jsonl file whose name begins with {split!r}; there is {there}",
+                f"{name} has no {', '.join(SUFFIXES)} file whose name begins with {split!r}; there is {there}",
                 key="dataset_id_or_path",
             )
-        return [row for file in files if file.name.startswith(split) for row in _read_file(file)]
+        if lacking := missing_shards([file.name for file in own]):
+            raise RecipeError(f"{name} lacks {lacking[0]}; download the folder again", key="dataset_id_or_path")
+        return [row for file in own for row in _read_file(file)]
     if clone or not (looks_local(name) or path.suffix in SUFFIXES):
         from datasets import load_dataset  # takes a second
         from datasets.exceptions import DatasetsError
@@ -146,16 +165,21 @@ def read_split(name: str, split: str, config: str | None = None) -> list[dict]:
 
 
 def _read_file(file: Path) -> list[dict]:
-    """Reads the rows of a .parquet, .jsonl or .json file.
+    """Reads the rows of a file of one of `SUFFIXES`.
 
     `datasets` would turn all integers of a JSON column into floats because of one 2.5, which makes every row bad.
     """
     import pyarrow.parquet  # takes a while
 
+    if is_lfs_pointer(file):
+        problem = f"{file} is a Git LFS pointer, not the data; run git lfs pull in its folder"
+        raise RecipeError(problem, key="dataset_id_or_path")
     try:
         if file.suffix == ".parquet":
             return pyarrow.parquet.ParquetFile(file).read().to_pylist()
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+        if file.suffix == ".csv":
+            return _parse_csv(text)
         one_list = file.suffix == ".json" and text.lstrip().startswith("[")
         rows = json.loads(text) if one_list else _parse_lines(text)
     except (ValueError, OSError) as error:  # what json and pyarrow raise for a broken file are ValueErrors
@@ -164,6 +188,30 @@ def _read_file(file: Path) -> list[dict]:
         if not isinstance(row, dict):
             raise RecipeError(f"row {number} of {file} is no map of columns to values", key="dataset_id_or_path")
     return rows
+
+
+def _parse_csv(text: str) -> list[dict]:
+    """Parses CSV with a header. A cell that is a number, list or map in JSON becomes that, an empty one None."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+    for number, row in enumerate(rows):
+        if None in row or None in row.values():
+            raise ValueError(f"row {number} has another number of cells than the header")
+    return [{name: _cell(value) for name, value in row.items()} for row in rows]
+
+
+def _cell(text: str) -> object:
+    if not text:
+        return None
+    if text[0] not in "-0123456789[{":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:  # such as 007, or a text that begins with a digit
+        return text
 
 
 def _parse_lines(text: str) -> list:

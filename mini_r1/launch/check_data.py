@@ -69,7 +69,8 @@ def check_prompts(check: Check) -> None:
         longest.append(tokens)
         train.append(kept)
     check.example = "\n\n--- one prompt".join(examples)
-    check.longest_prompt = max(longest if all(longest) else [part.args.max_prompt_tokens for part in check.parts])
+    limits = [part.args.max_prompt_tokens for part in check.parts] or [check.config.max_prompt_tokens]
+    check.longest_prompt = max(longest if longest and all(longest) else limits)
     check.train_rows = None if None in train else sum(train)
     if len(check.rows) > 1 and all(check.rows):
         check_types([(part.name, rows.train + rows.test) for part, rows in zip(check.parts, check.rows, strict=True)])

@@ -125,7 +125,7 @@ WITH_A_MODEL = {
     ),
     "split missing": (
         "dataset_id_or_path: data\ndataset_train_split: training",
-        MINE + "dataset_id_or_path: data has no .parquet or .jsonl file whose name begins with 'training'",
+        MINE + "dataset_id_or_path: data has no .parquet, .jsonl, .json, .csv file whose name begins with 'training'",
         "there is rows.jsonl",
     ),
     "generator setting": ("task_args: {numbrs: [1, 9]}", MINE + "task_args: 'numbrs'", "it knows n, seed, count, "),
@@ -259,5 +259,5 @@ def test_in_a_process_of_its_own(home, tiny_model_dir):
     assert result.returncode == 2
     assert result.stderr == (
         "error: recipes/mine.yaml: dataset_id_or_path: row 1 of data/rows.jsonl (split train): column 'target' is "
-        "missing; mend it or set skip_bad_rows: true\n"
+        "missing; its columns are nums (see dataset_columns); mend it or set skip_bad_rows: true\n"
     )

@@ -77,13 +77,19 @@ def test_folder_with_files_of_both_kinds_below_it(tmp_path):
     [
         ({}, "none.parquet", {}, "dataset_id_or_path", "there is no file or folder {}/none.parquet; paths start at"),
         ({}, "no/such/folder", {}, "dataset_id_or_path", "there is no file or folder {}/no/such/folder"),
-        ({"rows.csv": "nums,target"}, "rows.csv", {}, "dataset_id_or_path", "rows.csv is neither .parquet nor .jsonl"),
+        (
+            {"rows.txt": "nums"},
+            "rows.txt",
+            {},
+            "dataset_id_or_path",
+            "rows.txt is none of .parquet, .jsonl, .json, .csv",
+        ),
         (
             {"validation.jsonl": "", "notes.md": ""},
             "",
             {},
             "dataset_id_or_path",
-            "has no .parquet or .jsonl file whose name begins with 'train'; there is validation.jsonl",
+            "has no .parquet, .jsonl, .json, .csv file whose name begins with 'train'; there is validation.jsonl",
         ),
         ({"x.md": ""}, "", {}, "dataset_id_or_path", "begins with 'train'; there is nothing of the kind"),
         (

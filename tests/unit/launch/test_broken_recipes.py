@@ -130,7 +130,7 @@ BROKEN = {
     "missing split": (
         CPU + "dataset_id_or_path: data\ndataset_train_split: training",
         "",
-        MINE + "dataset_id_or_path: data has no .parquet or .jsonl file whose name begins with 'training'",
+        MINE + "dataset_id_or_path: data has no .parquet, .jsonl, .json, .csv file whose name begins with 'training'",
         "there is rows.jsonl",
     ),
     "prompts too long": (CPU + "max_prompt_tokens: 8", "", MINE + "max_prompt_tokens: all ", "raise it to 3"),
