@@ -90,7 +90,7 @@ def _has_corpus(task: ModuleType) -> bool:
 KINDS = (
     (r"is not allowed", "characters that the form does not allow"),
     (r"not one of the numbers|is used|is not used|begins with a zero", "other numbers than those given"),
-    (r"it is no expression", "no expression"),
+    (r"is not an expression", "no expression"),
     (r"divides by zero", "division by zero"),
     (r"different numbers", "several numbers"),
     (r"not plainly one number", "more or less than one number, or one with a hedge"),
