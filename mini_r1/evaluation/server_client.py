@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from mini_r1.data.conversations import REASONING
 from mini_r1.errors import RecipeError
+from mini_r1.rewards.text import THINK_CLOSE, THINK_OPEN
 
 Name, Result = TypeVar("Name"), TypeVar("Result")
 
@@ -206,6 +208,21 @@ def text_of(choice: dict, url: str) -> str:
     if not isinstance(text, str):
         raise RecipeError(f"{url} answers with a completion that has no text")
     return text.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which UTF-8 cannot
+
+
+def turn_of(choice: dict, url: str) -> str:
+    """The whole turn of a choice: `text_of` it, after the reasoning that a server took out of it into a field.
+
+    Servers with a reasoning parser (vLLM's, say) keep what stands in the think block beside the content. A turn that was
+    truncated there has no closing tag.
+    """
+    text, message = text_of(choice, url), choice.get("message") or {}
+    reasoning = next((message[key] for key in REASONING if isinstance(message.get(key), str) and message[key]), None)
+    if reasoning is None or THINK_OPEN in text:
+        return text
+    reasoning = reasoning.encode(errors="replace").decode().strip("\n")
+    truncated = not text and choice.get("finish_reason") == "length"
+    return f"{THINK_OPEN}\n{reasoning}" + ("" if truncated else f"\n{THINK_CLOSE}\n\n{text.lstrip()}")
 
 
 def _checked(url: str) -> str:

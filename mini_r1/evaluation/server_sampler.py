@@ -11,7 +11,7 @@ from dataclasses import replace
 from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import Completion, Sampling, problem_seed
-from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, Refusal, ServerClient, choices_of, text_of
+from mini_r1.evaluation.server_client import NO_SUCH_PATH, REFUSED, Refusal, ServerClient, choices_of, turn_of
 
 # Fields that OpenAI's protocol lacks, with the value that turns each off. Requests leave out a field that is off, but
 # for servers that would use a default of their own or of generation_config.json (`owned_by` in /v1/models).
@@ -164,7 +164,7 @@ class ServerSampler:
         cut_off = choice.get("finish_reason") == "length"
         if ids := choice.get("token_ids"):
             return Completion(self.tokenizer.decode(ids, skip_special_tokens=True), len(ids), cut_off)
-        text = text_of(choice, self._client.url)
+        text = turn_of(choice, self._client.url)
         if type(counted) is not int or not 0 < counted <= self.sampling.max_completion_length:
             ended = choice.get("finish_reason") == "stop"
             counted = len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + ended

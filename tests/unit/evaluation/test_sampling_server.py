@@ -10,6 +10,8 @@ from scripted_server import PROMPTS, RETRIES, RIGHT, WRONG, collect, expected, t
 from mini_r1.data.prompts import prompt_ids
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.sampler import problem_seed
+from mini_r1.evaluation.server_client import turn_of
+from mini_r1.rewards import equation_reward, format_reward
 
 
 def test_token_ids_where_the_server_takes_them(serve, sampler, tiny_tokenizer):
@@ -240,3 +242,36 @@ def test_the_sampling_of_a_sampler_may_change(serve, sampler):
     assert error is None and all(len(completions) == 1 for completions in found.values())
     later = [body for _, body in server.asked[before:]]
     assert len(later) == len(PROMPTS) and {(body["n"], body["temperature"]) for body in later} == {(1, 0.0)}
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_in_a_field_of_its_own_is_part_of_the_turn(serve, sampler, field):
+    """A server with a reasoning parser: the answer alone would be in no format, and score 0."""
+    said = {"role": "assistant", "content": "<answer>7 + 5</answer>", field: "\nSeven and five.\n"}
+
+    def parsed(path, body, _):
+        if body and "chat" in path:
+            choice = {"index": 0, "finish_reason": "stop", "message": said}
+            return 200, {"choices": [choice] * body["n"], "usage": {}}
+
+    server = serve(parsed)
+    found, error = collect(sampler(server.url, conversation=conversation))
+    (turn,) = {completion.text for completions in found.values() for completion in completions}
+    assert error is None and turn == "<think>\nSeven and five.\n</think>\n\n<answer>7 + 5</answer>"
+    assert format_reward([turn]) == equation_reward([turn], nums=[[7, 5]], target=[12]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "turn"),
+    [
+        ({"content": "a", "reasoning": "b"}, "stop", "<think>\nb\n</think>\n\na"),
+        ({"content": None, "reasoning": "b"}, "length", "<think>\nb"),
+        ({"content": "", "reasoning_content": "b"}, "stop", "<think>\nb\n</think>\n\n"),
+        ({"content": "<think>b</think>a", "reasoning": "b"}, "stop", "<think>b</think>a"),
+        ({"content": "a", "reasoning": None, "reasoning_content": ""}, "stop", "a"),
+        ({"content": "a", "reasoning": {"steps": 1}}, "stop", "a"),
+    ],
+)
+def test_turns(message, reason, turn):
+    assert turn_of({"message": message, "finish_reason": reason}, "http://x") == turn
+    assert turn_of({"text": "a", "finish_reason": reason}, "http://x") == "a"
