@@ -45,7 +45,7 @@ def train(config: RunConfig) -> None:
         return
 
     from mini_r1.evaluation.grading import grader_of  # all these import torch
-    from mini_r1.run.model_loading import trainer_arguments
+    from mini_r1.run.model_loading import trainer_arguments, whole_model
     from mini_r1.training.callbacks import train_and_measure
     from mini_r1.training.finish import results_table, save_and_publish
     from mini_r1.training.sft_and_distill import R1DistillationTrainer, measure_trained
@@ -57,7 +57,7 @@ def train(config: RunConfig) -> None:
         training.vllm_max_model_length = longest + training.max_completion_length
     trainer = R1DistillationTrainer(
         **trainer_arguments(config),
-        teacher_model=teacher,
+        teacher_model=whole_model(teacher),
         train_dataset=train_set,
         processing_class=tokenizer,
     )

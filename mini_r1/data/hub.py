@@ -98,6 +98,19 @@ def check_model_folder(folder: Path) -> None:
             raise RecipeError(f"{folder} lacks {lacking[0]}, which {index.name} names; download it again", key=KEY)
 
 
+def adapter_base(name: str | None) -> str | None:
+    """The base model of a local folder that holds an adapter (LoRA) alone; None for any other model."""
+    file = Path(name or "") / "adapter_config.json"
+    if not name or not file.is_file() or (Path(name) / "config.json").is_file():
+        return None
+    return json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+
+
+def whole_folder(name: str) -> str:
+    """The model to load: `name` itself, or for an adapter the folder in which `whole_model` puts the two merged."""
+    return str(Path(name) / "merged") if adapter_base(name) else name
+
+
 def load_tokenizer(name: str | None, **kwargs):
     """Loads the tokenizer of a hub id or local folder, with padding on the left, as generation needs it.
 
@@ -113,6 +126,8 @@ def load_tokenizer(name: str | None, **kwargs):
         raise RecipeError(f"there is no folder {name}{_first(name)}", key=KEY)
     if Path(name).is_dir():
         check_model_folder(Path(name))
+    if (base := adapter_base(name)) and not (Path(name) / "tokenizer_config.json").is_file():
+        return load_tokenizer(base, **kwargs)  # peft saves none beside an adapter
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:

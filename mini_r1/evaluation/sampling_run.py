@@ -13,7 +13,7 @@ from mini_r1.evaluation.sampler import Sampler, Sampling
 from mini_r1.evaluation.server_sampler import ServerSampler
 from mini_r1.evaluation.vllm_sampler import VLLMSampler
 from mini_r1.run import run_dir
-from mini_r1.run.model_loading import load_model
+from mini_r1.run.model_loading import load_model, whole_model
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def make_sampler(
         )
     if config.use_vllm:
         return VLLMSampler(
-            config.model_name_or_path,
+            whole_model(config.model_name_or_path),
             sampling,
             revision=config.model_revision,
             dtype=config.model.dtype or "auto",

@@ -213,7 +213,7 @@ def text_of(choice: dict, url: str) -> str:
 def turn_of(choice: dict, url: str) -> str:
     """The whole turn of a choice: `text_of` it, after the reasoning that a server took out of it into a field.
 
-    Servers with a reasoning parser (vLLM's, say) keep what stands in the think block beside the content. A turn that was
+    Servers with a reasoning parser (such as vLLM's) keep what is in the think block beside the content. A turn that was
     truncated there has no closing tag.
     """
     text, message = text_of(choice, url), choice.get("message") or {}

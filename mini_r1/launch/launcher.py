@@ -8,11 +8,13 @@ from pathlib import Path
 
 from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, SCRIPTS
 from mini_r1.config.run_config import RunConfig
+from mini_r1.data.hub import adapter_base
 from mini_r1.launch import vllm_server
 from mini_r1.launch.check import preflight, report
 from mini_r1.launch.plan import ONE_MACHINE, LaunchPlan, Machines
 from mini_r1.launch.supervisor import Process, supervise
 from mini_r1.run import run_dir
+from mini_r1.run.model_loading import whole_model
 
 READY_SECONDS = 1800.0  # for a server to load and compile a large model from a slow disk; TRL's own default is 240
 BUILD = LaunchPlan("hf", 1, (), (), None, 1, (), (), None)  # build_model takes seconds on a CPU
@@ -46,6 +48,8 @@ def launch(
             run_dir.refuse_other_model(folder, config.recipe, config.model_name_or_path or "")
         print(f"{folder} is finished, nothing to do (start anew with --overwrite_output_dir true)")
         return 0
+    if plan.server_gpus and adapter_base(config.model_name_or_path):
+        whole_model(config.model_name_or_path)  # the server serves it
     return supervise(processes(config, plan, argv, check.longest_prompt), folder / "logs")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mini_r1.data.hub import looks_local
+from mini_r1.data.hub import adapter_base, looks_local
 from mini_r1.errors import RecipeError
 
 KEY, _TARGETS = "model_name_or_path", "lora_target_modules"
@@ -118,6 +118,7 @@ def model_config(name_or_path: str, revision: str | None = None) -> tuple:
 
     if not name_or_path:
         raise RecipeError("is missing; name a hub id or a local folder", key=KEY)
+    name_or_path = adapter_base(name_or_path) or name_or_path  # merged, it has its base's sizes
     local = looks_local(name_or_path)
     path = Path(name_or_path).expanduser()
     if local and not path.is_dir():

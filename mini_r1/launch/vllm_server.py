@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mini_r1.config.run_config import RunConfig
+from mini_r1.data.hub import whole_folder
 from mini_r1.errors import RecipeError
 
 LOOPBACK = "127.0.0.1"
@@ -42,7 +43,8 @@ def server_argv(config: RunConfig, host: str, port: int, max_model_len: int) -> 
         **(config.vllm_serve_args or {}),
     }
     command = config.vllm_serve_command or [str(Path(sys.executable).with_name("vllm")), "serve"]
-    return [*command, config.model_name_or_path, *(word for key in flags for word in _flag(key, flags[key]))]
+    model = whole_folder(config.model_name_or_path or "")
+    return [*command, model, *(word for key in flags for word in _flag(key, flags[key]))]
 
 
 def server_environment(config: RunConfig, gpus: tuple[str, ...]) -> dict[str, str]:
