@@ -192,6 +192,16 @@ def check_vllm(check: Check) -> None:
             f"vLLM keeps its {share:.0%} of each GPU while training; with true it lets go of it",
             "vllm_enable_sleep_mode",
         )
+    off = {"top_p": (1.0,), "top_k": (0, -1), "min_p": (None, 0.0)}
+    filtered = [key for key, values in off.items() if getattr(config, key) not in values]
+    trains = plan.backend in ("colocate", "server") and config.kind == "r1_grpo"
+    if trains and filtered and config.vllm_importance_sampling_correction:
+        check.warning(
+            f"sampling is filtered ({', '.join(filtered)}), and vLLM's log-probabilities are of the filtered "
+            "distribution, so the importance ratios are biased; use top_p: 1, top_k: 0 and no min_p, or "
+            "vllm_importance_sampling_correction: false",
+            filtered[0],
+        )
     host = config.vllm_server_host
     if plan.backend == "server" and host not in (None, "127.0.0.1", "localhost", "::1"):
         check.warning(

@@ -25,7 +25,7 @@ class OneLineAStep(TrainerCallback):
     """Prints one line at each logging step; `token_limit`, the recipe's max_generated_tokens, bounds the time left."""
 
     def __init__(self, token_limit: int | None = None):
-        self.token_limit = token_limit
+        self.token_limit, self._explained = token_limit, False
         self._batches, self._said = 0, time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -33,6 +33,13 @@ class OneLineAStep(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs and ("reward" in logs or "loss" in logs):
+            if "reward" in logs and not self._explained:
+                self._explained = True
+                print(
+                    "note: a loss near 0 is normal in GRPO (the advantages of a group add up to 0); watch the reward, "
+                    "and frac_reward_zero_std in metrics.jsonl, the share of groups that teach nothing",
+                    flush=True,
+                )
             print(self._line(state, logs), flush=True)
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
@@ -72,6 +79,37 @@ class OneLineAStep(TrainerCallback):
         where = f" (generation {share:.0%})" if share > 0.5 else ""
         parts.append(f"{spent / max(done, 1):.1f} s/step{where}, {clock(rest)} left")
         return "  ".join(parts)
+
+
+class WatchSampler(TrainerCallback):
+    """Says so once vLLM's log-probabilities of its own tokens are far from the trainer's: it lacks the new weights.
+
+    The bound is `APART` on average over tokens, in nats, or three times what the two differ by before the first update
+    (arithmetic in bfloat16 gives about 0.01). TRL compares them where `vllm_importance_sampling_correction` is on.
+    """
+
+    DIFFERENCE = "sampling/sampling_logp_difference/mean"
+    APART = 0.1
+
+    def __init__(self):
+        self.updated, self.before, self.said = False, 0.0, False
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        apart = (logs or {}).get(self.DIFFERENCE)
+        if apart is None or self.said or not state.is_world_process_zero:
+            return
+        bound = max(self.APART, 3 * self.before)
+        if not self.updated:
+            self.before = apart
+        elif apart > bound:
+            self.said = True
+            print(
+                f"warning: step {state.global_step}: the sampler's log-probabilities of its own tokens are {apart:.2f} "
+                f"from the trainer's on average, more than {bound:.2f}: it may not have got the new weights, or "
+                "computes with others (vllm_model_impl, dtype, quantization)",
+                flush=True,
+            )
+        self.updated = self.updated or bool(logs.get("grad_norm"))
 
 
 class MetricsFile(TrainerCallback):
@@ -234,3 +272,5 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     options = getattr(trainer, "options", None)  # of GRPO
     trainer.add_callback(OneLineAStep(options and options.max_generated_tokens))
     trainer.add_callback(MarkCheckpoints(seconds))
+    if options:
+        trainer.add_callback(WatchSampler())

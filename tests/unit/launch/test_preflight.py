@@ -283,3 +283,21 @@ def test_supported_versions_are_those_that_trl_and_transformers_declare():
         assert SpecifierSet(SUPPORTED[name]) in ranges[name], name
     for name in ("trl", "transformers"):
         assert importlib.metadata.version(name) in SpecifierSet(SUPPORTED[name])
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("top_p: 0.9\n", "top_p"),
+        ("top_k: 50\n", "top_k"),
+        ("min_p: 0.05\n", "min_p"),
+        ("top_p: 0.9\nvllm_importance_sampling_correction: false\n", None),
+        ("top_p: 1.0\ntop_k: -1\nmin_p: 0.0\n", None),
+        ("top_p: 0.9\nuse_vllm: false\n", None),
+    ],
+)
+def test_filtered_sampling_biases_the_importance_ratios(place, lines, key):
+    on = "" if "correction" in lines else "vllm_importance_sampling_correction: true\n"  # the recipe has it off
+    found = found_in(place, GPU + "vllm_mode: colocate\n" + on + lines, gpus=2, assume_gpus=True)
+    said = [finding.text for finding in found.findings if "importance ratios are biased" in finding.text]
+    assert len(said) == (key is not None) and (key is None or f"{key}: sampling is filtered ({key})" in said[0])

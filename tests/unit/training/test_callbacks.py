@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from mini_r1.data.reward_loader import load_rewards
 from mini_r1.errors import RecipeError
-from mini_r1.training.callbacks import METRICS_FILE, MetricsFile, add_callbacks, at_the_ends
+from mini_r1.training.callbacks import METRICS_FILE, MetricsFile, WatchSampler, add_callbacks, at_the_ends
 
 
 class Tracker(TrainerCallback):
@@ -117,3 +117,30 @@ def test_a_reward_that_is_not_finite_stops_the_run(build, monkeypatch):
     with pytest.raises(RecipeError, match=r"^reward_funcs: good_reward gives inf, .* the completion is "):
         trainer.train()
     assert trainer.state.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("differences", "norms", "warned"),
+    [
+        ([0.01, 0.01, 0.02], [1.0, 1.0, 1.0], False),
+        ([0.01, 0.5, 0.9], [1.0, 1.0, 1.0], True),
+        ([0.01, 0.5, 0.9], [0.0, 0.0, 0.0], False),  # nothing was updated: it cannot be old weights
+        ([0.3, 0.5, 0.6], [1.0, 1.0, 1.0], False),  # as far apart before: other arithmetic
+        ([0.3, 0.5, 1.1], [1.0, 1.0, 1.0], True),
+        ([None, None, None], [1.0, 1.0, 1.0], False),  # no vLLM
+    ],
+)
+def test_a_sampler_without_the_new_weights_is_seen(capsys, differences, norms, warned):
+    watch = WatchSampler()
+    for step, (difference, norm) in enumerate(zip(differences, norms, strict=True), 1):
+        logs = {"grad_norm": norm} | ({} if difference is None else {WatchSampler.DIFFERENCE: difference})
+        watch.on_log(None, at(step), None, logs=logs)
+    said = capsys.readouterr().out
+    assert ("it may not have got the new weights" in said) == warned and said.count("warning") == warned
+
+
+def test_the_first_line_explains_a_loss_near_0(build, capsys):
+    trainer = build(max_steps=2)
+    add_callbacks(trainer, lambda: 0.0)
+    trainer.train()
+    assert capsys.readouterr().out.count("note: a loss near 0 is normal in GRPO") == 1
