@@ -234,7 +234,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
     """pass@1 by difficulty, before and after; None where the problems have one difficulty."""
     panels = []
     for group in groups:
-        levels = sorted({int(d) for m in measured(group, "after") for d in m["by_difficulty"]})
+        levels = sorted({int(d) for m in measured(group, "after") for d in m.get("by_difficulty", {})})
         series = []
         for when, kind, shift in (("before", "open points", -0.12), ("after", "points", 0.12)):
             points = []
@@ -262,7 +262,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
 
 def _at(level: int, measurements: list[dict]) -> list[dict]:
     """The measurements at one difficulty."""
-    return [part for m in measurements if (part := m["by_difficulty"].get(str(level)))]
+    return [part for m in measurements if (part := m.get("by_difficulty", {}).get(str(level)))]
 
 
 def outcome_figure(groups: list[Group]) -> Figure | None:

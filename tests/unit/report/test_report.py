@@ -82,17 +82,14 @@ def cut(run, name: str, share: float = 0.5) -> None:
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
-def as_an_older_run(run) -> None:
-    """Turns a run into an old one: without new columns, keys and files, and with its log in trainer_state.json."""
-    new = ("outcome/", "length/", "behaviour/", "text/")
+def without_a_verifier(run) -> None:
+    """Turns a run into one whose rewards no verifier stands behind: no outcomes, neither logged nor in the files."""
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    log = [{name: value for name, value in line.items() if not name.startswith(new)} for line in log]
-    (run / "trainer_state.json").write_text(json.dumps({"log_history": [*log, {"step": 12, "eval_reward": 1.0}]}))
-    (run / "metrics.jsonl").unlink()
-    shutil.rmtree(run / "evaluation")
+    graded = ("outcome/", "length/")
+    log = [{name: value for name, value in line.items() if not name.startswith(graded)} for line in log]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     for path in (run / "completions").iterdir():
-        frame = pd.read_parquet(path)
-        frame[["step", "prompt", "completion", "format_reward", "equation_reward", "advantage"]].to_parquet(path)
+        pd.read_parquet(path).assign(right=None, well_formed=None).to_parquet(path)
 
 
 def write(name: str, text: str):
@@ -124,7 +121,6 @@ DAMAGES = [
      ["summary.json is damaged", "before.json is damaged", "manifest.json is damaged"]),
     ("no manifest", each(remove("manifest.json"), remove("recipe.yaml"), write("before.json", '{"n": 3}')),
      ["manifest.json is missing", "recipe.yaml is missing", "has no pass@1"]),
-    ("older run", as_an_older_run, ["the curves come from trainer_state.json"]),
     ("nothing", lambda run: [remove(path.name)(run) for path in list(run.iterdir())], ["there are no curves"]),
 ]  # fmt: skip
 
@@ -137,12 +133,11 @@ def test_damage_becomes_a_note(run, damage, notes):
     assert [note for note in notes if note not in section] == []
 
 
-def test_older_run_takes_outcomes_from_its_rewards(run):
-    as_an_older_run(run)
-    found = {(s["outcome"], s["rewards"]["format_reward"], s["rewards"]["equation_reward"], s["verdict"])
-             for s in data_of(page_of(run))["samples"]}  # fmt: skip
-    assert found <= {("right", 1.0, 1.0, None), ("wrong answer", 1.0, 0.0, None), ("wrong format", 0.0, 0.0, None)}
-    assert len(found) == 3
+def test_without_a_verifier_the_reward_counts(run):
+    without_a_verifier(run)
+    page = page_of(run)
+    assert {s["outcome"] for s in data_of(page)["samples"] if s["where"] == "training"} == {"unknown"}
+    assert "Rewards in training: mean equation reward: 0." in page
 
 
 def test_seeds_and_controls(whole, tmp_path):
