@@ -1,7 +1,5 @@
 """The figures on the stability of training, and on how the answers changed."""
 
-import dataclasses
-
 import pandas as pd
 
 from mini_r1.report import curves
@@ -51,8 +49,7 @@ def stability_figure(groups: list[Group]) -> Figure | None:
             if metric in SPIKY:
                 marked = [m for group in groups if (m := curves.spike_series(group, metric))]
                 count += sum(len(m.x) for m in marked)
-                marked = [dataclasses.replace(m, in_legend=i == 0) for i, m in enumerate(marked)]
-                panel = dataclasses.replace(panel, series=panel.series + marked)
+                panel.series += marked
             panels.append(panel)
     loss = across(supervised, "loss", "Loss of supervised training", "nats per token")
     panels += [loss] if loss else []
@@ -80,16 +77,15 @@ def length_figure(groups: list[Group]) -> Figure | None:
     for kind, shade in (("right", BLUE), ("wrong", ORANGE)):
         mean, low, high = (curves.table(main, f"length/{kind}_{part}") for part in ("mean", "min", "max"))
         if len(values := curves.mean(mean)):
-            line = curves.plain(values, "mean", shade)
-            if not low.empty and not high.empty:
-                edges = (e.reindex(values.index) for e in (low.min(axis=1), high.max(axis=1)))
-                low, high = (curves.plain(edge, "", shade).y for edge in edges)
-                line = dataclasses.replace(line, low=low, high=high, name="mean, and range")
+            edges = (edge.reindex(values.index) for edge in (low.min(axis=1), high.max(axis=1)))
+            low, high = (curves.thin(edge)[1] for edge in edges)
+            line = curves.plain(values, "mean, and range", shade, low=low, high=high)
             title = f"{kind.capitalize()} answers, {main.name}"
             panels.append(Panel(title, STEP, "tokens", [line], levels=_first(mean)))
     everything = across(groups, "completions/mean_length", "All answers", "tokens, mean")
     if everything:
-        panels.append(dataclasses.replace(everything, levels=_baseline(main, "completions/mean_length")))
+        everything.levels = _first(curves.table(main, "completions/mean_length"))
+        panels.append(everything)
     if not panels:
         return None
     values, title = curves.table(main, "completions/mean_length"), "Length of answers"
@@ -109,9 +105,10 @@ def behaviour_figure(groups: list[Group]) -> Figure | None:
     panels, never = _each(groups, BEHAVIOURS, "words per completion")
     if not panels and not never:
         return None
+    values = curves.table(groups[0], "behaviour/reflection")
     return Figure(
         "behaviours",
-        _reflection_title(groups[0]),
+        "Reflection words" if values.empty else curves.over_training("Reflection", values, unit="words per completion"),
         panels,
         f"Reflection words counted in each completion.{never} The dotted line is the first recorded step. {SMOOTHED}",
         "Words are counted, not thoughts: a model may write 'wait' without checking anything, or check without saying "
@@ -142,24 +139,15 @@ def _each(groups: list[Group], metrics: tuple, unit: str) -> tuple[list[Panel], 
         if panel:
             top = max(series.reach[1] for series in panel.series)
             if top > 0:
-                levels = _baseline(groups[0], metric)
-                panels.append(dataclasses.replace(panel, levels=levels, y_range=(0.0, 1.05 * top)))
+                panel.levels = _first(curves.table(groups[0], metric))
+                panel.y_range = (0.0, 1.05 * top)
+                panels.append(panel)
             else:
                 never.append(name.lower())
     return panels, f" Never seen: {', '.join(never)}." if never else ""
 
 
-def _baseline(group: Group, metric: str) -> list[tuple[float, str]]:
-    return _first(curves.table(group, metric))
-
-
 def _first(values: pd.DataFrame) -> list[tuple[float, str]]:
+    """The level of the first recorded step, see `Panel.levels`."""
     values = values.dropna()
     return [(float(values.iloc[0].mean()), f"at step {values.index[0]}")] if len(values) else []
-
-
-def _reflection_title(main: Group) -> str:
-    values = curves.table(main, "behaviour/reflection")
-    if values.empty:
-        return "Reflection words"
-    return curves.over_training("Reflection", values, unit="words per completion")

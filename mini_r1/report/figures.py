@@ -9,7 +9,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A8F98",
 )  # fmt: skip
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 
 def colour(i: int) -> str:
@@ -23,14 +23,13 @@ def dash(i: int) -> str:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve or one set of points.
+    """One curve or one set of points. The legend of a panel shows the first of several series with one name.
 
     Attributes:
         x, y: shape (n,); NaN is a gap.
         low, high: shape (n,), the edges of a line's band, or the ends of the points' intervals.
         faint: (x, y) of the unsmoothed values, drawn faintly behind the line.
         kind: "line", "area" (stacked on the areas before it), "points", "open points" or "crosses".
-        in_legend: False where another series of the same name is in the legend.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Series:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     faint: tuple[np.ndarray, np.ndarray] | None = None
-    in_legend: bool = True
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -53,7 +51,7 @@ class Series:
         return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Panel:
     """One pair of axes.
 

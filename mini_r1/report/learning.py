@@ -3,9 +3,9 @@
 The overview, the first figure of the page, is also the one for a README.
 """
 
-import dataclasses
 import re
 import textwrap
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -42,15 +42,13 @@ def reward_names(group: Group) -> list[str]:
 
 
 def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
-    """(metric, its name) that counts correct answers best. Old runs recorded the mean reward only."""
+    """(metric, its name) that counts correct answers best; the mean reward where no verifier applies."""
     if groups[0].has("outcome/right"):
         return "outcome/right", "share right (answer and format)"
     answers = [name for name in reward_names(groups[0]) if name not in FORMAT_REWARDS]
-    return (
-        (f"rewards/{answers[0]}/mean", f"mean {answers[0].replace('_', ' ')}")
-        if answers
-        else ("reward", "mean total reward")
-    )
+    if answers:
+        return f"rewards/{answers[0]}/mean", f"mean {answers[0].replace('_', ' ')}"
+    return "reward", "mean total reward"
 
 
 def measured(group: Group, when: str) -> list[dict]:
@@ -62,7 +60,7 @@ def overview_figure(groups: list[Group], headline: str) -> Figure | None:
     metric, label = accuracy_metric(groups)
     trained = across(groups, metric, "Right in training", label)
     if trained:
-        trained = dataclasses.replace(trained, y_range=unit_range(trained.series))
+        trained.y_range = unit_range(trained.series)
     lengths = across(groups, "completions/mean_length", "Length in training", "tokens per completion, mean")
     held_out = _held_out_panel(groups)
     if not trained and not held_out:
@@ -88,8 +86,7 @@ def training_figure(groups: list[Group], title: str) -> Figure:
     lengths = across(groups, "completions/mean_length", "Length", "tokens per completion, mean")
     if lengths:
         ends = [(when, [m["mean_length"] for m in measured(groups[0], when)]) for when in ("before", "after")]
-        levels = [(float(np.mean(values)), f"held-out, {when}") for when, values in ends if values]
-        lengths = dataclasses.replace(lengths, levels=levels)
+        lengths.levels = [(float(np.mean(values)), f"held-out, {when}") for when, values in ends if values]
     panels = [*(rewards.panels if rewards else ()), _held_out_panel(groups), lengths]
     return Figure("training", title, [panel for panel in panels if panel], "", "")
 
@@ -99,17 +96,36 @@ def _held_out_panel(groups: list[Group]) -> Panel | None:
     series, ticks = [], {}
     for group in groups:
         place = float(len(ticks))
-        for when, kind, shift in (("before", "open points", -0.15), ("after", "points", 0.15)):
-            found = [m for m in measured(group, when) if "pass@1" in m]
-            points = []
-            for j, m in enumerate(found):
-                low, high = (m.get("intervals") or {}).get("pass@1") or (m["pass@1"], m["pass@1"])
-                points.append((place + shift + 0.06 * (j - (len(found) - 1) / 2), m["pass@1"], low, high))
-            if points:
-                ticks[place] = "\n".join(textwrap.wrap(group.name, 15))
-                first = not any(one.name == when for one in series)
-                series.append(dataclasses.replace(measured_points(points, group, when, kind), in_legend=first))
+        points = before_and_after(group, lambda m, place=place: [(place, m["pass@1"], interval(m, "pass@1"))])
+        if points:
+            ticks[place] = "\n".join(textwrap.wrap(group.name, 15))
+            series += points
     return Panel("Held-out problems", "", "pass@1", series, (0.0, 1.03), ticks) if series else None
+
+
+def before_and_after(group: Group, points_of: Callable[[dict], Iterable[tuple]]) -> list[Series]:
+    """One series of points before training and one after it, the seeds side by side; without those not measured.
+
+    Args:
+        points_of: the points of a measurement, each as (x, y, interval or None).
+    """
+    series = []
+    for when, kind, shift in (("before", "open points", -0.15), ("after", "points", 0.15)):
+        seeds = measured(group, when)
+        points = []
+        for j, m in enumerate(seeds):
+            beside = shift + 0.05 * (j - (len(seeds) - 1) / 2)
+            points += [(x + beside, y, *(ends or (y, y))) for x, y, ends in points_of(m)]
+        if points:
+            x, y, low, high = np.array(points, dtype=float).T
+            whiskers = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
+            series.append(Series(when, x, y, GREY if when == "before" else group.colour, kind, **whiskers))
+    return series
+
+
+def interval(measurement: dict, key: str) -> list[float] | None:
+    """The 95% interval of a measured share, where it was recorded."""
+    return measurement.get("intervals", {}).get(key)
 
 
 def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
@@ -139,7 +155,9 @@ def unit_range(lines: list[Series]) -> tuple[float, float] | None:
     return (0.0, 1.03) if all(line.reach[0] >= 0 and line.reach[1] <= 1 for line in lines) else None
 
 
-def across(groups: list[Group], metric: str, title: str, y_label: str, y_range=None, robust=False) -> Panel | None:
+def across(
+    groups: list[Group], metric: str, title: str, y_label: str, y_range: tuple | None = None, robust: bool = False
+) -> Panel | None:
     """One metric, with a line for each group that recorded it; None where no group did."""
     lines = [curves.curve(group, metric, group.name, group.colour, group.dash, robust) for group in groups]
     lines = [line for line in lines if line]
@@ -151,10 +169,10 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
     panels = []
     for group in groups:
         keys = held_out_keys(measured(group, "after") or measured(group, "before"))
-        series = [_points(group, when, kind, keys) for when, kind in (("before", "open points"), ("after", "points"))]
-        series = [points for points in series if points]
+        places = {key: i for i, key in enumerate(keys)}
+        series = before_and_after(group, lambda m, places=places: _shares(m, places))
         if series:
-            ticks = {float(i): NAMES.get(key, key) for i, key in enumerate(keys)}
+            ticks = {float(i): NAMES.get(key, key) for key, i in places.items()}
             panels.append(Panel(group.name, "", "share", series, (0.0, 1.03), ticks))
     if not panels:
         return None
@@ -169,6 +187,11 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
         "seeds that differ by less than their intervals are not told apart.",
         wide=max(len(panel.ticks) for panel in panels) > 6,
     )
+
+
+def _shares(measurement: dict, places: dict[str, int]) -> list[tuple]:
+    known = {key: place for key, place in places.items() if measurement.get(key) is not None}
+    return [(place, measurement[key], interval(measurement, key)) for key, place in known.items()]
 
 
 def problems_of(groups: list[Group]) -> str:
@@ -192,35 +215,12 @@ def how_measured(groups: list[Group]) -> str:
 
 def held_out_keys(measurements: list[dict]) -> list[str]:
     """The measured ones of pass@1, greedy, pass@2, ..., maj@k and format, in this order."""
-    found = {key for m in measurements for key, value in m.items() if isinstance(value, int | float)}
-    ranked = sorted(
-        (key for key in found if re.fullmatch(r"(pass|maj)@\d+", key)),
-        key=lambda key: (key.startswith("maj"), int(key.split("@")[1])),
-    )
-    if "greedy" in found:
-        ranked.insert(ranked.index("pass@1") + 1 if "pass@1" in ranked else 0, "greedy")
-    return ranked + [key for key in ("format", "right_given_format") if key in found]
-
-
-def _points(group: Group, when: str, kind: str, keys: list[str]) -> Series | None:
-    measurements = measured(group, when)
-    points = []
-    for j, m in enumerate(measurements):
-        spread = 0.05 * (j - (len(measurements) - 1) / 2)
-        for i, key in enumerate(keys):
-            if isinstance(m.get(key), int | float):
-                low, high = (m.get("intervals") or {}).get(key) or (m[key], m[key])
-                points.append((i + spread + (-0.15 if when == "before" else 0.15), m[key], low, high))
-    if not points:
-        return None
-    return measured_points(points, group, when, kind)
-
-
-def measured_points(points: list[tuple], group: Group, when: str, kind: str) -> Series:
-    """A series of points (x, y, low, high); it has no whiskers where all intervals are empty."""
-    x, y, low, high = np.array(points, dtype=float).T
-    ends = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
-    return Series(when, x, y, GREY if when == "before" else group.colour, kind=kind, **ends)
+    found = {key for m in measurements for key, value in m.items() if value is not None}
+    places = {"greedy": (0, 1.5), "format": (2, 0), "right_given_format": (3, 0)}
+    for key in found:
+        if ranked := re.fullmatch(r"(pass|maj)@(\d+)", key):
+            places[key] = (ranked[1] == "maj", int(ranked[2]))
+    return sorted(found & places.keys(), key=places.__getitem__)
 
 
 def numbers(values: set) -> str:
@@ -234,19 +234,11 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
     """pass@1 by difficulty, before and after; None where the problems have one difficulty."""
     panels = []
     for group in groups:
-        levels = sorted({int(d) for m in measured(group, "after") for d in m.get("by_difficulty", {})})
-        series = []
-        for when, kind, shift in (("before", "open points", -0.12), ("after", "points", 0.12)):
-            points = []
-            for i, d in enumerate(levels):
-                for j, m in enumerate(found := _at(d, measured(group, when))):
-                    spread = 0.04 * (j - (len(found) - 1) / 2)
-                    low, high = m.get("interval") or (m["pass@1"], m["pass@1"])
-                    points.append((i + shift + spread, m["pass@1"], low, high))
-            if points:
-                series.append(measured_points(points, group, when, kind))
+        levels = sorted({int(level) for m in measured(group, "after") for level in m.get("by_difficulty", {})})
+        places = {str(level): i for i, level in enumerate(levels)}
+        series = before_and_after(group, lambda m, places=places: _by_difficulty(m, places))
         if len(levels) > 1 and series:
-            ticks = {float(i): str(d) for i, d in enumerate(levels)}
+            ticks = {float(i): level for level, i in places.items()}
             panels.append(Panel(group.name, "difficulty", "pass@1", series, (0.0, 1.03), ticks))
     if not panels:
         return None
@@ -260,9 +252,9 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
     )
 
 
-def _at(level: int, measurements: list[dict]) -> list[dict]:
-    """The measurements at one difficulty."""
-    return [part for m in measurements if (part := m.get("by_difficulty", {}).get(str(level)))]
+def _by_difficulty(measurement: dict, places: dict[str, int]) -> list[tuple]:
+    parts = measurement.get("by_difficulty", {})
+    return [(place, parts[d]["pass@1"], parts[d].get("interval")) for d, place in places.items() if d in parts]
 
 
 def outcome_figure(groups: list[Group]) -> Figure | None:
@@ -270,7 +262,7 @@ def outcome_figure(groups: list[Group]) -> Figure | None:
     panels = []
     for group in groups:
         lines = [
-            curves.plain(values, name, shade, kind="area", width=0.6)
+            curves.plain(values, name, shade, kind="area")
             for metric, name, shade in OUTCOMES
             if len(values := curves.mean(curves.table(group, metric)))
         ]
@@ -309,9 +301,8 @@ def results_table(groups: list[Group]) -> list[dict]:
     shown = dict.fromkeys(["pass@1", *(["greedy"] if "greedy" in keys else []), *best[0], *best[1]])
     for group in groups:
         after = measured(group, "after")
-        before = [
-            run.before for run in group.runs if run.before and (run.after or not after)
-        ]  # means of the same seeds
+        # means of the same seeds
+        before = [run.before for run in group.runs if run.before and (run.after or not after)]
         row = {"runs": group.name + (" (control)" if group.control else ""), "seeds": _seeds(group.runs)}
         for key in [*shown, "format", "mean_length"]:
             digits = 1 if key == "mean_length" else 3
@@ -333,9 +324,5 @@ def spread(values: list[float], digits: int) -> str:
     """Writes the mean, and the lowest and the highest value where they differ; "" for no value."""
     if not values:
         return ""
-    text = f"{np.mean(values):.{digits}f}"
-    return (
-        text
-        if f"{min(values):.{digits}f}" == f"{max(values):.{digits}f}"
-        else f"{text} ({min(values):.{digits}f}–{max(values):.{digits}f})"
-    )
+    mean, low, high = (f"{value:.{digits}f}" for value in (np.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low}–{high})"

@@ -41,7 +41,6 @@ STYLE = {
     "errorbar.capsize": 2.5, "lines.markersize": 6, "axes.ymargin": 0.06,
     "svg.fonttype": "none",  # text stays text, in the page's font
 }  # fmt: skip
-DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
@@ -127,8 +126,7 @@ def _draw_panel(place: FigureBase, panel: Panel, width: int) -> Axes:
     for series in panel.series:
         if series.kind != "area":
             sign = _draw_line(axis, series) if series.kind == "line" else _draw_points(axis, series)
-            if series.in_legend:
-                signs.setdefault(series.name, sign)
+            signs.setdefault(series.name, sign)
     for y, label in panel.levels:
         axis.axhline(y, color=GREY, linestyle=":", linewidth=1.2)
         end = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
@@ -156,9 +154,9 @@ def _draw_line(axis: Axes, series: Series) -> Artist:
         axis.fill_between(series.x, series.low, series.high, color=series.colour, alpha=0.2, linewidth=0)
     if series.faint is not None:
         axis.plot(*series.faint, color=series.colour, alpha=0.35, linewidth=0.8)
-    style = {"color": series.colour, "linewidth": 0.8 * series.width, "solid_capstyle": "round"}
+    style = {"color": series.colour, "linestyle": series.dash, "linewidth": 0.8 * series.width}
     marker = "o" if len(series.x) < 3 else ""
-    (line,) = axis.plot(series.x, series.y, DASHES[series.dash], marker=marker, **style)
+    (line,) = axis.plot(series.x, series.y, marker=marker, solid_capstyle="round", **style)
     return line
 
 
@@ -206,8 +204,8 @@ def _targets(panel: Panel, axis: Axes, height: int) -> ET.Element:
 
 
 def _height(panel: Panel, width: int) -> int:
-    names = [series.name for series in panel.series if series.in_legend]
-    rows = -(-len(names) // _legend_columns(names, width)) if len(set(names)) > 1 else 1
+    names = list({series.name for series in panel.series})
+    rows = -(-len(names) // _legend_columns(names, width)) if len(names) > 1 else 1
     return HEIGHT + LINE * (rows - 1) + SLANTED * _slanted(panel, width)
 
 
