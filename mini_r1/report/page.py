@@ -7,10 +7,9 @@ Texts of models are hostile: Jinja escapes them, the JSON in a <script> has no `
 import base64
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mini_r1.report import aha, behaviour, learning, rollouts, sentences
 from mini_r1.report.figures import Figure
@@ -22,11 +21,13 @@ HERE = Path(__file__).parent
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
     """section of the page -> its figures."""
-    first = learning.overview_figure(groups, sentences.headline(groups))
-    measured = learning.held_out_figure(groups)
-    trained = learning.rewards_figure(groups, sentences.training_line(groups))
     found = {
-        "learned": [first, measured, trained, learning.difficulty_figure(groups)],
+        "learned": [
+            learning.overview_figure(groups, sentences.headline(groups)),
+            learning.held_out_figure(groups),
+            learning.rewards_figure(groups, sentences.training_line(groups)),
+            learning.difficulty_figure(groups),
+        ],
         "outcomes": [learning.outcome_figure(groups)],
         "stability": [behaviour.stability_figure(groups)],
         "answers": [behaviour.length_figure(groups), behaviour.behaviour_figure(groups), behaviour.text_figure(groups)],
@@ -36,23 +37,29 @@ def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
 
 def write_page(groups: list[Group], title: str, output: Path) -> Path:
     """Writes `output`/report.html, or overwrites it, and returns its path."""
-    figures = figures_of(groups)
     moments, records, counts = _texts(groups)
-    drawn = [figure for found in figures.values() for figure in found]
     runs = [run for group in groups for run in group.runs]
-    page = _render(
+    rows = learning.results_table(groups)
+    main = [moment for moment in moments if not moment["control"]]
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("template.html.j2").render(
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        policy=f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'",
         title=title,
         headline=sentences.headline(groups),
         doubt=sentences.doubt(groups),
         groups=groups,
-        rows=(rows := learning.results_table(groups)),
-        columns=list(dict.fromkeys(column for row in rows for column in row)),
-        figures=figures,
-        drawings=_drawings(drawn + [m["figure"] for m in moments if m["figure"]]),
+        rows=rows,
+        columns=list(rows[0]),
+        figures=figures_of(groups),
+        svg=svg,
         moments=moments,
         aha_title=sentences.aha_title(
-            [c for m in moments if not m["control"] for c in m["candidates"]],
-            any(m["tested"] for m in moments if not m["control"]),
+            [candidate for moment in main for candidate in moment["candidates"]], any(m["tested"] for m in main)
         ),
         counts=counts,
         runs=[(run, sentences.facts(run)) for run in runs],
@@ -75,11 +82,11 @@ def draw_images(groups: list[Group], output: Path) -> list[Path]:
 
 def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
     """The candidates of each run with their texts, the records of samples, and how many there are in all."""
-    moments, records, total, held_out = [], [], 0, 0
+    moments, records, total = [], [], 0
     accuracy = learning.accuracy_metric(groups)
+    weights = sum(len(group.runs) * _weight(group) for group in groups)
     for group in groups:
-        share = (0.75 if not group.control else 0.25) if any(g.control for g in groups) else 1
-        share /= sum(len(g.runs) for g in groups if g.control == group.control)
+        share = _weight(group) / weights
         for run in group.runs:
             files = rollouts.index(run.folder)
             own = len(records)
@@ -88,13 +95,18 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
             if not group.control:
                 aha.add_pairs(candidates, run, files)
             if run.metrics and run.stage != "sft":
-                figure = aha.levels_figure(run, candidates, group.colour)
-                moment = {"run": run, "candidates": candidates, "figure": figure, "control": group.control}
-                moments.append(moment | {"tested": aha.has_tests(run, accuracy)})
+                moments.append(
+                    {
+                        "run": run,
+                        "control": group.control,
+                        "tested": aha.has_tests(run, accuracy),
+                        "candidates": candidates,
+                        "figure": aha.levels_figure(run, candidates, group.colour),
+                    }
+                )
             for row in rollouts.choose(files, int(rollouts.MOST_ROLLOUTS * share)):
                 records.append(rollouts.record(row, run.name, "training"))
             for problem, rows in rollouts.held_out(run, int(rollouts.MOST_PAIRS * share)):
-                held_out += len(rows)
                 for when, row in rows.items():
                     one = rollouts.record(row, run.name, f"held-out, {when}")
                     records.append(one | {"pair": f"{run.name} {problem}"})
@@ -108,30 +120,6 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
     return moments, kept, counts
 
 
-def _drawings(figures: list[Figure]) -> dict[str, list[str]]:
-    """figure -> its panels as SVG. The last one of an odd number takes the full width."""
-    return {
-        figure.key: [
-            svg(panel, f"{figure.key}-{i}", figure.wide or i == 2 * (len(figure.panels) // 2))
-            for i, panel in enumerate(figure.panels)
-        ]
-        for figure in figures
-    }
-
-
-def _render(**values) -> str:
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    return _template().render(
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=script,
-        policy=f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'",
-        **values,
-    )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("template.html.j2")
+def _weight(group: Group) -> int:
+    """How many times as many samples as a control's run each run of the group shows."""
+    return 1 if group.control else 3
