@@ -22,17 +22,17 @@ import pandas as pd
 from mini_r1.report import curves
 from mini_r1.report.figures import GREY, Figure, Panel, Series
 from mini_r1.report.learning import STEP
-from mini_r1.report.rollouts import Rollouts, held_out, outcomes, prompts_by_file, record
+from mini_r1.report.rollouts import RolloutFile, Rollouts, held_out, prompts_by_file, record
 from mini_r1.report.runs import ReportedRun
 
-TESTED = (  # metric, name in a sentence
-    ("outcome/right_given_format", "share right among the well-formed"),
-    ("completions/mean_length", "mean length in tokens"),
-    ("behaviour/verification", "verification words"),
-    ("behaviour/backtracking", "backtracking words"),
-    ("behaviour/alternatives", "words for alternatives"),
-    ("behaviour/summary", "words of summary"),
-)
+TESTED = {  # metric: its name in a sentence
+    "outcome/right_given_format": "share right among the well-formed",
+    "completions/mean_length": "mean length in tokens",
+    "behaviour/verification": "verification words",
+    "behaviour/backtracking": "backtracking words",
+    "behaviour/alternatives": "words for alternatives",
+    "behaviour/summary": "words of summary",
+}
 PAIRS = 2  # problems shown side by side for each candidate
 MOST_CANDIDATES = 6  # of a run, with the smallest p, that the page shows texts for
 SHORTEST = 10  # values; the test's formula for p does not hold for a shorter stretch
@@ -50,7 +50,6 @@ class Change:
         before, after: the medians on either side.
         noise: median absolute deviation of the values from the median of their side, in the series' unit.
         jump_share, line_share: shares of the stretch's variance that two levels and that a straight line explain.
-        start, end: the tested stretch, as a slice.
     """
 
     series: str
@@ -61,8 +60,6 @@ class Change:
     noise: float
     jump_share: float
     line_share: float
-    start: int
-    end: int
 
     @property
     def is_jump(self) -> bool:
@@ -124,7 +121,7 @@ def _describe(name: str, values: np.ndarray, start: int, position: int, end: int
     x = np.arange(len(whole))
     rest = whole - np.polyval(np.polyfit(x, whole, 1), x)
     jump, line = 1 - two_levels / total, 1 - float((rest**2).sum()) / total
-    return Change(name, position, p, before, after, noise, jump, line, start, end)
+    return Change(name, position, p, before, after, noise, jump, line)
 
 
 @dataclass
@@ -137,7 +134,6 @@ class Candidate:
         source: a sentence that says where the pairs come from.
     """
 
-    run: str
     step: int
     changes: list[tuple[int, str, Change]]
     pairs: list[tuple[dict, dict]] = field(default_factory=list)
@@ -162,15 +158,15 @@ def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
     Args:
         accuracy: (metric, name) of the series that counts correct answers.
     """
-    names, series = _tested(run, accuracy)
-    found = change_points({metric: values.to_numpy() for metric, values in series.items()})
-    changes = sorted((int(series[c.series].index[c.position]), names[c.series], c) for c in found)
+    names = dict([accuracy]) | TESTED
+    found = change_points({metric: run.metric(metric).to_numpy() for metric in names})
+    changes = sorted((int(run.metrics[c.series].index[c.position]), names[c.series], c) for c in found)
     near, candidates = max(2, run.last_step // 20), []
     for change in changes:
         if candidates and change[0] - candidates[-1].changes[-1][0] < near:
             candidates[-1].changes.append(change)
         else:
-            candidates.append(Candidate(run.name, change[0], [change]))
+            candidates.append(Candidate(change[0], [change]))
     for candidate in candidates:
         candidate.step = min(candidate.changes, key=lambda change: change[2].p)[0]
     return candidates
@@ -178,13 +174,7 @@ def find(run: ReportedRun, accuracy: tuple[str, str]) -> list[Candidate]:
 
 def has_tests(run: ReportedRun, accuracy: tuple[str, str]) -> bool:
     """Whether some series of the run is long enough for the test."""
-    return any(len(values) >= SHORTEST for values in _tested(run, accuracy)[1].values())
-
-
-def _tested(run: ReportedRun, accuracy: tuple[str, str]) -> tuple[dict[str, str], dict[str, pd.Series]]:
-    """The names of the tested series, and the series that the run has, by metric."""
-    names = {accuracy[0]: accuracy[1], **dict(TESTED)}
-    return names, {metric: run.metrics[metric] for metric in names if metric in run.metrics}
+    return any(len(run.metric(metric)) >= SHORTEST for metric in (accuracy[0], *TESTED))
 
 
 def sentence(step: int, name: str, change: Change) -> str:
@@ -201,50 +191,46 @@ def sentence(step: int, name: str, change: Change) -> str:
 
 def add_pairs(candidates: list[Candidate], run: ReportedRun, rollouts: Rollouts) -> None:
     """Gives each candidate completions of one problem before and after: rollouts, else held-out answers."""
-    likely = sorted(candidates, key=lambda candidate: candidate.p)[:MOST_CANDIDATES]
-    places = prompts_by_file(rollouts) if likely else {}
-    places = {prompt: files for prompt, files in places.items() if files[0].step < files[-1].step}
-    instead = _held_out_pairs(run) if likely else []
+    surest = sorted(candidates, key=lambda candidate: candidate.p)[:MOST_CANDIDATES]
+    places = prompts_by_file(rollouts) if surest else {}
+    instead = _held_out_pairs(run) if surest else []
     for candidate in candidates:
-        if candidate not in likely:
+        if candidate not in surest:
             candidate.source = "Texts are shown for the surest candidates only."
-            continue
-        candidate.pairs = _rollout_pairs(candidate, places, run, rollouts)
-        candidate.source = (
-            "The same training problem, sampled before and after this step: of each the first completion in its file."
-        )
-        if not candidate.pairs:
+        elif pairs := _rollout_pairs(candidate.step, places, run, rollouts):
+            candidate.pairs = pairs
+            candidate.source = (
+                "The same training problem, sampled before and after this step: of each the first completion in its "
+                "file."
+            )
+        elif instead:
             candidate.pairs = instead
             candidate.source = (
                 "No training problem was sampled on both sides of this step. Instead, held-out problems before and "
                 "after the whole training: one whose outcome changed and one whose did not, where there are both."
             )
-        if not candidate.pairs:
+        else:
             candidate.source = (
                 "No texts to compare: no training problem was sampled on both sides of this step, and the held-out "
                 "answers before and after training were not kept."
             )
 
 
-def _rollout_pairs(candidate: Candidate, places: dict, run: ReportedRun, rollouts: Rollouts) -> list:
+def _rollout_pairs(step: int, places: dict[str, list[RolloutFile]], run: ReportedRun, rollouts: Rollouts) -> list:
+    """The pairs of the problems that were sampled closest to both sides of a step."""
     options = []
     for prompt, files in places.items():
-        earlier = [file for file in files if file.step < candidate.step]
-        later = [file for file in files if file.step >= candidate.step]
+        earlier = [file for file in files if file.step < step]
+        later = [file for file in files if file.step >= step]
         if earlier and later:
             options.append((later[0].step - earlier[-1].step, prompt, earlier[-1], later[0]))
     pairs = []
     for _, prompt, *files in sorted(options, key=lambda option: option[:2])[:PAIRS]:
-        rows = [_first_row(rollouts.read(file), prompt) for file in files]
-        if all(row is not None for row in rows):
+        frames = [rollouts.read(file) for file in files]
+        if all(frame is not None for frame in frames):
+            rows = [frame[frame["prompt"] == prompt].iloc[0] for frame in frames]
             pairs.append(tuple(record(row, run.name, "training") for row in rows))
     return pairs
-
-
-def _first_row(frame: pd.DataFrame | None, prompt: str) -> pd.Series | None:
-    if frame is None:
-        return None
-    return frame.assign(outcome=outcomes(frame)).loc[frame["prompt"] == prompt].iloc[0]
 
 
 def _held_out_pairs(run: ReportedRun) -> list:

@@ -52,7 +52,7 @@ class Rollouts:
         return sum(file.rows for file in self.files)
 
     def read(self, file: RolloutFile) -> pd.DataFrame | None:
-        """Reads the rows of a file, with a column `step`; None, and an entry in `damaged`, where that fails."""
+        """Reads a file, with columns `step` and `outcome`; None, and an entry in `damaged`, where that fails."""
         frame = read_parquet(file.path)
         if frame is None:
             self.damaged.append(file.path.name)
@@ -69,11 +69,12 @@ class Rollouts:
 
 
 def read_parquet(path: Path, filters: list | None = None) -> pd.DataFrame | None:
-    """Reads the rows of a file that pass `filters`; None where the file is damaged."""
+    """Reads the rows of a file that pass `filters`, with a column `outcome`; None where the file is damaged."""
     try:
-        return pd.read_parquet(path, filters=filters, partitioning=None)
+        frame = pd.read_parquet(path, filters=filters, partitioning=None)
     except (pa.ArrowException, OSError):
         return None
+    return frame.assign(outcome=outcomes(frame))
 
 
 def index(folder: Path) -> Rollouts:
@@ -128,8 +129,7 @@ def outcomes(frame: pd.DataFrame) -> pd.Series:
 def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
     """Chooses at most `most` rows: from files evenly spread over the run, and in each file outcome by outcome.
 
-    The rarest outcome comes first. Rows of one outcome are drawn at random, with a fixed seed. Each row has an
-    `outcome`, see `outcomes`.
+    The rarest outcome comes first. Rows of one outcome are drawn at random, with a fixed seed.
     """
     if not rollouts.files or most < 1:
         return []
@@ -141,7 +141,7 @@ def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
         frame = rollouts.read(rollouts.files[place])
         if frame is not None and len(frame):
             quota = (most - len(chosen)) // (len(places) - i)
-            frame = frame.sample(frac=1, random_state=rng.integers(2**31)).assign(outcome=outcomes(frame))
+            frame = frame.sample(frac=1, random_state=rng.integers(2**31))
             frame["turn"] = frame.groupby("outcome").cumcount()
             frame["rarity"] = frame.groupby("outcome")["outcome"].transform("size")
             frame = frame.sort_values(["turn", "rarity"], kind="stable").drop(columns=["turn", "rarity"])
@@ -162,7 +162,7 @@ def held_out(run: ReportedRun, most: int) -> Iterator[tuple[int, dict[str, pd.Se
             if frame is None:
                 run.notes.append(f"evaluation/{when}.parquet is damaged; its answers are left out.")
             else:
-                tables[when] = frame.assign(outcome=outcomes(frame)).set_index("problem")
+                tables[when] = frame.set_index("problem")
     problems = sorted(set.union(*(set(table.index) for table in tables.values()))) if tables else []
     places = np.unique(np.linspace(0, len(problems) - 1, min(most, len(problems))).round().astype(int))
     for problem in (problems[place] for place in places):
