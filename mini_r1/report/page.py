@@ -68,7 +68,7 @@ def write_page(groups: list[Group], title: str, output: Path) -> Path:
     )
     output.mkdir(parents=True, exist_ok=True)
     path = output / "report.html"
-    path.write_text(page, encoding="utf-8", errors="replace")  # a damaged manifest may have a lone surrogate
+    path.write_text(page, encoding="utf-8", errors="replace")  # a command line may have a lone surrogate
     return path
 
 

@@ -91,28 +91,21 @@ def aha_title(candidates: list[Candidate], tested: bool) -> str:
 def facts(run: ReportedRun) -> list[tuple[str, str]]:
     """How a run was made, as (name, text), without unknown facts."""
     manifest = run.manifest
-    hardware, versions = (_of(dict, manifest.get(key)) for key in ("hardware", "versions"))
-    changed, attempts = (_of(list, manifest.get(key)) for key in ("git_changed_files", "attempts"))
     pairs = [
         ("state", "finished" if run.finished else f"not finished, last step {run.last_step:,}"),
         ("seed", run.seed),
         ("recipe", manifest.get("recipe")),
         ("command", manifest.get("command")),
         ("commit", manifest.get("git_commit")),
-        ("files changed since", ", ".join(str(file).strip() for file in changed)),
-        ("versions", ", ".join(f"{name} {text}" for name, text in versions.items() if text)),
+        ("files changed since", ", ".join(file.strip() for file in manifest.get("git_changed_files", ()))),
+        ("versions", ", ".join(f"{name} {text}" for name, text in manifest.get("versions", {}).items() if text)),
         ("Python", manifest.get("python")),
-        ("hardware", ", ".join(f"{name} {_flat(value)}" for name, value in hardware.items())),
+        ("hardware", ", ".join(f"{name} {_flat(value)}" for name, value in manifest.get("hardware", {}).items())),
         ("time", ", ".join(f"{name.replace('_', ' ')} {clock(value)}" for name, value in run.seconds.items())),
-        ("started", ", then ".join(str(_of(dict, attempt).get("started")) for attempt in attempts)),
+        ("started", ", then ".join(attempt["started"] for attempt in manifest.get("attempts", ()))),
         ("finished", manifest.get("finished")),
     ]  # fmt: skip
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
-
-
-def _of(kind: type, value: object):
-    """The value, or an empty one of this kind where it has another kind, i.e. is damaged."""
-    return value if isinstance(value, kind) else kind()
 
 
 def _flat(value: object) -> str:

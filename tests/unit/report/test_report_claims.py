@@ -231,9 +231,8 @@ def test_overview_of_all_groups(tmp_path):
     assert learning.overview_figure(group_runs([write(tmp_path / "y-s1", 0)], []), "") is None
 
 
-def test_damaged_manifest(tmp_path):
-    manifest = {"command": "a\udce9", "hardware": [1], "versions": 3, "git_changed_files": "x", "attempts": [3, {}]}
-    folder = write(tmp_path / "x-s1", 3, manifest=manifest)
+def test_command_that_is_no_unicode(tmp_path):
+    folder = write(tmp_path / "x-s1", 3, manifest={"command": "a\udce9"})
     html = page.write_page(group_runs([folder], []), "t", tmp_path / "report").read_text(encoding="utf-8")
     assert "<dd>a?</dd>" in html
 
