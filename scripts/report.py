@@ -11,12 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from mini_r1.config.recipe import COMMAND_LINE
 from mini_r1.errors import RecipeError, exit_on_recipe_error
 from mini_r1.report.learning import results_table
 from mini_r1.report.page import draw_images, write_page
 from mini_r1.report.runs import group_runs, seed_folders, seeds_of
 
-COMMAND_LINE = "command line"
 CONTROLS = ("random-reward", "sft-control")  # NAME-random-reward, ... stand beside NAME where they have runs
 
 
@@ -36,7 +36,9 @@ def main() -> None:
     if bool(flags.config) == bool(flags.folders):
         raise RecipeError("give --config recipes/NAME.yaml, or run directories, one of both", file=COMMAND_LINE)
     folders = seeds_of(flags.config) if flags.config else flags.folders
-    beside = [folder for name in flags.beside or _controls(flags.config) for folder in _folders(name)]
+    beside = [folder for name in flags.beside for folder in _folders(name)]
+    if flags.config and not beside:
+        beside = [folder for control in CONTROLS for folder in seed_folders(f"{Path(flags.config).stem}-{control}")]
     groups = group_runs(folders, beside)
     name = Path(flags.config).stem if flags.config else groups[0].name
     output = flags.output or Path("runs") / f"{name.replace('/', '-')}-report"
@@ -48,13 +50,6 @@ def main() -> None:
         gains = (f"{key} {' -> '.join(filter(None, row[key]))}" for key in ("pass@1", "format") if any(row[key]))
         print(f"{row['runs']}, seeds {row['seeds']}: {', '.join(gains) or 'no held-out measurement'}")
     print(f"report: {page}, {page.stat().st_size / 1e6:.1f} MB, and {len(images)} PNGs beside it")
-
-
-def _controls(config: str | None) -> list[str]:
-    """The recipes that are controls of this one and have runs."""
-    stem = Path(config).stem if config else ""
-    names = [f"{stem}-{control}" for control in CONTROLS] if config else []
-    return [name for name in names if seed_folders(name)]
 
 
 def _folders(name: str) -> list[Path]:

@@ -9,7 +9,7 @@ from mini_r1.report.figures import GREY, Series
 from mini_r1.report.runs import Group
 
 POINTS = 1000  # of a curve, at most
-END, FEWEST = 10, 10  # each end of a curve is a tenth of its steps, at least ten
+ENDS = 10  # each end of a curve is a tenth of its steps, at least ten
 SPIKE_SIDE, SPIKE_MADS, SPIKE_SHORTEST = 25, 8, 10
 SPIKE_RULE = (
     f"A cross marks a spike of one seed: more than {SPIKE_MADS} median absolute deviations (each at least 1% of the "
@@ -30,14 +30,13 @@ def table(group: Group, metric: str) -> pd.DataFrame:
     return values[values.index <= min((run.last_step for run in runs), default=0)]
 
 
-def window(steps: int) -> int:
-    """The number of steps that smoothing averages over: a twentieth of the run, odd, at least 5; 1 below ten steps."""
-    return max(5, steps // 20 | 1) if steps >= 10 else 1
-
-
 def smooth(values: pd.Series, robust: bool = False) -> pd.Series:
-    """Centred running mean, or median if `robust`; the window is shorter at both ends."""
-    rolling = values.rolling(window(len(values)), center=True, min_periods=1)
+    """Centred running mean, or median if `robust`, over a twentieth of the run.
+
+    The window is odd and has at least five steps, fewer at both ends. Below ten steps nothing is smoothed.
+    """
+    window = max(5, len(values) // 20 | 1) if len(values) >= 10 else 1
+    rolling = values.rolling(window, center=True, min_periods=1)
     return rolling.median() if robust else rolling.mean()
 
 
@@ -77,11 +76,10 @@ def _beyond(group: Group, metric: str, step: int) -> tuple[np.ndarray, np.ndarra
     """The values of the runs after `step`, with a gap after each run; None where every run ends there."""
     x, y = [], []
     for run in group.runs:
-        values = run.metric(metric)
-        later = extremes(values[values.index > step])
-        if len(later[0]):
-            x += [*later[0], np.nan]
-            y += [*later[1], np.nan]
+        steps, values = extremes(run.metric(metric).loc[step + 1 :])
+        if len(steps):
+            x += [*steps, np.nan]
+            y += [*values, np.nan]
     return (np.array(x, float), np.array(y, float)) if x else None
 
 
@@ -94,23 +92,17 @@ def plain(values: pd.Series, name: str, colour: str, **settings) -> Series:
 def thin(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Thins to at most `POINTS` points: means over bins of neighbouring steps, at the middle step of each bin."""
     bins = _bins(len(values))
-    steps = pd.Series(values.index.to_numpy(), index=values.index)
+    steps = values.index.to_series()
     return steps.groupby(bins).median().to_numpy(), values.groupby(bins).mean().to_numpy()
 
 
 def extremes(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Thins to at most `POINTS` points and keeps every spike: the lowest and the highest value of each bin, by step."""
     values = values.dropna()
-    if len(values) <= POINTS:
-        return values.index.to_numpy(), values.to_numpy()
-    y, bins = values.to_numpy(), _bins(len(values), POINTS // 2)
-    edges = np.flatnonzero(np.diff(bins)) + 1
-    kept = [
-        start + offset
-        for start, part in zip([0, *edges], np.split(y, edges), strict=True)
-        for offset in sorted({int(part.argmin()), int(part.argmax())})
-    ]
-    return values.index.to_numpy()[kept], y[kept]
+    if len(values) > POINTS:
+        bins = values.groupby(_bins(len(values), POINTS // 2))
+        values = values[sorted({*bins.idxmin(), *bins.idxmax()})]
+    return values.index.to_numpy(), values.to_numpy()
 
 
 def _bins(n: int, most: int = POINTS) -> np.ndarray:
@@ -134,11 +126,8 @@ def spikes(values: Sequence[float]) -> np.ndarray:
 
 def spike_series(group: Group, metric: str) -> Series | None:
     """The spikes of all runs of a group as one set of crosses, or None."""
-    found = []
-    for run in group.runs:
-        values = run.metric(metric)
-        found.append(values.iloc[spikes(values.to_numpy())])
-    marked = pd.concat(found) if found else pd.Series(dtype=float)
+    recorded = [run.metrics[metric] for run in group.runs if metric in run.metrics]
+    marked = pd.concat([values.iloc[spikes(values)] for values in recorded] or [pd.Series(dtype=float)])
     if marked.empty:
         return None
     return Series("spike", marked.index.to_numpy(), marked.to_numpy(), GREY, kind="crosses")
@@ -177,7 +166,7 @@ def over_training(name: str, values: pd.DataFrame, digits: int = 2, unit: str = 
         return f"{name} was not recorded at the same steps by all seeds"
     if len(values) == 1:
         return f"{name}: {values.iloc[0].mean():.{digits}f}{unit} at the only recorded step"
-    count = max(FEWEST, len(values) // END) if len(values) >= 2 * FEWEST else len(values) // 2
+    count = max(ENDS, len(values) // ENDS) if len(values) >= 2 * ENDS else len(values) // 2
     first, last = values.iloc[:count].mean().to_numpy(), values.iloc[-count:].mean().to_numpy()
     old, new = f"{first.mean():.{digits}f}", f"{last.mean():.{digits}f}"
     moved = verb(first, last) if old != new else None

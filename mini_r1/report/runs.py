@@ -98,9 +98,8 @@ def seeds_of(recipe: str) -> list[Path]:
 
 def seed_folders(stem: str) -> list[Path]:
     """The folders runs/STEM-s<digits>, by seed. Others, such as runs/STEM-s1.old-1, do not count."""
-    seeds = {folder: folder.name.removeprefix(f"{stem}-s") for folder in Path("runs").glob(f"{stem}-s*")}
-    folders = [folder for folder, seed in seeds.items() if seed.isdecimal() and folder.is_dir()]
-    return sorted(folders, key=lambda folder: int(seeds[folder]))
+    found = [(folder.name.removeprefix(f"{stem}-s"), folder) for folder in Path("runs").glob(f"{stem}-s*/")]
+    return [folder for _, folder in sorted((int(seed), folder) for seed, folder in found if seed.isdecimal())]
 
 
 def read_run(folder: Path, name: str | None = None) -> ReportedRun:
