@@ -129,8 +129,10 @@ def _draw_panel(place: FigureBase, panel: Panel, width: int) -> Axes:
             signs.setdefault(series.name, sign)
     for y, label in panel.levels:
         axis.axhline(y, color=GREY, linestyle=":", linewidth=1.2)
-        end = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
-        axis.annotate(label, (1, y), ha="right", va="bottom", fontsize=9, color=SOFT, **end)
+        ends = panel.series[0].y[[0, -1]]
+        x, side = (0, "left") if abs(ends[0] - y) > abs(ends[1] - y) else (1, "right")  # where the first curve is farther
+        place_of = {"xycoords": ("axes fraction", "data"), "xytext": (3 - 3 * x, 2), "textcoords": "offset points"}
+        axis.annotate(label, (x, y), ha=side, va="bottom", fontsize=9, color=SOFT, **place_of)
     place.suptitle(_wrapped(panel.title, width), x=3 / width, ha="left")
     if panel.y_label.lower() != panel.title.lower():
         axis.set_title(panel.y_label)
@@ -142,7 +144,7 @@ def _draw_panel(place: FigureBase, panel: Panel, width: int) -> Axes:
         slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if _slanted(panel, width) else {}
         axis.set_xticks(list(panel.ticks), list(panel.ticks.values()), fontsize=9.5, **slanted)
     else:
-        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     if len(signs) > 1:
         columns = _legend_columns(list(signs), width)
         place.legend(signs.values(), signs.keys(), loc="outside lower left", ncols=columns, fontsize=10)
