@@ -14,7 +14,6 @@ tell a jump from a climb: the shares of the variation that two levels and that a
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -36,6 +35,7 @@ TESTED = {  # metric: its name in a sentence
 PAIRS = 2  # problems shown side by side for each candidate
 MOST_CANDIDATES = 6  # of a run, with the smallest p, that the page shows texts for
 SHORTEST = 10  # values; the test's formula for p does not hold for a shorter stretch
+LEVEL = 0.05
 ROUNDS = 2  # the whole series, then its two parts: at most three changes in each series
 
 
@@ -91,10 +91,10 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def change_points(series: Mapping[str, np.ndarray], level: float = 0.05) -> list[Change]:
+def change_points(series: Mapping[str, np.ndarray]) -> list[Change]:
     """Finds all changes of level in several series, and sorts them by position.
 
-    The first round tests each series, shape (n,), finite. Where the corrected p is below `level`, the next round tests
+    The first round tests each series, shape (n,), finite. Where the corrected p is below `LEVEL`, the next round tests
     both parts (binary segmentation). One correction covers all tests of a round. Stretches that are shorter than
     `SHORTEST` or constant are skipped.
     """
@@ -105,7 +105,7 @@ def change_points(series: Mapping[str, np.ndarray], level: float = 0.05) -> list
         tests = [pettitt(series[name][start:end]) for name, start, end in stretches]
         parts = []
         for (name, start, end), (offset, _), p in zip(stretches, tests, holm([p for _, p in tests]), strict=True):
-            if p < level:
+            if p < LEVEL:
                 found.append(_describe(name, series[name], start, start + offset, end, p))
                 parts += [(name, start, start + offset), (name, start + offset, end)]
         stretches = parts
@@ -245,23 +245,16 @@ def _held_out_pairs(run: ReportedRun) -> list:
 
 def levels_figure(run: ReportedRun, candidates: list[Candidate], colour: str) -> Figure | None:
     """The changing series of a run, with the level of each stretch between two changes."""
-    by_metric: dict[str, tuple[str, list[int]]] = {}
-    for candidate in candidates:
-        for step, name, change in candidate.changes:
-            by_metric.setdefault(change.series, (name, []))[1].append(step)
+    changes = [change for candidate in candidates for change in candidate.changes]
     panels = []
-    for metric, (name, steps) in by_metric.items():
+    for metric, name in {change.series: name for _, name, change in changes}.items():
         values = run.metrics[metric]
-        edges = [values.index[0], *sorted(steps), values.index[-1] + 1]
-        x, y = [], []
-        for start, end in pairwise(edges):
-            stretch = values[(values.index >= start) & (values.index < end)]
-            x += [start, stretch.index[-1], np.nan]
-            y += [stretch.median(), stretch.median(), np.nan]
-        raw_x, raw_y = curves.extremes(values)
-        raw = Series("each step", raw_x, raw_y, GREY, width=1)
-        level = Series("median between changes", np.array(x, float), np.array(y, float), colour, width=3)
-        panels.append(Panel(name.capitalize(), STEP, name, [raw, level]))
+        steps = sorted(step for step, _, change in changes if change.series == metric)
+        levels = values.groupby(np.searchsorted(steps, values.index, side="right")).transform("median")
+        raw = Series("each step", *curves.extremes(values), GREY, width=1)
+        panels.append(
+            Panel(name.capitalize(), STEP, name, [raw, curves.plain(levels, "median between changes", colour, width=3)])
+        )
     if not panels:
         return None
     return Figure(f"changes-{run.name.replace('/', '-')}", f"Candidate steps of {run.name}", panels, "", "")

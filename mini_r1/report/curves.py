@@ -47,9 +47,7 @@ def mean(values: pd.DataFrame, robust: bool = False) -> pd.Series:
     return values.apply(smooth, robust=robust).dropna().mean(axis=1)
 
 
-def curve(
-    group: Group, metric: str, name: str, colour: str, dash: str = "solid", robust: bool = False
-) -> Series | None:
+def curve(group: Group, metric: str, name: str, colour: str, dash: str, robust: bool = False) -> Series | None:
     """A metric of a group: the smoothed mean over its seeds, in front of the unsmoothed values.
 
     Behind the mean, a single run shows its values, and several runs show a band from the lowest to the highest seed;

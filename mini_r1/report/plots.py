@@ -130,7 +130,9 @@ def _draw_panel(place: FigureBase, panel: Panel, width: int) -> Axes:
     for y, label in panel.levels:
         axis.axhline(y, color=GREY, linestyle=":", linewidth=1.2)
         ends = panel.series[0].y[[0, -1]]
-        x, side = (0, "left") if abs(ends[0] - y) > abs(ends[1] - y) else (1, "right")  # where the first curve is farther
+        x, side = (
+            (0, "left") if abs(ends[0] - y) > abs(ends[1] - y) else (1, "right")
+        )  # where the first curve is farther
         place_of = {"xycoords": ("axes fraction", "data"), "xytext": (3 - 3 * x, 2), "textcoords": "offset points"}
         axis.annotate(label, (x, y), ha=side, va="bottom", fontsize=9, color=SOFT, **place_of)
     place.suptitle(_wrapped(panel.title, width), x=3 / width, ha="left")

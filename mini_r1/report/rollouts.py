@@ -109,7 +109,7 @@ def prompts_by_file(rollouts: Rollouts) -> dict[str, list[RolloutFile]]:
     for file in rollouts.files:
         try:
             prompts = pq.ParquetFile(file.path).read(["prompt"], use_threads=False).column("prompt").unique()
-        except (pa.ArrowException, OSError, KeyError):  # damaged, or without that column
+        except (pa.ArrowException, OSError):
             continue
         for prompt in prompts.drop_null().to_pylist():
             places[prompt].append(file)
@@ -126,14 +126,14 @@ def outcomes(frame: pd.DataFrame) -> pd.Series:
     return found
 
 
-def choose(rollouts: Rollouts, most: int, seed: int = 0) -> list[pd.Series]:
+def choose(rollouts: Rollouts, most: int) -> list[pd.Series]:
     """Chooses at most `most` rows: from files evenly spread over the run, and in each file outcome by outcome.
 
     The rarest outcome comes first. Rows of one outcome are drawn at random, with a fixed seed.
     """
     if not rollouts.files or most < 1:
         return []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     count = min(len(rollouts.files), max(1, most // 4))
     places = np.unique(np.linspace(0, len(rollouts.files) - 1, count).round().astype(int))
     chosen = []
@@ -227,10 +227,10 @@ def _shared(texts: list[str]) -> int:
     return next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
 
-def embed(records: list[dict], most: int = MOST_TEXT) -> list[dict]:
-    """Keeps every k-th record, so that they have at most `most` characters in all; pairs stay together."""
+def embed(records: list[dict]) -> list[dict]:
+    """Keeps every k-th record, so that they have at most `MOST_TEXT` characters in all; pairs stay together."""
     total = sum(min(record["length"], CHARACTERS) + len(record["prompt"]) for record in records)
-    keep_of = -(-total // most) if total else 1
+    keep_of = -(-total // MOST_TEXT) if total else 1
     groups: dict[object, list[dict]] = {}
     for i, one in enumerate(records):
         groups.setdefault(one.get("pair", i), []).append(one)

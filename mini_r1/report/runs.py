@@ -132,10 +132,8 @@ def read_run(folder: Path, name: str | None = None) -> ReportedRun:
         before = _read_map(folder / "before.json", notes, "the model was not measured before training") or before
     if summary and not after and stage != "build":
         notes.append("summary.json has no measurement after training.")
-    ended = "summary.json" in inside
-    measured = {"before": stage == "r1_grpo" and before, "after": stage in ("r1_grpo", "evaluate") and ended}
-    for when in measured:
-        if measured[when] and not (folder / f"evaluation/{when}.parquet").exists():
+    for when, measured in (("before", before), ("after", after)):
+        if measured and stage in ("r1_grpo", "evaluate") and not (folder / f"evaluation/{when}.parquet").exists():
             notes.append(f"evaluation/{when}.parquet is missing: the held-out answers were not kept.")
     manifest = _read_map(folder / "manifest.json", notes, "versions, commit and hardware are unknown")
     name = name or short_name(folder)

@@ -4,7 +4,7 @@ import numpy as np
 
 from mini_r1.report import curves
 from mini_r1.report.aha import Candidate
-from mini_r1.report.learning import accuracy_metric, measured, problems_of
+from mini_r1.report.learning import accuracy_metric, interval, measured, problems_of
 from mini_r1.report.runs import Group, ReportedRun
 from mini_r1.run.run_dir import clock
 
@@ -38,7 +38,7 @@ def training_line(groups: list[Group]) -> str:
 
 def _intervals(before: dict, after: dict) -> tuple | None:
     """The 95% intervals of pass@1, or None where one is missing."""
-    pair = tuple(m["intervals"].get("pass@1") for m in (before, after))
+    pair = tuple(interval(m, "pass@1") for m in (before, after))
     return pair if all(pair) else None
 
 

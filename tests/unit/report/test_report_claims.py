@@ -40,7 +40,7 @@ def test_means_end_with_the_shortest_seed(tmp_path):
     groups = group_runs([long, short], [])
     assert sentences.training_line(groups).endswith("0.50 in the first 10 of 50 steps, 0.50 in the last 10")
     assert "Means over seeds end at step 50" in sentences.doubt(groups)
-    line = curves.curve(groups[0], RIGHT, "u", "#000000")
+    line = curves.curve(groups[0], RIGHT, "u", "#000000", "solid")
     assert line.x.max() == 50 and set(line.y.round(6)) == {0.5}
     assert np.nanmin(line.faint[0]) == 51 and np.nanmax(line.faint[0]) == 100
     assert set(line.faint[1][:-1]) == {0.9} and np.isnan(line.faint[1][-1])
