@@ -84,9 +84,8 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
     """The candidates of each run with their texts, the records of samples, and how many there are in all."""
     moments, records, total = [], [], 0
     accuracy = learning.accuracy_metric(groups)
-    weights = sum(len(group.runs) * _weight(group) for group in groups)
+    share = 1 / sum(len(group.runs) for group in groups)
     for group in groups:
-        share = _weight(group) / weights
         for run in group.runs:
             files = rollouts.index(run.folder)
             own = len(records)
@@ -118,8 +117,3 @@ def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
     rollouts_kept = sum("pair" not in one for one in kept)
     counts = {"rollouts": rollouts_kept, "of": total, "held_out": len(kept) - rollouts_kept}
     return moments, kept, counts
-
-
-def _weight(group: Group) -> int:
-    """How many times as many samples as a control's run each run of the group shows."""
-    return 1 if group.control else 3

@@ -20,14 +20,13 @@ import pyarrow.parquet as pq
 from mini_r1.report.runs import ReportedRun
 from mini_r1.rewards import explain
 
-NOT_REWARDS = frozenset(
-    {"step", "prompt", "completion", "advantage", "difficulty", "right", "well_formed", "tokens", "cut_off", "prefill"}
-    | {"row", "problem", "sample", "vote", "outcome"}
+NOT_REWARDS = frozenset(  # of the columns that are numbers
+    ["step", "advantage", "difficulty", "right", "well_formed", "tokens", "cut_off", "problem", "sample", "language"]
 )
 MOST_ROLLOUTS, MOST_PAIRS = 600, 60  # completions of training, and held-out problems, of one page
 CHARACTERS = 20_000  # of one text on the page
 MOST_TEXT = 3_000_000  # characters of all samples together
-STOPS = (". ", "? ", "\n")  # that end a sentence
+SENTENCE_END = re.compile(r"(?<=[.?])\s+|\n")
 BOUNDS = re.compile("(?=<think>|<answer>)|(?<=</think>)|(?<=</answer>)")  # between the parts of a text
 
 
@@ -207,24 +206,12 @@ def parts(text: str) -> list[tuple[str, str]]:
 
 
 def name_problems(records: list[dict]) -> None:
-    """Sets `problem` in each record: the sentences of its prompt that differ from other prompts, as a short line."""
-    prompts = list({record["prompt"] for record in records})
-    several = len(prompts) > 1
-    start = _shared(prompts) if several else 0
-    shared_end = _shared([prompt[start:][::-1] for prompt in prompts]) if several else 0
+    """Sets `problem` in each record: the sentences of its prompt that not all prompts have, as a short line."""
+    sentences = {record["prompt"]: SENTENCE_END.split(record["prompt"]) for record in records}
+    shared = set.intersection(*map(set, sentences.values())) if len(sentences) > 1 else set()
     for record in records:
-        prompt = record["prompt"]
-        begins = (prompt.rfind(stop, 0, start) + len(stop) for stop in STOPS if stop in prompt[:start])
-        ends = (prompt.find(stop, max(0, len(prompt) - shared_end - 1)) for stop in STOPS)
-        end = min((end + 1 for end in ends if end >= 0), default=len(prompt))
-        text = " ".join(prompt[max(begins, default=0) : end].split())
+        text = " ".join(" ".join(one for one in sentences[record["prompt"]] if one not in shared).split())
         record["problem"] = text if len(text) <= 160 else text[:159] + "…"
-
-
-def _shared(texts: list[str]) -> int:
-    """The length of the start that all texts share."""
-    first, last = min(texts), max(texts)
-    return next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
 
 def embed(records: list[dict]) -> list[dict]:

@@ -272,6 +272,12 @@ def test_texts_are_bounded():
     assert len(kept) == 143  # every 7th
 
 
+def test_rewards_are_the_columns_that_are_no_measurement():
+    row = pd.Series({"step": 1, "completion": "x", "right": True, "tokens": 1, "language": 0.5, "my_reward": 2.0})
+    one = rollouts.record(row, "run", "training")
+    assert (one["rewards"], one["total"]) == ({"my_reward": 2.0}, 2.0)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
