@@ -251,10 +251,14 @@ def _from_map(values: dict) -> PromptTemplate:
     return template
 
 
-def _fill(text: str, task: ModuleType, row: dict) -> str:
-    """The text with the question and the example in their places; all other braces are text."""
-    values = {"question": task.question(row), "example": task.ANSWER_EXAMPLE}
+def fill(text: str, question: str, example: str) -> str:
+    """The text of a template with the question and the example in their places; all other braces are text."""
+    values = {"question": question, "example": example}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+
+
+def _fill(text: str, task: ModuleType, row: dict) -> str:
+    return fill(text, task.question(row), task.ANSWER_EXAMPLE)
 
 
 def messages(template: PromptTemplate, task: ModuleType, row: dict) -> list[dict]:

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from mini_r1.run.checkpoints import PREFIX, mark
 from mini_r1.run.run_dir import Run, clock, short_name
+from mini_r1.training.trl_internals import keep_own_card
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -262,6 +263,7 @@ def add_callbacks(trainer, seconds: Callable[[], float]) -> None:
     # DeepSpeed uses deprecated names of torch, at every layer of every step
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     trainer.args.run_name = trainer.args.run_name or short_name(Path(trainer.args.output_dir))
+    keep_own_card(trainer)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     for callback in trainer.callback_handler.callbacks:

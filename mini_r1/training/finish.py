@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mini_r1.run.run_dir import Run
 from mini_r1.training.model_card import write_card
-from mini_r1.training.trl_internals import keep_own_card
 
 
 def save_and_publish(trainer, run: Run, before: dict | None, after: dict | None) -> None:
@@ -15,7 +14,6 @@ def save_and_publish(trainer, run: Run, before: dict | None, after: dict | None)
     if run.main_process:
         write_card(run.folder, run.config, before, after)
     if trainer.args.push_to_hub:
-        keep_own_card(trainer)
         trainer.push_to_hub()
 
 

@@ -144,3 +144,11 @@ def test_the_first_line_explains_a_loss_near_0(build, capsys):
     add_callbacks(trainer, lambda: 0.0)
     trainer.train()
     assert capsys.readouterr().out.count("note: a loss near 0 is normal in GRPO") == 1
+
+
+def test_an_interrupted_run_keeps_no_card_of_trls(build):
+    trainer = build(max_steps=2, save_strategy="steps", save_steps=1)
+    add_callbacks(trainer, lambda: 0.0)
+    trainer.train()
+    folder = Path(trainer.args.output_dir)
+    assert (folder / "checkpoint-1").is_dir() and not list(folder.rglob("README.md"))
