@@ -215,7 +215,8 @@ def _work(connection, task_name: str, name: str, renamed: dict[str, str]) -> Non
     try:
         reward = adapt(name, tasks.get(task_name), renamed)
     except (RecipeError, ImportError) as error:
-        connection.send(("refused", str(error)))
+        problem = str(error) if isinstance(error, RecipeError) else f"{name} cannot be imported: {error}"
+        connection.send(("refused", problem))
         return
     connection.send(("ready", None))
     while (asked := connection.recv()) is not None:
