@@ -47,8 +47,8 @@ def write_card(folder: Path, config: RunConfig, before: dict | None, after: dict
     else:
         teacher = f" from the teacher `{config.teacher_model_name_or_path}`" if kind == "distill" else ""
         text = [
-            f"Trained with {METHODS[kind]}{teacher} {how}, on {_data(config)}, seed {config.seed}. The resolved recipe is in `recipe.yaml`, everything about the machine in "
-            "`manifest.json`."
+            f"Trained with {METHODS[kind]}{teacher} {how}, on {_data(config)}, seed {config.seed}. The "
+            "resolved recipe is in `recipe.yaml`, everything about the machine in `manifest.json`."
         ]
         columns = {name: measured for name, measured in (("before", before), ("after", after)) if measured}
         if last := after or before:
