@@ -5,7 +5,7 @@ The overview, the first figure of the page, is also the one for a README.
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -96,31 +96,48 @@ def _held_out_panel(groups: list[Group]) -> Panel | None:
     series, ticks = [], {}
     for group in groups:
         place = float(len(ticks))
-        points = before_and_after(group, lambda m, place=place: [(place, m["pass@1"], interval(m, "pass@1"))])
+        points = before_and_after(group, ["pass@1"], shares, first=place)
         if points:
             ticks[place] = "\n".join(textwrap.wrap(group.name, 15))
             series += points
     return Panel("Held-out problems", "", "pass@1", series, (0.0, 1.03), ticks) if series else None
 
 
-def before_and_after(group: Group, points_of: Callable[[dict], Iterable[tuple]]) -> list[Series]:
+def before_and_after(
+    group: Group, keys: list[str], values_of: Callable[[dict], dict[str, tuple]], first: float = 0.0
+) -> list[Series]:
     """One series of points before training and one after it, the seeds side by side; without those not measured.
 
     Args:
-        points_of: the points of a measurement, each as (x, y, interval or None).
+        keys: what to draw, one place on the x axis each.
+        values_of: the values of a measurement, as key -> (value, interval or None).
+        first: the place of the first key.
     """
     series = []
     for when, kind, shift in (("before", "open points", -0.15), ("after", "points", 0.15)):
-        seeds = measured(group, when)
+        seeds = [values_of(m) for m in measured(group, when)]
         points = []
-        for j, m in enumerate(seeds):
-            beside = shift + 0.05 * (j - (len(seeds) - 1) / 2)
-            points += [(x + beside, y, *(ends or (y, y))) for x, y, ends in points_of(m)]
+        for j, values in enumerate(seeds):
+            start = first + shift + 0.05 * (j - (len(seeds) - 1) / 2)
+            known = [(i, *values[key]) for i, key in enumerate(keys) if key in values]
+            points += [(start + i, y, *(ends or (y, y))) for i, y, ends in known]
         if points:
             x, y, low, high = np.array(points, dtype=float).T
             whiskers = {"low": np.minimum(low, y), "high": np.maximum(high, y)} if (low < high).any() else {}
             series.append(Series(when, x, y, GREY if when == "before" else group.colour, kind, **whiskers))
     return series
+
+
+def shares(measurement: dict) -> dict[str, tuple]:
+    """key -> (value, interval or None) of a measurement's numbers."""
+    found = {key: value for key, value in measurement.items() if isinstance(value, int | float)}
+    return {key: (value, interval(measurement, key)) for key, value in found.items()}
+
+
+def levels(measurement: dict) -> dict[str, tuple]:
+    """difficulty -> (pass@1, interval or None) of a measurement."""
+    parts = measurement.get("by_difficulty", {})
+    return {level: (part["pass@1"], part.get("interval")) for level, part in parts.items()}
 
 
 def interval(measurement: dict, key: str) -> list[float] | None:
@@ -169,10 +186,8 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
     panels = []
     for group in groups:
         keys = held_out_keys(measured(group, "after") or measured(group, "before"))
-        places = {key: i for i, key in enumerate(keys)}
-        series = before_and_after(group, lambda m, places=places: _shares(m, places))
-        if series:
-            ticks = {float(i): NAMES.get(key, key) for key, i in places.items()}
+        if series := before_and_after(group, keys, shares):
+            ticks = {float(i): NAMES.get(key, key) for i, key in enumerate(keys)}
             panels.append(Panel(group.name, "", "share", series, (0.0, 1.03), ticks))
     if not panels:
         return None
@@ -187,11 +202,6 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
         "seeds that differ by less than their intervals are not told apart.",
         wide=max(len(panel.ticks) for panel in panels) > 6,
     )
-
-
-def _shares(measurement: dict, places: dict[str, int]) -> list[tuple]:
-    known = {key: place for key, place in places.items() if measurement.get(key) is not None}
-    return [(place, measurement[key], interval(measurement, key)) for key, place in known.items()]
 
 
 def problems_of(groups: list[Group]) -> str:
@@ -215,7 +225,7 @@ def how_measured(groups: list[Group]) -> str:
 
 def held_out_keys(measurements: list[dict]) -> list[str]:
     """The measured ones of pass@1, greedy, pass@2, ..., maj@k and format, in this order."""
-    found = {key for m in measurements for key, value in m.items() if value is not None}
+    found = {key for m in measurements for key in shares(m)}
     places = {"greedy": (0, 1.5), "format": (2, 0), "right_given_format": (3, 0)}
     for key in found:
         if ranked := re.fullmatch(r"(pass|maj)@(\d+)", key):
@@ -234,11 +244,10 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
     """pass@1 by difficulty, before and after; None where the problems have one difficulty."""
     panels = []
     for group in groups:
-        levels = sorted({int(level) for m in measured(group, "after") for level in m.get("by_difficulty", {})})
-        places = {str(level): i for i, level in enumerate(levels)}
-        series = before_and_after(group, lambda m, places=places: _by_difficulty(m, places))
-        if len(levels) > 1 and series:
-            ticks = {float(i): level for level, i in places.items()}
+        names = sorted({level for m in measured(group, "after") for level in levels(m)}, key=int)
+        series = before_and_after(group, names, levels)
+        if len(names) > 1 and series:
+            ticks = {float(i): level for i, level in enumerate(names)}
             panels.append(Panel(group.name, "difficulty", "pass@1", series, (0.0, 1.03), ticks))
     if not panels:
         return None
@@ -250,11 +259,6 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
         "What difficulty counts depends on the task: numbers to combine, steps, or people.",
         "Intervals are wider here than above, as each difficulty has a part of the problems only.",
     )
-
-
-def _by_difficulty(measurement: dict, places: dict[str, int]) -> list[tuple]:
-    parts = measurement.get("by_difficulty", {})
-    return [(place, parts[d]["pass@1"], parts[d].get("interval")) for d, place in places.items() if d in parts]
 
 
 def outcome_figure(groups: list[Group]) -> Figure | None:
