@@ -21,7 +21,7 @@ import pandas as pd
 from mini_r1.report import curves
 from mini_r1.report.figures import GREY, Figure, Panel, Series
 from mini_r1.report.learning import STEP
-from mini_r1.report.rollouts import RolloutFile, Rollouts, held_out, prompts_by_file, record
+from mini_r1.report.rollouts import RolloutFile, Rollouts, prompts_by_file, record
 from mini_r1.report.runs import ReportedRun
 
 TESTED = {  # metric: its name in a sentence
@@ -190,30 +190,20 @@ def sentence(step: int, name: str, change: Change) -> str:
 
 
 def add_pairs(candidates: list[Candidate], run: ReportedRun, rollouts: Rollouts) -> None:
-    """Gives each candidate completions of one problem before and after: rollouts, else held-out answers."""
+    """Gives each of the surest candidates completions of one training problem from before and after it."""
     surest = sorted(candidates, key=lambda candidate: candidate.p)[:MOST_CANDIDATES]
     places = prompts_by_file(rollouts) if surest else {}
-    instead = _held_out_pairs(run) if surest else []
     for candidate in candidates:
         if candidate not in surest:
             candidate.source = "Texts are shown for the surest candidates only."
-        elif pairs := _rollout_pairs(candidate.step, places, run, rollouts):
-            candidate.pairs = pairs
-            candidate.source = (
-                "The same training problem, sampled before and after this step: of each the first completion in its "
-                "file."
-            )
-        elif instead:
-            candidate.pairs = instead
-            candidate.source = (
-                "No training problem was sampled on both sides of this step. Instead, held-out problems before and "
-                "after the whole training: one whose outcome changed and one whose did not, where there are both."
-            )
-        else:
-            candidate.source = (
-                "No texts to compare: no training problem was sampled on both sides of this step, and the held-out "
-                "answers before and after training were not kept."
-            )
+            continue
+        candidate.pairs = _rollout_pairs(candidate.step, places, run, rollouts)
+        candidate.source = (
+            "The same training problem, sampled before and after this step: of each the first completion in its file."
+            if candidate.pairs
+            else "No training problem was sampled on both sides of this step. The samples below have held-out "
+            "problems, answered before and after the whole training."
+        )
 
 
 def _rollout_pairs(step: int, places: dict[str, list[RolloutFile]], run: ReportedRun, rollouts: Rollouts) -> list:
@@ -231,16 +221,6 @@ def _rollout_pairs(step: int, places: dict[str, list[RolloutFile]], run: Reporte
             rows = [frame[frame["prompt"] == prompt].iloc[0] for frame in frames]
             pairs.append(tuple(record(row, run.name, "training") for row in rows))
     return pairs
-
-
-def _held_out_pairs(run: ReportedRun) -> list:
-    both = [rows for _, rows in held_out(run, 200) if len(rows) == 2]
-    changed = [rows for rows in both if rows["before"]["outcome"] != rows["after"]["outcome"]]
-    same = [rows for rows in both if rows["before"]["outcome"] == rows["after"]["outcome"]]
-    return [
-        tuple(record(rows[when], run.name, f"held-out, {when} training") for when in ("before", "after"))
-        for rows in [*changed[:1], *same[:1]]
-    ]
 
 
 def levels_figure(run: ReportedRun, candidates: list[Candidate], colour: str) -> Figure | None:

@@ -17,8 +17,6 @@ SPIKE_RULE = (
     "running medians, which one spike does not bend."
 )
 
-Interval = Sequence[float]
-
 
 def table(group: Group, metric: str) -> pd.DataFrame:
     """One metric of a group: index step, a column for each run that recorded it.
@@ -131,7 +129,7 @@ def spike_series(group: Group, metric: str) -> Series | None:
     return Series("spike", marked.index.to_numpy(), marked.to_numpy(), GREY, kind="crosses")
 
 
-def verb(first: np.ndarray, last: np.ndarray, intervals: Sequence[tuple[Interval, Interval] | None] = ()) -> str | None:
+def verb(first: np.ndarray, last: np.ndarray, intervals: Sequence[tuple | None] = ()) -> str | None:
     """Names a change "rose" or "fell", or None where it may be noise.
 
     Every seed must change in the same direction. The 95% intervals of a seed before and after must not overlap. Where

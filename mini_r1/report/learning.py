@@ -22,12 +22,10 @@ SMOOTHED = (
     "to the highest seed; where some seeds have come further than others, their values."
 )
 NAMES = {"right_given_format": "right if\nformed"}
-EXPLAINED = {
-    "pass@": "pass@k: at least one of k samples is right.",
-    "maj@": "maj@k: the most frequent answer of k is right.",
-    "greedy": "Greedy: the one answer without sampling is right.",
-    "formed": "Right if formed: the share right among the well-formed ones.",
-}
+EXPLAINED = (
+    "pass@k: at least one of k samples is right. maj@k: the most frequent answer of k is right. Greedy: the one answer "
+    "without sampling is right. Right if formed: the share right among the well-formed ones."
+)
 OUTCOMES = (
     ("outcome/right", "right", BLUE),
     ("outcome/answer_wrong", "wrong answer", ORANGE),
@@ -191,13 +189,11 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
             panels.append(Panel(group.name, "", "share", series, (0.0, 1.03), ticks))
     if not panels:
         return None
-    drawn = " ".join(tick for panel in panels for tick in panel.ticks.values())
-    explained = "".join(f"{text} " for sign, text in EXPLAINED.items() if sign in drawn)
     return Figure(
         "held-out",
         f"Every seed, before and after training, on {problems_of(groups)} held-out problems",
         panels,
-        f"{how_measured(groups)} {explained}".strip(),
+        f"{how_measured(groups)} {EXPLAINED}",
         "An interval covers the choice of problems only: not the choice of seed, prompt or sampling temperature. Two "
         "seeds that differ by less than their intervals are not told apart.",
         wide=max(len(panel.ticks) for panel in panels) > 6,
@@ -206,20 +202,16 @@ def held_out_figure(groups: list[Group]) -> Figure | None:
 
 def problems_of(groups: list[Group]) -> str:
     """The number of held-out problems, as text."""
-    return numbers(
-        {m["n"] for group in groups for when in ("before", "after") for m in measured(group, when) if "n" in m}
-    )
+    return numbers({m["n"] for group in groups for when in ("before", "after") for m in measured(group, when)})
 
 
 def how_measured(groups: list[Group]) -> str:
     """Sentences that explain the points of held-out measurements."""
     borrowed = [f"{run.name} from {run.before_of}" for group in groups for run in group.runs if run.before_of]
     taken_over = f" Before, taken over as both start from the same model: {', '.join(borrowed)}." if borrowed else ""
-    whiskers = any(m.get("intervals") for group in groups for m in measured(group, "after"))
-    intervals = "Whiskers are 95% intervals, by resampling the problems" if whiskers else "No intervals were recorded"
     return (
         f"Each point is one seed, measured on {problems_of(groups)} held-out problems, before training (open) and "
-        f"after (filled).{taken_over} {intervals}."
+        f"after (filled).{taken_over} Whiskers are 95% intervals, by resampling the problems."
     )
 
 

@@ -26,8 +26,7 @@ const make = (tag, className, text) => {
   return node;
 };
 for (const sample of samples) {
-  sample.whole = sample.parts.map(([, text]) => text).join("");
-  sample.searched = (sample.whole + "\n" + sample.prompt).toLowerCase();
+  sample.searched = [...sample.parts.map(([, text]) => text), "\n", sample.prompt].join("").toLowerCase();
 }
 for (const name of ["run", "where", "outcome", "difficulty"]) {
   const values = [...new Set(samples.map((sample) => sample[name]).filter((value) => value !== null))];

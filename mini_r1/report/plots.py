@@ -165,15 +165,9 @@ def _draw_line(axis: Axes, series: Series) -> Artist:
 
 
 def _draw_points(axis: Axes, series: Series) -> Artist:
-    style = {
-        "color": series.colour,
-        "linestyle": "none",
-        "clip_on": False,
-        "zorder": 3,
-        "marker": "x" if series.kind == "crosses" else "o",
-    }
-    if series.kind == "open points":
-        style["markerfacecolor"] = "none"
+    style = {"color": series.colour, "linestyle": "none", "clip_on": False, "zorder": 3}
+    style["marker"] = "x" if series.kind == "crosses" else "o"
+    style["fillstyle"] = "none" if series.kind == "open points" else "full"
     ends = None if series.low is None else [series.y - series.low, series.high - series.y]
     return axis.errorbar(series.x, series.y, yerr=ends, elinewidth=1.1, **style)
 

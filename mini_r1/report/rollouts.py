@@ -32,7 +32,7 @@ BOUNDS = re.compile("(?=<think>|<answer>)|(?<=</think>)|(?<=</answer>)")  # betw
 
 @dataclass(frozen=True)
 class RolloutFile:
-    """One file, as its footer describes it. All its rows have the same `step`."""
+    """One file. All its rows have the same `step`."""
 
     path: Path
     step: int
@@ -162,7 +162,7 @@ def held_out(run: ReportedRun, most: int) -> Iterator[tuple[int, dict[str, pd.Se
                 run.notes.append(f"evaluation/{when}.parquet is damaged; its answers are left out.")
             else:
                 tables[when] = frame.set_index("problem")
-    problems = sorted(set.union(*(set(table.index) for table in tables.values()))) if tables else []
+    problems = sorted(set().union(*(table.index for table in tables.values())))
     places = np.unique(np.linspace(0, len(problems) - 1, min(most, len(problems))).round().astype(int))
     for problem in (problems[place] for place in places):
         yield int(problem), {when: table.loc[problem] for when, table in tables.items() if problem in table.index}
@@ -170,7 +170,7 @@ def held_out(run: ReportedRun, most: int) -> Iterator[tuple[int, dict[str, pd.Se
 
 def record(row: pd.Series, run: str, where: str) -> dict:
     """One completion as JSON for the page: texts of at most `CHARACTERS`, the verdict as a sentence."""
-    text = _text(row.get("prefill")) + _text(row.get("completion"))
+    text = row.get("prefill", "") + row["completion"]
     rewards = {
         name: float(value)
         for name, value in row.items()
@@ -187,7 +187,7 @@ def record(row: pd.Series, run: str, where: str) -> dict:
         "cut_off": bool(row.get("cut_off") == True),  # noqa: E712 (may be null)
         "rewards": {name: round(value, 4) for name, value in rewards.items()},
         "total": round(sum(rewards.values()), 4) if rewards else None,
-        "prompt": _text(row.get("prompt"))[:CHARACTERS],
+        "prompt": row["prompt"][:CHARACTERS],
         "parts": parts(text[:CHARACTERS]),
         "verdict": explain(text, json.loads(row["row"])) if row.get("row") else None,
     }
@@ -222,10 +222,6 @@ def embed(records: list[dict]) -> list[dict]:
     for i, one in enumerate(records):
         groups.setdefault(one.get("pair", i), []).append(one)
     return [one for group in list(groups.values())[::keep_of] for one in group]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _whole(value: object) -> int | None:

@@ -16,8 +16,6 @@ from mini_r1.errors import RecipeError
 from mini_r1.report.figures import colour, dash
 from mini_r1.run.run_dir import short_name
 
-NOT_CURVES = ("eval_", "train_", "epoch", "total_flos")
-
 
 @dataclass
 class ReportedRun:
@@ -158,8 +156,7 @@ def _metrics(folder: Path, notes: list[str]) -> dict[str, pd.Series]:
             notes.append("metrics.jsonl has no step: there are no curves.")
         return {}
     table = pd.DataFrame(entries).set_index("step").astype(float).groupby(level=0).last()
-    curves = {name: values.dropna() for name, values in table.items() if not name.startswith(NOT_CURVES)}
-    return {name: values for name, values in curves.items() if len(values)}
+    return {name: values.dropna() for name, values in table.dropna(axis="columns", how="all").items()}
 
 
 def _measured(values: dict | None, notes: list[str]) -> dict | None:
@@ -226,15 +223,13 @@ def _share_before(groups: list[Group]) -> None:
 
     Both must have the same seed, model and number of held-out problems; see `ReportedRun.before_of`.
     """
-    main = [run for group in groups if not group.control for run in group.runs if run.before]
-    controls = [run for group in groups if group.control for run in group.runs if run.stage == "sft"]
-    for control in controls:
-        model = _model(control)
-        for run in main if model and control.after and not control.before else ():
-            same_problems = run.before.get("n") == control.after.get("n")
-            if run.seed == control.seed and _model(run) == model and same_problems:
-                control.before, control.before_of = run.before, run.name
-                break
+    main = [run for group in groups if not group.control for run in group.runs if run.before and _model(run)]
+    starts = {(run.seed, _model(run), run.before["n"]): run for run in main}
+    for control in (run for group in groups if group.control for run in group.runs):
+        if control.stage == "sft" and control.after and not control.before:
+            same = starts.get((control.seed, _model(control), control.after["n"]))
+            if same:
+                control.before, control.before_of = same.before, same.name
 
 
 def _model(run: ReportedRun) -> str | None:

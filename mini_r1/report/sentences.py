@@ -47,7 +47,7 @@ def _over(seeds: int) -> str:
 
 
 def doubt(groups: list[Group]) -> str:
-    """The doubts that belong to the headline: overlapping intervals, a single seed, controls, unfinished runs."""
+    """Says why the headline may be wrong: overlapping intervals, a single seed, controls, unfinished runs."""
     main, sentences = groups[0], []
     pairs = [_intervals(run.before, run.after) for run in main.runs if run.before and run.after]
     pairs = [pair for pair in pairs if pair]
