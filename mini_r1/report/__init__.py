@@ -1,11 +1,11 @@
-"""One page about one or more runs: what they learned, how, and where the page is not to be trusted.
+"""The report: one page about one or more runs, which says what they learned, how, and what it cannot show.
 
-runs.py           run directories as data, whole, killed or damaged; which of them are seeds of one recipe
-rollouts.py       the Parquet files of completions, and the samples to browse
-figures.py        what a figure is; plots.py draws it
-curves.py         curves over seeds: smoothing, bands, thinning, spikes; and when a change is called one
-learning.py, behaviour.py  the figures of the page's sections, and the table
-aha.py            steps at which a curve changes its level, with texts from both sides
-sentences.py      the headline, the doubts that belong to it, and what was run
-page.py           all of it in one HTML file, with template.html.j2, page.css and page.js
+runs.py           reads run directories, finished, killed or damaged, and groups the seeds of one recipe
+rollouts.py       reads the Parquet files of completions, and chooses the samples to browse
+figures.py        describes a figure; plots.py draws it
+curves.py         smooths curves over seeds, thins them, marks spikes, and says whether a curve rose or fell
+learning.py, behaviour.py  make the figures of the page's sections, and the table
+aha.py            finds steps at which a curve changes its level, with texts from both sides
+sentences.py      writes the headline, the doubts that belong to it, and what was run
+page.py           writes all of it into one HTML file, with template.html.j2, page.css and page.js
 """

@@ -1,14 +1,13 @@
-"""Steps at which accuracy, length or reflection change beyond noise, and completions from before and after them.
+"""Finds steps at which accuracy, length or reflection change beyond noise, and completions on both sides of them.
 
 Pettitt's test finds the change of level in a series, Holm's correction covers several series, and binary segmentation
 finds further changes. Pettitt (1979), "A non-parametric approach to the change-point problem", Applied Statistics
 28(2), 126-135, uses ranks only, so neither the scale nor a few outliers matter. Holm (1979), Scandinavian Journal of
-Statistics 6(2), 65-70, keeps the chance of a single false alarm among all series below `level`.
+Statistics 6(2), 65-70, keeps the chance of a single false alarm among all series below `LEVEL`.
 
-Limits: the test assumes values that are independent except for one change. A smooth climb also makes it fire,
-somewhere in the middle, and so does slow drift: on 400 series of 80 values of pure noise it fires in 2%, but in 15%
-where each value correlates 0.3 with the one before, and in 52% at 0.6 (measured). `Change.jump_share` and `line_share`
-tell a jump from a climb: the shares of the variation that two levels and that a straight line explain.
+The test assumes independent values. It fires on 2% of 400 series of 80 values of pure noise, but on 15% where each
+value correlates 0.3 with the one before, and on 52% at 0.6 (measured). A smooth climb also makes it fire, somewhere in
+the middle; `Change.jump_share` and `line_share` tell a jump from a climb.
 """
 
 import math

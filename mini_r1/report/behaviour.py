@@ -1,4 +1,4 @@
-"""The figures on the stability of training, and on how the answers changed."""
+"""Makes the figures on the stability of training, and on how the answers changed."""
 
 import pandas as pd
 
@@ -57,7 +57,7 @@ def stability_figure(groups: list[Group]) -> Figure | None:
         return None
     says = [curves.SPIKE_RULE, SMOOTHED]
     if constant:
-        says.append(f"Constant all along, so not drawn: {', '.join(constant)}.")
+        says.append(f"Constant throughout, so not drawn: {', '.join(constant)}.")
     if absent:
         says.append(f"Not recorded: {', '.join(absent)}.")
     title = "no spike in loss, KL, gradient norm or entropy" if not count else f"{count} spike{'s' * (count > 1)}"
@@ -127,12 +127,12 @@ def text_figure(groups: list[Group]) -> Figure | None:
         panels,
         f"Share of completions of a step with each oddity.{never} The dotted line is the first recorded step. "
         + SMOOTHED,
-        "Found by simple rules that miss some and blame some wrongly; look at samples before concluding anything.",
+        "Simple rules look for them, miss some and take others for one; look at samples before concluding anything.",
     )
 
 
 def _each(groups: list[Group], metrics: tuple, unit: str) -> tuple[list[Panel], str]:
-    """A panel for each metric, and a sentence that names the metrics without a panel, as they stay zero."""
+    """Returns a panel for each metric, and a sentence that names the metrics that stay zero and have no panel."""
     panels, never = [], []
     for metric, name in metrics:
         panel = across(groups, metric, name, unit)

@@ -1,4 +1,4 @@
-"""Curves over steps: several seeds as one, smoothing, thinning, spikes; and whether a curve rose or fell."""
+"""Joins the curves of several seeds, smooths and thins them, marks spikes, and says whether a curve rose or fell."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a figure of the report is; plots.py draws it, for the page and as a PNG."""
+"""Describes a figure of the report; plots.py draws it, for the page and as a PNG."""
 
 from dataclasses import dataclass, field
 

@@ -1,7 +1,4 @@
-"""The figures and the table on whether the model learned, and which reward did what.
-
-The overview, the first figure of the page, is also the one for a README.
-"""
+"""Makes the figures and the table on whether the model learned, and which reward did what."""
 
 import re
 import textwrap
@@ -17,9 +14,9 @@ from mini_r1.rewards import FORMAT_REWARDS
 STEP = "training step"
 SHARE = "share of completions"
 SMOOTHED = (
-    "Strong lines are means over seeds, smoothed (centred, over a twentieth of the run, at least five steps), as far "
-    "as every seed has come. Behind them, faint, are the unsmoothed values of a single run, or a band from the lowest "
-    "to the highest seed; where some seeds have come further than others, their values."
+    "Strong lines are means over seeds, smoothed (centred, over a twentieth of the run, at least five steps), up to "
+    "the last step that all seeds have reached. Behind them, faint, are the unsmoothed values of a single run, or a "
+    "band from the lowest to the highest seed; where some seeds have come further than others, their values."
 )
 NAMES = {"right_given_format": "right if\nformed"}
 EXPLAINED = (
@@ -40,7 +37,7 @@ def reward_names(group: Group) -> list[str]:
 
 
 def accuracy_metric(groups: list[Group]) -> tuple[str, str]:
-    """(metric, its name) that counts correct answers best; the mean reward where no verifier applies."""
+    """Returns (metric, its name) of what counts correct answers best: the mean reward where no verifier applies."""
     if groups[0].has("outcome/right"):
         return "outcome/right", "share right (answer and format)"
     answers = [name for name in reward_names(groups[0]) if name not in FORMAT_REWARDS]
@@ -159,8 +156,8 @@ def rewards_figure(groups: list[Group], headline: str) -> Figure | None:
         f"Rewards in training: {headline}",
         [Panel(f"Rewards of {main.name}", STEP, "mean reward of the rollouts", lines, unit_range(lines))],
         f"Mean of each reward function over the completions of a step. {SMOOTHED}",
-        "These are training problems, other ones at each step and sampled at the training temperature. A rising reward "
-        "is not yet a gain on problems that were held out, and a reward may rise because it can be tricked.",
+        "These are training problems, different ones at each step, sampled at the training temperature. A rising "
+        "reward is not yet a gain on held-out problems, and a reward may rise because the model tricks it.",
         wide=True,
     )
 
@@ -216,7 +213,7 @@ def how_measured(groups: list[Group]) -> str:
 
 
 def held_out_keys(measurements: list[dict]) -> list[str]:
-    """The measured ones of pass@1, greedy, pass@2, ..., maj@k and format, in this order."""
+    """Returns the measured keys among pass@1, greedy, pass@2, ..., maj@k and format, in this order."""
     found = {key for m in measurements for key in shares(m)}
     places = {"greedy": (0, 1.5), "format": (2, 0), "right_given_format": (3, 0)}
     for key in found:
@@ -249,7 +246,7 @@ def difficulty_figure(groups: list[Group]) -> Figure | None:
         panels,
         "Each point is one seed; whiskers, where recorded, are 95% intervals. "
         "What difficulty counts depends on the task: numbers to combine, steps, or people.",
-        "Intervals are wider here than above, as each difficulty has a part of the problems only.",
+        "Intervals are wider here than above, as each difficulty has only a part of the problems.",
     )
 
 
@@ -276,8 +273,8 @@ def outcome_figure(groups: list[Group]) -> Figure | None:
         "What became of the completions of each step, mean over seeds, smoothed: right (answer and format), wrong "
         "answer in the right format, or wrong format. Right among the well-formed takes the format "
         f"away: it rises only where the answers get better. {SMOOTHED}",
-        "Shares of training completions: a group without any right answer gives no signal, however many steps it "
-        "takes. An answer can be right where the format is not; such completions count as wrong format here.",
+        "These are shares of training completions. A group without any right answer gives no signal, however often it "
+        "is sampled. An answer can be right where the format is not; such completions count as wrong format here.",
     )
 
 

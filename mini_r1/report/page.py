@@ -1,6 +1,6 @@
-"""The report as one HTML file with figures, table, candidates and samples, its style and its script.
+"""Writes the report: one HTML file with figures, table, candidates and samples, its style and its script.
 
-Texts of models are hostile: Jinja escapes them, the JSON in a <script> has no `<`, and the page's policy
+A model may write hostile texts. Jinja escapes them, the JSON in a <script> has no `<`, and the page's policy
 (Content-Security-Policy) lets the browser run page.js only, and fetch nothing.
 """
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
-    """section of the page -> its figures."""
+    """Returns section of the page -> its figures."""
     found = {
         "learned": [
             learning.overview_figure(groups, sentences.headline(groups)),
@@ -81,7 +81,7 @@ def draw_images(groups: list[Group], output: Path) -> list[Path]:
 
 
 def _texts(groups: list[Group]) -> tuple[list[dict], list[dict], dict]:
-    """The candidates of each run with their texts, the records of samples, and how many there are in all."""
+    """Returns the candidates of each run with their texts, the records of samples, and how many there are in all."""
     moments, records, total = [], [], 0
     accuracy = learning.accuracy_metric(groups)
     share = 1 / sum(len(group.runs) for group in groups)

@@ -1,8 +1,7 @@
-"""The Parquet files of a run's completions, indexed without reading them; and the samples that the page embeds.
+"""Reads the Parquet files of a run's completions, and chooses the samples that the page embeds.
 
-Samples are a bounded choice of rollouts, spread over steps and outcomes, and of held-out pairs. page.js lists them with
-native <details>, <input> and <select> instead of a library: DataTables, as PyPI's `itables` bundles it, adds 0.7 MB and
-needs jQuery and columns, which a phone has no room for; eight filters and a sort over some hundred rows take 100 lines.
+The choice is bounded, and spread over steps and outcomes. page.js lists the samples with native <details>, <input> and
+<select>: DataTables, as PyPI's `itables` bundles it, adds 0.7 MB and needs jQuery and columns too wide for a phone.
 """
 
 import json

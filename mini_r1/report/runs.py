@@ -1,4 +1,4 @@
-"""Run directories as data: finished, running, killed or damaged; and which of them are seeds of one recipe.
+"""Reads run directories, finished, running, killed or damaged, and groups the seeds of one recipe.
 
 Whatever is missing or damaged becomes a note.
 """
@@ -81,7 +81,7 @@ class Group:
 
 
 def seeds_of(recipe: str) -> list[Path]:
-    """The folders runs/NAME-s<digits> of a recipe, by seed.
+    """Returns the folders runs/NAME-s<digits> of a recipe, by seed.
 
     Raises:
         RecipeError: where there is no such recipe, or no run of it.
@@ -95,7 +95,7 @@ def seeds_of(recipe: str) -> list[Path]:
 
 
 def seed_folders(stem: str) -> list[Path]:
-    """The folders runs/STEM-s<digits>, by seed. Others, such as runs/STEM-s1.old-1, do not count."""
+    """Returns the folders runs/STEM-s<digits>, by seed. Others, such as runs/STEM-s1.old-1, do not count."""
     found = [(folder.name.removeprefix(f"{stem}-s"), folder) for folder in Path("runs").glob(f"{stem}-s*/")]
     return [folder for _, folder in sorted((int(seed), folder) for seed, folder in found if seed.isdecimal())]
 
@@ -144,7 +144,7 @@ def read_run(folder: Path, name: str | None = None) -> ReportedRun:
 
 
 def _metrics(folder: Path, notes: list[str]) -> dict[str, pd.Series]:
-    """The numbers of metrics.jsonl; a resumed run may repeat steps, and the last value counts."""
+    """Reads the numbers of metrics.jsonl. A resumed run may repeat steps; then the last value counts."""
     path = folder / "metrics.jsonl"
     lines = _read_text(path, notes, "there are no curves").splitlines()
     entries = [entry for entry in map(_map, lines) if "step" in entry]

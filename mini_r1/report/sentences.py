@@ -1,4 +1,4 @@
-"""Sentences about runs: the headline, the doubts that belong to it, and what was run."""
+"""Writes sentences about runs: the headline, the doubts that belong to it, and what was run."""
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def doubt(groups: list[Group]) -> str:
         result = f"reached a pass@1 of {np.mean(reached):.2f}" if reached else "has no held-out result yet"
         sentences.append(f"The control {group.name} {result}.")
     if not any(group.control for group in groups):
-        sentences.append("No control is beside it: what of this a random reward would do, too, is not known.")
+        sentences.append("No control is beside it, so it is not known how much of this a random reward would do too.")
     unfinished = [run for run in main.runs if not run.finished]
     if unfinished:
         steps = ", ".join(f"{run.name} at step {run.last_step:,}" for run in unfinished)
