@@ -1,5 +1,6 @@
 """Errors for people: one line that names the file, the key, what is wrong and what would be right."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,13 @@ class RecipeError(Exception):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.key, self.problem) if part)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a script's own flags, whose errors are one line, without the usage."""
+
+    def error(self, message: str):
+        raise RecipeError(message, file="command line")
 
 
 class RunStopped(Exception):

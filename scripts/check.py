@@ -7,18 +7,12 @@ python scripts/check.py --config recipes/NAME.yaml [--gpus N] [--run KIND] [--an
 The exit status is 2 where there is an error.
 """
 
-import argparse
 import sys
 
 from mini_r1.config.kinds import KINDS
-from mini_r1.config.recipe import COMMAND_LINE, kind_of
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.config.recipe import kind_of
+from mini_r1.errors import Parser, exit_on_recipe_error
 from mini_r1.launch.check import preflight, report
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):  # argparse would print its usage first
-        raise RecipeError(message, file=COMMAND_LINE)
 
 
 def main() -> None:

@@ -10,19 +10,13 @@ Over several machines (configs/slurm-nodes.sh):
 --num_machines, --machine_rank, --main_process_ip, --main_process_port: as accelerate's
 """
 
-import argparse
 import sys
 
 from mini_r1.config.kinds import KINDS
 from mini_r1.config.recipe import kind_of
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.errors import Parser, exit_on_recipe_error
 from mini_r1.launch.launcher import launch
 from mini_r1.launch.plan import Machines
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):  # argparse would print its usage first
-        raise RecipeError(message, file="command line")
 
 
 def main() -> None:

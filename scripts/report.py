@@ -12,17 +12,12 @@ import sys
 from pathlib import Path
 
 from mini_r1.config.recipe import COMMAND_LINE
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.errors import Parser, RecipeError, exit_on_recipe_error
 from mini_r1.report.learning import results_table
 from mini_r1.report.page import draw_images, write_page
 from mini_r1.report.runs import group_runs, seed_folders, seeds_of
 
 CONTROLS = ("random-reward", "sft-control")  # NAME-random-reward, ... stand beside NAME where they have runs
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):  # argparse itself would print its usage and exit
-        raise RecipeError(message, file=COMMAND_LINE)
 
 
 def main() -> None:

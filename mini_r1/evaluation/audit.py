@@ -13,7 +13,6 @@ reward wrongly pays and refuses there, not how often a policy writes such things
 notation that the prompt does not allow is not right, and is of a kind of its own.
 """
 
-import argparse
 import inspect
 import json
 import multiprocessing
@@ -28,7 +27,7 @@ from typing import Any
 
 from mini_r1 import rewards, tasks
 from mini_r1.data.reward_loader import load_rewards
-from mini_r1.errors import RecipeError, exit_on_recipe_error
+from mini_r1.errors import Parser, RecipeError, exit_on_recipe_error
 from mini_r1.rewards import Verdict, answer_block, explain
 
 SECONDS = 5.0  # for one completion; a reward that evaluates 9**9**9 takes for ever
@@ -327,7 +326,7 @@ def describe(found: Audit) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mini_r1.evaluation.audit",
         description="Runs rewards over honest and hostile completions of a task, and prints what they wrongly pay, "
         "wrongly refuse and fail on, with the shortest example of each kind.",
