@@ -129,10 +129,17 @@ def shares(measurement: dict) -> dict[str, tuple]:
     return {key: (value, interval(measurement, key)) for key, value in found.items()}
 
 
-def levels(measurement: dict) -> dict[str, tuple]:
-    """difficulty -> (pass@1, interval or None) of a measurement."""
-    parts = measurement.get("by_difficulty", {})
-    return {level: (part["pass@1"], part.get("interval")) for level, part in parts.items()}
+def parts_of(measurement: dict, kind: str) -> dict[str, tuple]:
+    """part -> (pass@1, interval or None) of a measurement, by "by_task" or "by_difficulty"."""
+    parts = measurement.get(kind) or {}
+    return {name: (part["pass@1"], part.get("interval")) for name, part in parts.items()}
+
+
+def tasks_of(group: Group) -> list[str]:
+    """The tasks of a mixture, in the order of the recipe where it is known; [] for runs of one task."""
+    trained = [m[1] for run in group.runs for name in run.metrics if (m := re.fullmatch(r"mixture/(.+)", name))]
+    tested = [task for when in ("after", "before") for m in measured(group, when) for task in m.get("by_task") or {}]
+    return list(dict.fromkeys([*trained, *tested]))
 
 
 def interval(measurement: dict, key: str) -> list[float] | None:
@@ -229,15 +236,46 @@ def numbers(values: set) -> str:
     return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"
 
 
-def difficulty_figure(groups: list[Group]) -> Figure | None:
-    """pass@1 by difficulty, before and after; None where the problems have one difficulty."""
+def tasks_figure(groups: list[Group]) -> Figure | None:
+    """Each task of a mixture apart, in training and on held-out problems; None where every run has one task."""
     panels = []
     for group in groups:
-        names = sorted({level for m in measured(group, "after") for level in levels(m)}, key=int)
-        series = before_and_after(group, names, levels)
-        if len(names) > 1 and series:
-            ticks = {float(i): level for i, level in enumerate(names)}
-            panels.append(Panel(group.name, "difficulty", "pass@1", series, (0.0, 1.03), ticks))
+        tasks = tasks_of(group)
+        lines = [curves.curve(group, f"outcome/{task}/right", task, colour(i), dash(i)) for i, task in enumerate(tasks)]
+        if lines := [line for line in lines if line]:
+            panels.append(Panel(f"Right in training, {group.name}", STEP, SHARE, lines, (0.0, 1.03)))
+        if series := before_and_after(group, tasks, lambda measurement: parts_of(measurement, "by_task")):
+            ticks = {float(i): task for i, task in enumerate(tasks)}
+            panels.append(Panel(f"Held-out problems, {group.name}", "", "pass@1", series, (0.0, 1.03), ticks))
+    if not panels:
+        return None
+    return Figure(
+        "tasks",
+        "Each task apart",
+        panels,
+        "Share of right completions of each task in training; then pass@1 of each seed on the task's held-out "
+        f"problems, before (open) and after (filled), with 95% intervals where recorded. {SMOOTHED}",
+        "A mean over tasks, as in the headline, weighs them by their number of problems: a gain on an easy task can "
+        "hide a loss on a hard one.",
+    )
+
+
+def difficulty_figure(groups: list[Group]) -> Figure | None:
+    """pass@1 by difficulty, before and after, each task of a mixture apart; None where all have one difficulty."""
+    panels = []
+    for group in groups:
+        for task in tasks_of(group) or [""]:
+
+            def values_of(measurement: dict, task: str = task) -> dict[str, tuple]:
+                own = (measurement.get("by_task") or {}).get(task, {}) if task else measurement
+                return parts_of(own, "by_difficulty")
+
+            names = sorted({level for m in measured(group, "after") for level in values_of(m)}, key=int)
+            series = before_and_after(group, names, values_of)
+            if len(names) > 1 and series:
+                ticks = {float(i): level for i, level in enumerate(names)}
+                title = f"{group.name}, {task}" if task else group.name
+                panels.append(Panel(title, "difficulty", "pass@1", series, (0.0, 1.03), ticks))
     if not panels:
         return None
     return Figure(

@@ -26,6 +26,7 @@ def figures_of(groups: list[Group]) -> dict[str, list[Figure]]:
             learning.overview_figure(groups, sentences.headline(groups)),
             learning.held_out_figure(groups),
             learning.rewards_figure(groups, sentences.training_line(groups)),
+            learning.tasks_figure(groups),
             learning.difficulty_figure(groups),
         ],
         "outcomes": [learning.outcome_figure(groups)],

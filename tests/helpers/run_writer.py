@@ -1,6 +1,7 @@
 """Writes run directories as training leaves them, without training, for the tests of the report."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def write_run(
     learns: bool = True,
     held_out: int = 20,
     texts: list[str] | None = None,
+    tasks: Sequence[str] = (),
 ) -> Path:
     """Writes a finished GRPO run into `folder`.
 
@@ -31,6 +33,7 @@ def write_run(
         learns: False for a control, whose accuracy does not change.
         held_out: problems of the held-out measurement, four samples each.
         texts: completions that replace the first ones of step 1.
+        tasks: of a mixture, whose numbers are those of the whole run, a tenth less from task to task.
     """
     rng = np.random.default_rng(seed)
     (folder / "completions").mkdir(parents=True)
@@ -43,13 +46,20 @@ def write_run(
         if step == 1 and texts:
             frame.loc[: len(texts) - 1, "completion"] = texts
         frame.to_parquet(folder / f"completions/completions_{step:05d}.parquet")
-        lines.append(json.dumps(metrics(step, frame, skill, rng)))
+        line = metrics(step, frame, skill, rng)
+        for i, task in enumerate(tasks):
+            line |= {f"mixture/{task}": 1 / len(tasks), f"outcome/{task}/right": line["outcome/right"] * (1 - i / 10)}
+        lines.append(json.dumps(line))
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     measured = {}
     for when, skill in (("before", 0.3), ("after", 0.3 + 0.6 * learns)):
         frame = answers(held_out, skill, np.random.default_rng(700 + seed))
         frame.to_parquet(folder / f"evaluation/{when}.parquet")
-        measured[when] = measurement(frame, held_out)
+        measured[when] = whole = measurement(frame, held_out)
+        own = {key: whole[key] for key in ("pass@1", "by_difficulty")}
+        if tasks:
+            parts = {task: own | {"pass@1": whole["pass@1"] * (1 - i / 10)} for i, task in enumerate(tasks)}
+            whole["by_task"] = {task: part | {"n": held_out, "interval": [0.1, 0.95]} for task, part in parts.items()}
     (folder / "before.json").write_text(json.dumps(measured["before"]))
     summary = {"stage": "r1_grpo", **measured, "seconds": {"grpo": 200.0, "total": 321.0}, "seed": seed}
     (folder / "summary.json").write_text(json.dumps(summary))

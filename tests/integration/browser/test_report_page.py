@@ -67,8 +67,12 @@ def report(kind, tmp_path_factory):
         seeds, controls = _trained()
     else:
         seeds = [
-            write_run(runs / f"two-s{s}", steps=30, per_step=4, seed=s, jump=15, texts=[HOSTILE, LONG]) for s in (1, 2)
-        ]
+            write_run(
+                runs / f"two-s{s}", steps=30, per_step=4, seed=s, jump=15, texts=[HOSTILE, LONG],
+                tasks=["countdown", "knights_knaves", "gsm8k", "my_lab.tasks.chemistry"],
+            )
+            for s in (1, 2)
+        ]  # fmt: skip
         controls = [write_run(runs / "random-s1", steps=30, per_step=8, learns=False)]
     return write_page(group_runs(seeds, controls), "two", runs / "report")
 

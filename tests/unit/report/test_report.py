@@ -65,6 +65,30 @@ def test_whole_run(run):
     assert len(page) < 10e6
 
 
+def test_each_task_of_a_mixture_stands_apart(run, tmp_path):
+    mixed = write_run(tmp_path / "runs/mixed-s1", steps=12, per_step=8, held_out=8, tasks=["countdown", "gsm8k"])
+    after = json.loads((mixed / "summary.json").read_text())["after"]
+    charts = charts_of(page_of(mixed, beside=[run]))
+    said = {
+        name: "\n".join(node.get("data-says", "") for drawn in charts[name] for node in drawn.iter())
+        for name in ("tasks-0", "tasks-1", "difficulty-0", "difficulty-1", "difficulty-2")
+    }
+    assert "tasks-2" not in charts  # the other run has one task
+    trained = json.loads((mixed / "metrics.jsonl").read_text().splitlines()[-1])
+    assert re.search(r"training step 12\ncountdown: [\d.]+\ngsm8k: [\d.]+", said["tasks-0"])
+    assert trained["outcome/gsm8k/right"] < trained["outcome/countdown/right"]
+    for task in ("countdown", "gsm8k"):
+        assert f"{task}, after\n{after['by_task'][task]['pass@1']:.3f} (0.100 to 0.950)" in said["tasks-1"]
+    titles = [titles_of(charts[f"difficulty-{i}"]) for i in range(3)]
+    assert [("mixed, countdown" in text, "mixed, gsm8k" in text, "two" in text) for text in titles] == [
+        (True, False, False), (False, True, False), (False, False, True),
+    ]  # fmt: skip
+
+
+def titles_of(drawn: list[ElementTree.Element]) -> str:
+    return " ".join(text for node in drawn for text in node.itertext())
+
+
 def test_hostile_text_stays_text(run):
     page = page_of(run, title="<script>alert(3)</script>")
     samples_with_it = [s for s in data_of(page)["samples"] if "alert(1)" in json.dumps(s["parts"])]
