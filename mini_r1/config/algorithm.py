@@ -89,8 +89,6 @@ def check_algorithm(config: RunConfig) -> None:
             key="vllm_importance_sampling_correction",
         )
     budget = config.max_generated_tokens
-    if budget is not None and budget < 1:
-        raise RecipeError(f"got {budget}, expected at least 1, or null for no limit", key="max_generated_tokens")
     if budget is None:
         return
     if config.logging_steps != 1 or config.logging_strategy != "steps":

@@ -91,14 +91,14 @@ def plan_batch(config: RunConfig, processes: int) -> BatchPlan:
         RecipeError: if a group would be split between optimizer steps, rollouts or evaluation batches, if TRL would
             refuse the settings, or if a checkpoint could fall inside a rollout, where no run resumes exactly.
     """
-    per_device = _positive(config, "per_device_train_batch_size")
+    per_device = config.per_device_train_batch_size
     plan = BatchPlan(
         processes=processes,
         per_device=per_device,
-        accumulation=_positive(config, "gradient_accumulation_steps"),
-        num_generations=_positive(config, "num_generations"),
+        accumulation=config.gradient_accumulation_steps,
+        num_generations=config.num_generations,
         steps_per_generation=_steps_per_generation(config, processes * per_device),
-        num_iterations=_positive(config, "num_iterations"),
+        num_iterations=config.num_iterations,
         max_steps=config.max_steps,
         num_train_epochs=config.num_train_epochs,
     )
@@ -128,20 +128,13 @@ def plan_steps(training, processes: int) -> BatchPlan:
     )
 
 
-def _positive(config: RunConfig, key: str) -> int:
-    number = getattr(config, key)
-    if number is None or number < 1:
-        raise RecipeError(f"got {number}, expected a whole number of at least 1", key=key)
-    return number
-
-
 def _steps_per_generation(config: RunConfig, micro_batch: int) -> int:
     if config.generation_batch_size is None:
         given = config.steps_per_generation is not None
-        return _positive(config, "steps_per_generation" if given else "gradient_accumulation_steps")
+        return config.steps_per_generation if given else config.gradient_accumulation_steps
     if config.steps_per_generation is not None:
         raise RecipeError("given together with steps_per_generation; leave one out", key="generation_batch_size")
-    batch = _positive(config, "generation_batch_size")
+    batch = config.generation_batch_size
     if batch % micro_batch:
         raise RecipeError(
             f"{batch} is not a multiple of processes x per_device_train_batch_size = {micro_batch}; "
@@ -153,7 +146,7 @@ def _steps_per_generation(config: RunConfig, micro_batch: int) -> int:
 
 def _check_groups(plan: BatchPlan) -> None:
     group = plan.num_generations
-    if group < 2:
+    if group is None or group < 2:
         raise RecipeError(f"got {group}; GRPO compares completions, so use at least 2", key="num_generations")
     # Steps and rollouts are multiples of the group exactly if `whole` is.
     unit = plan.processes * math.gcd(plan.accumulation, plan.steps_per_generation)
@@ -178,7 +171,7 @@ def _check_groups(plan: BatchPlan) -> None:
 def _check_evaluation(config: RunConfig, plan: BatchPlan) -> None:
     # Also without an eval_strategy: every run measures held-out problems before and after training.
     group = config.num_generations_eval or plan.num_generations
-    per_device = _positive(config, "per_device_eval_batch_size")
+    per_device = config.per_device_eval_batch_size
     if per_device * plan.processes % group:
         fitting = _multiples_near(per_device, group // math.gcd(group, plan.processes))
         raise RecipeError(

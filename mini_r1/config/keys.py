@@ -5,6 +5,7 @@ The error for an unknown key names the nearest known key, or the successor of a 
 
 import difflib
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -89,14 +90,20 @@ _NAMES = {
     "object": "a map",
     "array": "a list",
 }
+_LIMITS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 _PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "texts", "object": "maps"}
 _STRICT = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
         # JSON Schema calls 8.0 an integer; a number of steps that is written so is a mistake.
         "integer": lambda checker, value: isinstance(value, int) and not isinstance(value, bool),
-        # YAML has .nan: every comparison with it is false, and a run with such a rate learns nothing.
+        # YAML has .nan and .inf: a run with such a rate learns nothing.
         "number": lambda checker, value: (
-            isinstance(value, int | float) and not isinstance(value, bool) and value == value
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         ),
     }
 )
@@ -166,8 +173,9 @@ def type_text(node: Node, given: Any = "") -> str:
     Args:
         given: a wrong value; the text then names the nearest choice, or says that quotes are missing.
     """
+    limits = {key: node[key] for key in _LIMITS if key in node}
     if "anyOf" in node:
-        return " or ".join(dict.fromkeys(type_text(member, given) for member in node["anyOf"]))
+        return " or ".join(dict.fromkeys(type_text(member | limits, given) for member in node["anyOf"]))
     if "enum" in node:
         choices = [str(choice) for choice in node["enum"]]
         nearest = did_you_mean(str(given), choices)
@@ -180,6 +188,9 @@ def type_text(node: Node, given: Any = "") -> str:
         return "a list of " + " or ".join(_PLURALS.get(kind) or type_text(items) for kind in _types(items))
     if "additionalProperties" in node:
         return f"a map of text to {type_text(node['additionalProperties'])}"
+    if limits and kinds[0] in ("integer", "number"):
+        said = " and ".join(f"{_LIMITS[key]} {limit}" for key, limit in limits.items())
+        return f"{_NAMES[kinds[0]]} {said}"
     unquoted = kinds == ["string"] and given is not None and not isinstance(given, dict | list | str)
     return str(_NAMES.get(kinds[0], node.get("title", "anything"))) + ("; put it in quotes" if unquoted else "")
 

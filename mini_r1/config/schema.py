@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_r1.config.keys import ALSO_BOOLEAN, Node
-from mini_r1.config.kinds import KINDS, dataclass_types
+from mini_r1.config.kinds import KINDS, ONLY_SAMPLE, dataclass_types
 
 SCHEMA_FILE = Path(__file__).parents[2] / "recipes" / "schema.json"
 
@@ -29,6 +29,30 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
 }
+# What a number may be: of the rest, TRL, transformers and vLLM say some late, and compute nonsense with some.
+_COUNT, _SHARE = {"minimum": 1}, {"minimum": 0, "maximum": 1}
+_NOT_NEGATIVE, _POSITIVE = {"minimum": 0}, {"exclusiveMinimum": 0}
+_POSITIVE_SHARE, _BELOW_ONE = {"exclusiveMinimum": 0, "maximum": 1}, {"minimum": 0, "exclusiveMaximum": 1}
+RANGES: dict[str, Node] = {
+    **dict.fromkeys(
+        ("learning_rate", "muon_learning_rate", "beta", "epsilon", "epsilon_high", "weight_decay", "max_grad_norm",
+         "warmup_steps", "top_k", "seed"),
+        _NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(
+        ("temperature", "repetition_penalty", "num_train_epochs", "logging_steps", "save_steps"), _POSITIVE
+    ),
+    **dict.fromkeys(
+        ("max_completion_length", "max_prompt_tokens", "per_device_train_batch_size", "per_device_eval_batch_size",
+         "gradient_accumulation_steps", "num_generations", "num_generations_eval", "num_iterations", "num_traces",
+         "steps_per_generation", "generation_batch_size", "max_generated_tokens", "max_eval_rows", "max_train_rows",
+         "lora_r", "vllm_tensor_parallel_size"),
+        _COUNT,
+    ),
+    **dict.fromkeys(("min_p", "top_entropy_quantile", "label_smoothing_factor"), _SHARE),
+    **dict.fromkeys(("top_p", "vllm_gpu_memory_utilization"), _POSITIVE_SHARE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout", "test_fraction"), _BELOW_ONE),
+}  # fmt: skip
 # Keys of a stage only.
 FOR_STAGES: dict[str, Node] = {
     "init_from": {"type": "string", "description": "The earlier stage whose model this one starts from."},
@@ -86,6 +110,7 @@ def keys_of(*dataclass_types: type) -> dict[str, Node]:
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
             described = {"description": " ".join(field.metadata["help"].split())} if "help" in field.metadata else {}
+            node |= RANGES.get(field.name, {})
             keys[field.name] = node | {"default": default.value if isinstance(default, Enum) else default} | described
     return keys
 
@@ -99,6 +124,10 @@ def keys_of_kind(kind: str) -> dict[str, Node]:
 def schema_text() -> str:
     """The content of recipes/schema.json for the installed TRL. Imports TRL."""
     kinds = {kind: dict(sorted(keys_of(*dataclass_types(kind)).items())) for kind in KINDS}
+    for kind in ONLY_SAMPLE:  # 0 is greedy; no loss divides by it
+        kinds[kind]["temperature"] = _NOT_NEGATIVE | {
+            name: value for name, value in kinds[kind]["temperature"].items() if name not in _POSITIVE
+        }
     own: dict[str, Node] = {
         "extends": {"type": "string", "description": "Another recipe, by name or path, whose values come first."},
         "stage": {"type": "string", "description": "Which stage of the other recipe is meant, where it has several."},

@@ -8,7 +8,6 @@ An entry has all keys that describe its problems (`OF_ONE_TASK`), and those of `
 top level. A recipe with `task` has one part, whose rows have no column of a mixture. This file imports no torch.
 """
 
-import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -119,7 +118,7 @@ def read_parts(args: RecipeArguments) -> list[Part]:
 
 def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
     """Makes a part of an entry of `tasks` and the recipe's top level."""
-    own_keys: dict[str, Node] = {"task": {"type": "string"}, "weight": {"type": "number"}}
+    own_keys: dict[str, Node] = {"task": {"type": "string"}, "weight": {"type": "number", "exclusiveMinimum": 0}}
     keys = own_keys | {key: node for key, node in keys_of(type(args)).items() if key in (*OF_ONE_TASK, *SHARED)}
     name = entry.get("task")
     if not isinstance(name, str):
@@ -127,8 +126,6 @@ def _part(entry: dict, number: int, args: RecipeArguments) -> Part:
     try:
         own = check_values(entry, {}, keys)
         weight = own.pop("weight", 1.0)
-        if not 0 < weight < math.inf:
-            raise RecipeError(f"got {weight:g}, expected a number above 0", key="weight")
         names = {read_entry(each)[0] for each in own.get("reward_funcs", args.reward_funcs)}
         # the top level also has settings for rewards of other parts
         filled = {

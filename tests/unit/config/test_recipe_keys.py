@@ -11,7 +11,7 @@ from trl import GRPOConfig, ModelConfig, SFTConfig
 
 from mini_r1.config.arguments import EvaluateArguments, RecipeArguments
 from mini_r1.config.keys import COSMETIC, SUCCESSORS, check_values
-from mini_r1.config.schema import keys_of
+from mini_r1.config.schema import keys_of, keys_of_kind
 from mini_r1.errors import RecipeError
 
 
@@ -70,6 +70,15 @@ def test_good_values(key, value, expected):
 
 
 REFUSED = [  # key, value, part of the message
+    ("learning_rate", -1e-6, "learning_rate: got -1e-06, expected a number of at least 0"),
+    ("learning_rate", float("inf"), "learning_rate: got Infinity, expected a number"),
+    ("temperature", 0.0, "temperature: got 0.0, expected a number above 0"),
+    ("top_p", 1.5, "top_p: got 1.5, expected a number above 0 and at most 1"),
+    ("min_p", -0.1, "min_p: got -0.1, expected a number of at least 0 and at most 1 or null"),
+    ("test_fraction", 1.0, "test_fraction: got 1.0, expected a number of at least 0 and below 1"),
+    ("per_device_train_batch_size", 0, "per_device_train_batch_size: got 0, expected a whole number of at least 1"),
+    ("num_generations_eval", 0, "num_generations_eval: got 0, expected a whole number of at least 1 or null"),
+    ("warmup_steps", -5, "warmup_steps: got -5, expected a number of at least 0"),
     ("max_steps", 8.0, "max_steps: got 8.0, expected a whole number"),
     ("max_steps", True, "max_steps: got true, expected a whole number"),
     ("max_steps", "8", 'max_steps: got "8", expected a whole number'),
@@ -133,6 +142,12 @@ def test_successors_are_gone_and_their_advice_exists():
         successor = re.match(r"use (\w+)", advice)
         assert not successor or successor[1] in known | {"env"}, advice
     assert known.issuperset(COSMETIC)
+
+
+def test_sampling_alone_may_be_greedy():
+    for kind, lowest in (("evaluate", "minimum"), ("generate", "minimum"), ("r1_grpo", "exclusiveMinimum")):
+        node = keys_of_kind(kind)["temperature"]
+        assert node[lowest] == 0 and len({"minimum", "exclusiveMinimum"} & node.keys()) == 1
 
 
 @pytest.mark.parametrize("key", ["loss_type", "importance_sampling_level", "vllm_importance_sampling_mode"])

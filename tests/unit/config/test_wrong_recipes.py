@@ -130,7 +130,7 @@ WITH_A_MODEL = {
     ),
     "generator setting": ("task_args: {numbrs: [1, 9]}", MINE + "task_args: 'numbrs'", "it knows n, seed, count, "),
     "prompts too long": ("max_prompt_tokens: 8\ntask_args: {n: 300}", MINE + "max_prompt_tokens: all 2", "raise it"),
-    "share": ("test_fraction: 10", MINE + "test_fraction: 10 is not a share", "from 0 to below 1"),
+    "share": ("test_fraction: 10", MINE + "test_fraction: got 10, expected a number", "of at least 0 and below 1"),
     "too few rows": (
         "max_train_rows: 3\nper_device_train_batch_size: 128",
         MINE + "3 training rows do not fill one rollout",

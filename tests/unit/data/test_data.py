@@ -250,12 +250,6 @@ def test_difficulty(tmp_path):
         load_rows(arguments(path, difficulty=[9]), countdown)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.0, 10.0])
-def test_test_fraction_must_be_a_share(fraction):
-    with pytest.raises(RecipeError, match=r"^test_fraction: .* is not a share from 0 to below 1"):
-        load_rows(arguments(test_fraction=fraction), countdown)
-
-
 def test_task_args(tmp_path):
     rows = load_rows(arguments(task_args={"n": 30, "count": [2], "numbers": [1, 9]}, test_fraction=0.0), countdown)
     assert rows.source == "the countdown generator"

@@ -66,7 +66,7 @@ WRONG = {
     "wrong type": ({}, 1, {"max_eval_rows": "all"}, 'tasks: gsm8k: max_eval_rows: got "all", expected a whole number'),
     "weight of nothing": ({}, 0, {"weight": 0}, "tasks: countdown: weight: got 0, expected a number above 0"),
     "weight below 0": ({}, 0, {"weight": -1}, "tasks: countdown: weight: got -1, expected a number above 0"),
-    "weight without end": ({}, 0, {"weight": float("inf")}, "tasks: countdown: weight: got inf, expected a number"),
+    "weight without end": ({}, 0, {"weight": float("inf")}, "tasks: countdown: weight: got Infinity"),
     "weight as text": ({}, 0, {"weight": "two"}, 'tasks: countdown: weight: got "two", expected a number'),
     "its template": ({}, 0, {"prompt_template": "r1"}, "tasks: countdown: prompt_template: there is no template 'r1'"),
     "the recipe's template": ({"prompt_template": "r1_zer"}, 0, {}, "prompt_template: there is no template 'r1_zer'"),
