@@ -23,6 +23,7 @@ KEY = "prompt_template"
 # Some chat templates write today's date. A run that is resumed tomorrow must ask what it asked today, so the date is
 # always the one that Llama 3.2's template falls back on.
 FIXED_DATE = datetime.datetime(2024, 7, 26)
+_OURS = {"messages", "add_generation_prompt", "strftime_now"}  # what a chat template gets from here
 _OPENED = re.compile(r"<think>\s*\Z")
 _CLOSED = re.compile(r"</think>\s*\Z")
 _PLACEHOLDER = re.compile(r"\{(question|example)\}")
@@ -320,7 +321,10 @@ def apply_template(turns: list[dict], tokenizer, chat_template_kwargs: dict | No
 
     Raises:
         ValueError: where a turn is no text, or the chat template refuses the conversation.
+        RecipeError: for a variable that the chat template does not have.
     """
+    for name in chat_template_kwargs or {}:
+        _check_variable(name, tokenizer)
     for number, turn in enumerate(turns):
         for key in ("role", "content"):
             if not isinstance(turn.get(key), str):
@@ -330,6 +334,13 @@ def apply_template(turns: list[dict], tokenizer, chat_template_kwargs: dict | No
         return tokenizer.apply_chat_template(turns, strftime_now=FIXED_DATE.strftime, **how)
     except TemplateError as error:
         raise ValueError(f"the model's chat template refuses it: {error}") from error
+
+
+def _check_variable(name: str, tokenizer) -> None:
+    words = set(re.findall(r"\w+", str(tokenizer.chat_template)))
+    if name in _OURS or name not in words:  # Jinja ignores a variable that nothing reads
+        said = "is not for a recipe to set" if name in _OURS else "is no variable of the model's chat template"
+        raise RecipeError(f"{name!r} {said}{did_you_mean(name, words - _OURS)}", key="chat_template_kwargs")
 
 
 def _channel(text: str, turns: list[dict], tokenizer) -> str:

@@ -3,6 +3,7 @@
 import datetime
 import json
 import random
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,6 +87,22 @@ def test_thinking_is_turned_on_by_a_variable():
     off = get_template("mini_r1", {"enable_thinking": False})
     with pytest.raises(RecipeError, match="closes the thinking"):
         render(off, COUNTDOWN, ROW, tokenizer_of("qwen3"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        (
+            "enable_thinkin",
+            "'enable_thinkin' is no variable of the model's chat template; did you mean enable_thinking?",
+        ),
+        ("tokenize", "'tokenize' is no variable of the model's chat template"),
+        ("strftime_now", "'strftime_now' is not for a recipe to set"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(variable, said):
+    with pytest.raises(RecipeError, match=re.escape(f"chat_template_kwargs: {said}")):
+        render(get_template("mini_r1", {variable: True}), COUNTDOWN, ROW, tokenizer_of("qwen3"))
 
 
 @pytest.mark.parametrize("name", ["deepseek_r1_distill", "qwen3", "qwen3_6", "llama3_2"])
@@ -210,7 +227,7 @@ ODD = [
 @pytest.mark.parametrize(("turns", "said"), ODD)
 def test_a_refused_conversation_is_the_rows_fault(tmp_path, turns, said):
     tokenizer, bad, good = tokenizer_of("gemma3"), {"messages": [*turns, PLAIN]}, {"messages": [*ASKED, PLAIN]}
-    with pytest.raises(RecipeError, match=r"row \d of the mixture .*" + said) as error:
+    with pytest.raises(RecipeError, match=r"row 0 of \S+\.jsonl: .*" + said) as error:
         conversation(tmp_path, tokenizer, [bad])
     assert error.value.key == "sft_datasets" and "skip_bad_rows" in str(error.value)
     dataset, left_out, _ = conversation(tmp_path, tokenizer, [bad, good], skip_bad_rows=True)
