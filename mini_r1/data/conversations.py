@@ -63,8 +63,10 @@ def check_sources(sources: list[dict] | None, key: str = KEY) -> None:
         raise RecipeError(f"the shares must all be given, above 0, and add up to 1, not {shares}", key=key)
 
 
-def load_conversations(sources: list[dict], seed: int, parts: Sequence[Part] = (), key: str = KEY) -> list[dict]:
-    """Loads the rows of all entries, mixed by their shares and shuffled by the seed.
+def load_conversations(
+    sources: list[dict], seed: int, parts: Sequence[Part] = (), key: str = KEY
+) -> list[tuple[str, dict]]:
+    """Loads the rows of all entries, mixed by their shares and shuffled by the seed, each with where it stands.
 
     Args:
         sources: entries that `check_sources` has let pass.
@@ -77,7 +79,8 @@ def load_conversations(sources: list[dict], seed: int, parts: Sequence[Part] = (
     rng, pools = random.Random(seed), []
     for one in sources:
         rows = _write(one, parts, seed) if "task" in one else _read(one, key)
-        pools.append(rng.sample(rows, len(rows)))
+        places = [f"row {number} of {one.get('path') or one['task']}" for number in range(len(rows))]
+        pools.append(rng.sample(list(zip(places, rows, strict=True)), len(rows)))
     if "share" in sources[0]:
         shares = [one["share"] for one in sources]
         total = min(len(rows) / share for rows, share in zip(pools, shares, strict=True))
@@ -231,7 +234,7 @@ def conversation_dataset(
     unused: Counter[str] = Counter()
     rows = load_conversations(args.sft_datasets or [], seed, parts)
     reserved = {(part.name, part.task.key(row)) for part, own in zip(parts, held_out, strict=True) for row in own}
-    for number, row in enumerate(rows):
+    for place, row in rows:
         try:
             own = _own(row, parts)
             if own and (own[0].name, own[0].task.key(own[1])) in reserved:
@@ -241,7 +244,7 @@ def conversation_dataset(
         except ValueError as error:
             if args.skip_bad_rows:
                 continue
-            raise RecipeError(f"row {number} of the mixture {error}; or set skip_bad_rows: true", key=KEY) from error
+            raise RecipeError(f"{place}: {error}; or set skip_bad_rows: true", key=KEY) from error
         prompts.append(prompt)
         completions.append(completion)
     examples, lengths = [], []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mini_r1 import tasks
 from mini_r1.config.arguments import RewardArguments
 from mini_r1.data.conversations import check_sources, load_conversations
-from mini_r1.data.problems import check_test_fraction, load_rows, uniform
+from mini_r1.data.problems import load_rows, uniform
 from mini_r1.data.prompts import apply_template, get_template
 from mini_r1.data.reward_model import judged, scores
 from mini_r1.data.traces import trace_text
@@ -66,14 +66,16 @@ def load_pairs(args: RewardArguments, tokenizer, seed: int, max_length: int | No
             left to train on.
     """
     pairs = Pairs([], [], {"that are no pair": 0, "whose parts are equal": 0, "too long": 0})
-    check_test_fraction(args)
-    rows = _written(args, seed) if args.task else load_conversations(args.preference_datasets or [], seed, key=KEY)
-    for row in rows:
+    if args.task:
+        rows = [("", row) for row in _written(args, seed)]
+    else:
+        rows = load_conversations(args.preference_datasets or [], seed, key=KEY)
+    for place, row in rows:
         try:
             pair = to_pair(row, args.part)
         except ValueError as error:
             if not args.skip_bad_rows:
-                said = f"a row {error} (or skip_bad_rows: true); it has {', '.join(row)}"
+                said = f"{place}: {error} (or skip_bad_rows: true); it has {', '.join(row)}"
                 raise RecipeError(said, key=KEY) from error
             pairs.left_out["that are no pair"] += 1
             continue

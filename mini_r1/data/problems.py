@@ -45,7 +45,6 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
     Raises:
         RecipeError: for a dataset that is not there, a bad row (unless `skip_bad_rows`), or no row to train on.
     """
-    check_test_fraction(args)
     source = args.dataset_id_or_path
     if source is None:
         source = f"the {args.task} generator"
@@ -64,9 +63,11 @@ def load_rows(args: RecipeArguments, task: ModuleType) -> Rows:
                 row = task.parse_row(_renamed(values, args.dataset_columns or {}))
             except ValueError as error:
                 if not args.skip_bad_rows:
+                    named = ", ".join(map("{0[1]} as {0[0]}".format, (args.dataset_columns or {}).items()))
                     raise RecipeError(
-                        f"row {number} of {source} (split {split}): {error}; its columns are {', '.join(values)} (see "
-                        "dataset_columns); mend it or set skip_bad_rows: true",
+                        f"row {number} of {source} (split {split}): {error}; its columns are {', '.join(values)} "
+                        f"({f'dataset_columns takes {named}' if named else 'see dataset_columns'}); mend it or set "
+                        "skip_bad_rows: true",
                         key="dataset_id_or_path",
                     ) from None
                 rows.bad += 1
@@ -101,12 +102,6 @@ def _renamed(row: dict, columns: dict) -> dict:
             raise ValueError(f"column {theirs!r}, which dataset_columns names for {ours}, is missing")
     kept = {name: value for name, value in row.items() if name not in columns.values()}
     return kept | {ours: row[theirs] for ours, theirs in columns.items()}
-
-
-def check_test_fraction(args: RecipeArguments) -> None:
-    """Refuses a `test_fraction` that is no share from 0 to below 1."""
-    if not 0 <= args.test_fraction < 1:
-        raise RecipeError(f"{args.test_fraction} is not a share from 0 to below 1", key="test_fraction")
 
 
 def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:

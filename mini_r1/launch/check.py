@@ -29,6 +29,7 @@ PARTS = {
     check_model.check_tokenizer: (),
     check_model.check_teacher_model: (),
     check_model.check_shape: ("first_model",),
+    check_data.check_own_data: ("tokenizer",),
     check_data.check_prompts: ("parts",),
     check_data.check_batch: ("batch",),
     check_model.check_context: ("longest_prompt",),

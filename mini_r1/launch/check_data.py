@@ -8,8 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 from mini_r1 import tasks
+from mini_r1.data.conversations import conversation_dataset
 from mini_r1.data.hub import looks_local
 from mini_r1.data.mixture import Part, shares, weights
+from mini_r1.data.preferences import load_pairs
 from mini_r1.data.problems import SUFFIXES, Rows, check_types, load_rows
 from mini_r1.data.prompts import Prompt, PromptTemplate, prompt_ids, render
 from mini_r1.errors import RecipeError
@@ -45,6 +47,29 @@ def check_rows(check: Check) -> None:
                     raise
                 check.missing(f"{name} is not reachable from here, and not in the local cache", error.key)
         check.rows.append(rows)
+
+
+def check_own_data(check: Check) -> None:
+    """Checks the rows of `sft_datasets` or `preference_datasets`: each is read and rendered, as in training."""
+    config, args, tokenizer = check.config, check.config.args, check.tokenizer
+    key = {"sft": "sft_datasets", "reward": "preference_datasets"}.get(config.kind, "")
+    sources = getattr(args, key, None)
+    if not sources:
+        return
+    for name in [one["path"] for one in sources if "path" in one]:
+        if not Path(name).expanduser().exists() and (name.startswith("runs/") or out_of_reach(name)):
+            check.missing(f"{name} is not here yet", key)
+            return
+    if key == "preference_datasets":
+        check.ok(f"data: {load_pairs(args, tokenizer, config.seed, config.max_length).describe()}")
+        return
+    held_out = [rows.test if rows else [] for rows in check.rows]
+    rows, left_out, unused = conversation_dataset(
+        args, check.parts or [], tokenizer, config.seed, 1, config.max_length, held_out
+    )
+    check.ok(f"data: {len(rows)} conversations to learn from, {left_out} left out")
+    for field, count in unused.items():
+        check.note(f"{count} rows have messages with a field {field}, of which nothing is made", key)
 
 
 def check_prompts(check: Check) -> None:

@@ -71,7 +71,7 @@ def test_other_forms(tiny_tokenizer):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "x"}, "row 0 of the mixture needs messages, conversations,"),
+        ({"text": "x"}, ".jsonl: needs messages, conversations,"),
         ({"messages": [ANSWER]}, "needs messages, conversations,"),
         ({"messages": "x"}, "needs messages, conversations,"),
         ({"messages": [ANSWER, *ASKED]}, "its last message must be the assistant's"),
@@ -118,7 +118,8 @@ def test_mixture(tmp_path):
     kinds = [[{"prompt": f"{kind}{i}", "completion": "x"} for i in range(n)] for kind, n in (("a", 100), ("b", 30))]
     entries = sources(tmp_path, *kinds, shares=(0.75, 0.25))
     rows = load_conversations(entries, seed=1)
-    named = [row["prompt"] for row in rows]
+    named = [row["prompt"] for _, row in rows]
+    assert {place for place, row in rows if row["prompt"] == "b7"} == {f"row 7 of {entries[1]['path']}"}
     assert len(set(named)) == len(named) == 120
     assert sum(name.startswith("a") for name in named) == 90
     assert load_conversations(entries, seed=1) == rows != load_conversations(entries, seed=2)
@@ -154,7 +155,7 @@ def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
     own = arguments(entries, task_args=problems, test_fraction=0.5)
     parts = [Part("countdown", COUNTDOWN, READABLE, own)]
     rows = load_conversations(entries, 1, parts)
-    written = [row for row in rows if "in order, I find" in row["messages"][-1]["content"]]
+    written = [row for _, row in rows if "in order, I find" in row["messages"][-1]["content"]]
     problems = load_rows(own, COUNTDOWN)
     assert len(rows) == 40 and len(written) == 10 and load_conversations(entries, 1, parts) == rows
     assert all(json.loads(row["row"]) in problems.train for row in written)

@@ -122,7 +122,10 @@ WRONG = {
     "key": (["--preference_datasets", '[{"path": "pairs.jsonl", "weight": 1}]'], "weight: unknown key"),
     "part": (["--part", "answer"], 'part: got "answer", expected one of summary, response'),
     "lora": (["--use_peft", "true"], "use_peft: a reward model is loaded whole"),
-    "no pairs": (["--preference_datasets", '[{"path": "messages.jsonl"}]'], "preference_datasets: a row needs chosen"),
+    "no pairs": (
+        ["--preference_datasets", '[{"path": "messages.jsonl"}]'],
+        "preference_datasets: row 0 of messages.jsonl: needs chosen",
+    ),
     "twice": (["--task", "gsm8k"], "preference_datasets: given together with task"),
     "tasks": (["--tasks", '[{"task": "gsm8k"}]'], "tasks: a reward model learns from one task's pairs"),
     "same sides": ([*OWN], "rejected_trace_args: is what chosen_trace_args is"),
