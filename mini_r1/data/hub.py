@@ -8,6 +8,7 @@ import socket
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from mini_r1.config.arguments import RecipeArguments
@@ -93,7 +94,7 @@ def check_model_folder(folder: Path) -> None:
         raise RecipeError(f"{pointer} is a Git LFS pointer; run git lfs pull in {folder}", key=KEY)
     names = {file.name for file in files}
     for index in (file for file in files if file.name.endswith(".index.json")):
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        named = set(_read_json(index, "weight_map").values())
         if lacking := sorted(named - names):
             raise RecipeError(f"{folder} lacks {lacking[0]}, which {index.name} names; download it again", key=KEY)
 
@@ -103,7 +104,15 @@ def adapter_base(name: str | None) -> str | None:
     file = Path(name or "") / "adapter_config.json"
     if not name or not file.is_file() or (Path(name) / "config.json").is_file():
         return None
-    return json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return _read_json(file, "base_model_name_or_path")
+
+
+def _read_json(file: Path, key: str) -> Any:
+    """The value of a key in a JSON file of a model folder."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{file} is damaged, it has no {key}; copy or download the folder again", key=KEY) from error
 
 
 def whole_folder(name: str) -> str:
@@ -127,14 +136,15 @@ def load_tokenizer(name: str | None, **kwargs):
     if Path(name).is_dir():
         check_model_folder(Path(name))
     if (base := adapter_base(name)) and not (Path(name) / "tokenizer_config.json").is_file():
+        if looks_local(base) and not Path(base).is_dir():
+            raise RecipeError(f"{name} is an adapter of {base}, and there is no folder {base}", key=KEY)
         return load_tokenizer(base, **kwargs)  # peft saves none beside an adapter
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", truncation_side="left", **kwargs)
     except (OSError, ValueError) as error:
-        where = (
-            "is not a model folder" if Path(name).is_dir() else "is not in the local cache, nor reachable on the hub"
-        )
-        raise RecipeError(f"{name} {where}", key=KEY) from error
+        if Path(name).is_dir():
+            raise RecipeError(no_model(name, error), key=KEY) from error
+        raise RecipeError(f"{name} is not in the local cache, nor reachable on the hub", key=KEY) from error
     if lost := lost_tags(tokenizer):
         raise LostTextError(
             f"{name}: completions are decoded without special tokens, and then {' '.join(lost)} vanish with its "
@@ -145,6 +155,12 @@ def load_tokenizer(name: str | None, **kwargs):
     if not survives(PROBE, tokenizer):
         raise LostTextError(f"{name}: its tokenizer changes text: {_remedy(name, tokenizer, kwargs)}", key=KEY)
     return tokenizer
+
+
+def no_model(folder: str, error: Exception) -> str:
+    """What is wrong with a folder that transformers cannot read."""
+    first_line = str(error).strip().split("\n")[0].rstrip(".")
+    return f"{folder} is not a model folder: {first_line}; it needs a config.json of a causal language model"
 
 
 def decoded(text: str, tokenizer) -> str:

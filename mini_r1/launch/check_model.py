@@ -221,10 +221,12 @@ def check_context(check: Check) -> None:
     both, positions = prompt + completion, shape.max_positions if shape else None
     asked = f"prompts of up to {prompt} and completions of up to {completion} tokens make {both}"
     if positions and both > positions:
-        check.error(
-            f"{asked}, and the model has {positions} positions; use at most {positions - prompt}",
-            "max_completion_length",
+        key, room = (
+            ("max_completion_length", positions - prompt)
+            if prompt < positions
+            else ("max_prompt_tokens", positions - 1)
         )
+        check.error(f"{asked}, and the model has {positions} positions; use at most {room}", key)
     if config.kind not in SAMPLING or not config.use_vllm:
         return
     served = (config.vllm_serve_args or {}).get("max_model_len")

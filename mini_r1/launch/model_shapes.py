@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mini_r1.data.hub import adapter_base, looks_local
+from mini_r1.data.hub import adapter_base, looks_local, no_model
 from mini_r1.errors import RecipeError
 
 KEY, _TARGETS = "model_name_or_path", "lora_target_modules"
@@ -109,7 +109,7 @@ def model_shape(name_or_path: str, revision: str | None = None) -> ModelShape:
     try:
         return shape_of(config, source)
     except (OSError, ValueError) as error:
-        raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
+        raise RecipeError(no_model(name_or_path, error), key=KEY) from error
 
 
 def model_config(name_or_path: str, revision: str | None = None) -> tuple:
@@ -127,7 +127,7 @@ def model_config(name_or_path: str, revision: str | None = None) -> tuple:
         return AutoConfig.from_pretrained(path if local else name_or_path, revision=revision), "config"
     except (OSError, ValueError) as error:
         if local:
-            raise RecipeError(_no_model(name_or_path, error), key=KEY) from error
+            raise RecipeError(no_model(name_or_path, error), key=KEY) from error
         if name_or_path not in TABLE:
             raise RecipeError(
                 f"{name_or_path} is neither in the local cache nor reachable on the hub, and not in our table of "
@@ -137,11 +137,6 @@ def model_config(name_or_path: str, revision: str | None = None) -> tuple:
             ) from error
     fields = dict(TABLE[name_or_path])
     return AutoConfig.for_model(fields.pop("model_type"), dtype="bfloat16", **fields), "table"
-
-
-def _no_model(name: str, error: Exception) -> str:
-    first_line = str(error).strip().split("\n")[0].rstrip(".")
-    return f"{name} is not a model folder: {first_line}; it needs a config.json of a causal language model"
 
 
 def shape_of(config, source: str = "config") -> ModelShape:
