@@ -33,7 +33,7 @@ class Refusal(RecipeError):
     """A server's answer with another HTTP status than success."""
 
     def __init__(self, problem: str, status: int):
-        super().__init__(problem)
+        super().__init__(problem, key="server")
         self.status = status
 
 
@@ -51,7 +51,9 @@ class ServerClient:
         self.url = _checked(url)
         self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
-            raise RecipeError("the API key (OPENAI_API_KEY) has characters that no key has; copy it again")
+            raise RecipeError(
+                "the API key (OPENAI_API_KEY) has characters that no key has; copy it again", key="server"
+            )
         self._limits = ("max_tokens", "max_completion_tokens")  # newer chat services know the second only
 
     @contextlib.asynccontextmanager
@@ -90,7 +92,7 @@ class ServerClient:
                 else:
                     answer = await self._http.post(address, body=body, cast_to=httpx2.Response)
         except TimeoutError as error:
-            raise RecipeError(f"{address} gives no answer within {LATE_TRIES * TIMEOUT:g} s") from error
+            raise RecipeError(f"{address} gives no answer within {LATE_TRIES * TIMEOUT:g} s", key="server") from error
         except openai.APIStatusError as error:
             remedy = "; set OPENAI_API_KEY to a key of this server" if error.status_code in NO_ACCESS else ""
             said = self._plain(_said(error)) + _tries(error) + remedy
@@ -98,13 +100,19 @@ class ServerClient:
         except openai.APIConnectionError as error:
             reason = error.__cause__
             said = self._plain(f"{type(reason).__name__}: {reason}".removesuffix(": "))
-            raise RecipeError(f"{address} does not answer: {said}{_tries(error)}; is the server running?") from error
+            raise RecipeError(
+                f"{address} does not answer: {said}{_tries(error)}; is the server running?", key="server"
+            ) from error
         try:
             found = json.loads(answer.content)
         except (ValueError, RecursionError) as error:
-            raise RecipeError(f"{address} answers with what is not JSON: {self._plain(answer.text[:400])}") from error
+            raise RecipeError(
+                f"{address} answers with what is not JSON: {self._plain(answer.text[:400])}", key="server"
+            ) from error
         if not isinstance(found, dict):
-            raise RecipeError(f"{address} answers with JSON that is no map: {self._plain(answer.text[:400])}")
+            raise RecipeError(
+                f"{address} answers with JSON that is no map: {self._plain(answer.text[:400])}", key="server"
+            )
         return found
 
     async def chat(self, fields: dict, most_tokens: int) -> dict:
@@ -180,11 +188,11 @@ class ServerClient:
         found = {one["id"]: one.get("owned_by") or "" for one in answer.get("data") or []}
         names = ", ".join(sorted(found)[:SHOWN_MODELS]) + (" and others" if len(found) > SHOWN_MODELS else "")
         if not found:
-            raise RecipeError(f"{self.url}/models lists no model; is this an OpenAI-compatible server?")
+            raise RecipeError(f"{self.url}/models lists no model; is this an OpenAI-compatible server?", key="server")
         if wanted is None and len(found) > 1:
-            raise RecipeError(f"{self.url} serves several models; name one of: {names}")
+            raise RecipeError(f"{self.url} serves several models; name one of: {names}", key="server")
         if wanted is not None and wanted not in found:
-            raise RecipeError(f"{self.url} does not serve {wanted!r}; it serves: {names}")
+            raise RecipeError(f"{self.url} does not serve {wanted!r}; it serves: {names}", key="server")
         name = wanted or next(iter(found))
         return name, found[name]
 
@@ -198,7 +206,7 @@ class ServerClient:
 def choices_of(answer: dict, url: str) -> list[dict]:
     """The choices in an answer to a completion or a chat, in their order; a `RecipeError` where there is none."""
     if not answer.get("choices"):
-        raise RecipeError(f"{url} answers without any completion in `choices`")
+        raise RecipeError(f"{url} answers without any completion in `choices`", key="server")
     return sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
 
 
@@ -206,7 +214,7 @@ def text_of(choice: dict, url: str) -> str:
     """The text of a choice, "" where a chat service wrote no more than its reasoning; a `RecipeError` where none is."""
     text = choice["message"].get("content") or "" if "message" in choice else choice.get("text")
     if not isinstance(text, str):
-        raise RecipeError(f"{url} answers with a completion that has no text")
+        raise RecipeError(f"{url} answers with a completion that has no text", key="server")
     return text.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which UTF-8 cannot
 
 
@@ -234,9 +242,11 @@ def _checked(url: str) -> str:
     except ValueError:
         parts, fine = urlsplit(""), False
     if "@" in parts.netloc:
-        raise RecipeError("leave name and password out of the server's url; a key belongs into OPENAI_API_KEY")
+        raise RecipeError(
+            "leave name and password out of the server's url; a key belongs into OPENAI_API_KEY", key="server"
+        )
     if not fine or parts.query or parts.fragment or not url.isprintable() or " " in url:
-        raise RecipeError(f"{url!r} is no url of a server; one looks like http://localhost:8000/v1")
+        raise RecipeError(f"{url!r} is no url of a server; one looks like http://localhost:8000/v1", key="server")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
 
 

@@ -70,7 +70,7 @@ def test_dying_in_the_middle_keeps_what_is_finished(serve, sampler, answer, said
     made = sampler(server.url, concurrency=2)
     found, error = collect(made)
     assert 1 <= len(found) <= 4 and texts(found).items() <= expected().items()
-    assert error.startswith(f"{server.url}/v1/completions ") and said in error and "\n" not in error
+    assert error.startswith(f"server: {server.url}/v1/completions ") and said in error and "\n" not in error
     assert "(tried 4 times)" in error  # three retries
     server.script = lambda *_: None
     before = len(server.asked)
@@ -86,7 +86,7 @@ def test_a_server_that_is_gone(serve, sampler):
     server.end()
     with pytest.raises(RecipeError) as error:
         sampler(url)
-    assert str(error.value).startswith(f"{url}/v1/models does not answer: ConnectError")
+    assert str(error.value).startswith(f"server: {url}/v1/models does not answer: ConnectError")
 
 
 def test_too_late(serve, sampler, monkeypatch):
