@@ -6,8 +6,9 @@ import pytest
 from mixed import recipe
 
 from configs import config_of
-from mini_r1.data.hub import offline_if_unreachable
+from mini_r1.data.hub import load_tokenizer, offline_if_unreachable
 from mini_r1.data.mixture import read_parts
+from mini_r1.errors import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,11 @@ def test_what_an_entry_wants_of_the_hub_is_looked_for(monkeypatch, own, asked):
     config = config_of(values)
     offline_if_unreachable(config, [part.args for part in read_parts(config.args)])
     assert ("HF_HUB_OFFLINE" in os.environ) == asked
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize("text", ['{"peft_type": "LO', "[]", "{}"])
+def test_a_damaged_file_of_a_model_folder_is_named(tmp_path, file, text):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(RecipeError, match=rf"{file} is damaged, it has no (base_model_name_or_path|weight_map); copy"):
+        load_tokenizer(str(tmp_path))
