@@ -22,7 +22,7 @@ ONE_TOKEN = {
 # SHA-256, the first 16 digits, of traces and of the vocabulary, as they were when the README's numbers were measured.
 AS_PUBLISHED = {
     "countdown-tiny": ("a4316ccc17507bb1", "106f4921956c3d1e"),
-    "gsm8k-tiny": ("82e027d46d7f03b7", "17e383193e11b1fa"),
+    "gsm8k-tiny": ("82e027d46d7f03b7", "004e72df776c11c1"),
     "knights-knaves-tiny": ("a184b2246aea68cf", "1afcdb231068b576"),
 }
 
