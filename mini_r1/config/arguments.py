@@ -78,8 +78,8 @@ class RecipeArguments:
     gpu_gib: float | None = key(None, "Memory in GiB of each GPU that the recipe is written for; `make check` uses it.")
     vllm_serve_args: dict | None = key(
         None,
-        "Flags of `vllm serve`, which replace those of launch.py: {tensor_parallel_size: 2}. true gives a "
-        "flag without a value, null leaves a flag out.",
+        "More flags of `vllm serve`: {enforce_eager: true}. true gives a flag without a value; null leaves one of "
+        "launch.py's out, any other value replaces it.",
     )
     vllm_serve_command: list[str] | None = key(
         None, "Words before the model's name that start the server. The default is vllm serve, of this Python."

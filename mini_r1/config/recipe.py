@@ -1,6 +1,6 @@
 """Resolves a recipe: the values of the file, of the files that it extends, and of the command line, with their origin.
 
-A recipe is a flat YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values come
+A recipe is a YAML map. `extends: _base/grpo.yaml` names another one, relative to recipes/, whose values come
 first. Maps merge; lists and all other values replace. Flags come last. run_config.py checks the types.
 """
 

@@ -115,8 +115,10 @@ def generate(args: RecipeArguments, task: ModuleType) -> list[dict]:
             raise RecipeError(f"{name!r} is no setting of this generator; it knows {', '.join(known)}", key="task_args")
     try:
         return task.generate(**settings)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise RecipeError(str(error), key="task_args") from error
+    except TypeError as error:  # a number where it takes a list, say
+        raise RecipeError(f"the generator cannot use {settings}: {error}", key="task_args") from error
 
 
 def read_split(name: str, split: str, config: str | None = None) -> list[dict]:

@@ -24,6 +24,7 @@ from mini_r1.errors import RecipeError
 from mini_r1.rewards.text import THINK_CLOSE, full_text
 
 PARTS = ("summary", "response")
+SPLIT = "ZeRO-3 would split the model, whose rows are not the same on all processes; use zero2 or ddp"
 
 
 @dataclass
@@ -97,7 +98,7 @@ def _why_not(folder: str) -> str | None:
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     if is_deepspeed_zero3_enabled():
-        return "ZeRO-3 would split the model, whose rows are not the same on all processes; use zero2 or ddp"
+        return SPLIT
     if not looks_local(folder):
         return None
     path = Path(folder).expanduser()
@@ -123,7 +124,7 @@ def _load(name: str, folder: str, part: str) -> tuple:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=1, dtype="auto", output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a head of another size
         raise RecipeError(f"{name}: {str(error).splitlines()[0]}", key="reward_funcs") from error
     problem = None
     if missing := sorted(info["missing_keys"]):

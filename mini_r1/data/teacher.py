@@ -4,7 +4,7 @@ TRL compares the two sizes of vocabulary, once both models are loaded. Two token
 """
 
 from mini_r1.config.run_config import RunConfig
-from mini_r1.data.hub import load_tokenizer
+from mini_r1.data.hub import load_tokenizer, no_model
 from mini_r1.errors import RecipeError
 
 KEY = "teacher_model_name_or_path"
@@ -35,20 +35,24 @@ def check_teacher(config: RunConfig, tokenizer) -> None:
     if ours != theirs:
         token = next(token for token in [*theirs, *ours] if ours.get(token) != theirs.get(token))
         raise RecipeError(
-            f"{name} has another tokenizer than the student ({len(theirs)} tokens and {len(ours)}; {token!r} is number "
-            f"{theirs.get(token)} and {ours.get(token)}), so no token has the same meaning; {INSTEAD}",
+            f"{name} has another tokenizer than the student ({len(theirs)} tokens and {len(ours)}; {token!r} is "
+            f"{_place(theirs, token)} and {_place(ours, token)}), so tokens cannot be compared; {INSTEAD}",
             key=KEY,
         )
 
     from transformers import AutoConfig, GenerationConfig  # takes a second
 
     models = ((name, config.teacher_model_revision), (config.model_name_or_path, config.model_revision))
-    rows, own_rows = (
-        AutoConfig.from_pretrained(model, revision=revision).get_text_config().vocab_size for model, revision in models
-    )
+    try:
+        rows, own_rows = (
+            AutoConfig.from_pretrained(model, revision=revision).get_text_config().vocab_size
+            for model, revision in models
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(no_model(name, error), key=KEY) from error
     if rows != own_rows:
         raise RecipeError(
-            f"{name} shares the student's tokenizer, and its vocabulary is padded to {rows} rows, the student's to "
+            f"{name} shares the student's tokenizer, but its vocabulary is padded to {rows} rows, the student's to "
             f"{own_rows} (Qwen2.5 up to 3B has 151936, from 7B on 152064); {INSTEAD}",
             key=KEY,
         )
@@ -65,3 +69,7 @@ def check_teacher(config: RunConfig, tokenizer) -> None:
             "with it (an instruction-tuned one, say), or add it to eos_token_id in its generation_config.json",
             key=KEY,
         )
+
+
+def _place(vocabulary: dict[str, int], token: str) -> str:
+    return f"number {vocabulary[token]}" if token in vocabulary else "not in it"

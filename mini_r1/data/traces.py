@@ -1,5 +1,6 @@
 """Makes cold-start data: the tasks' own think/answer traces as token ids, after the same prompts as in the rollout."""
 
+import inspect
 import random
 from types import ModuleType
 
@@ -56,6 +57,12 @@ def trace_dataset(
     return supervised_dataset(examples, tokenizer.eos_token_id)
 
 
+def check_writer(part: Part) -> None:
+    """Refuses a task that writes no traces."""
+    if not hasattr(part.task, "trace"):
+        raise RecipeError(f"{part.name} has no `trace`; tasks/__init__.py says what it is", key="task")
+
+
 def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: random.Random) -> list[list[Example]]:
     """Writes `total` traces, each on a random row: a list for each phase of the part.
 
@@ -65,8 +72,7 @@ def write_traces(part: Part, rows: list[dict], total: int, tokenizer, rng: rando
     Raises:
         RecipeError: where the task writes no traces, or the phases are not usable.
     """
-    if not hasattr(part.task, "trace"):
-        raise RecipeError(f"tasks/{part.name}.py has no trace writer", key="task")
+    check_writer(part)
     phases = part.args.trace_phases or [{"share": 1.0}]
     if any("share" not in phase for phase in phases) or abs(sum(phase["share"] for phase in phases) - 1) > 1e-6:
         raise RecipeError("every phase needs a `share`, and the shares must add up to 1", key="trace_phases")
@@ -105,8 +111,11 @@ def trace_text(task: ModuleType, template: PromptTemplate, row: dict, rng: rando
 def _trace(task: ModuleType, template: PromptTemplate, row: dict, rng: random.Random, settings: dict) -> list:
     try:
         return task.trace(row, rng, **settings, **template.trace_settings)
-    except TypeError as error:  # a setting that it does not know
-        raise ValueError(str(error)) from error
+    except TypeError as error:
+        known = list(inspect.signature(task.trace).parameters)[2:]
+        if unknown := [name for name in settings if name not in known]:
+            raise ValueError(f"{unknown[0]!r} is no setting of trace; it knows {', '.join(known)}") from error
+        raise ValueError(f"trace cannot use {settings}: {error}") from error
 
 
 def supervised_dataset(examples: list[Example], end: int):

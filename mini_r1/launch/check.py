@@ -45,8 +45,12 @@ PARTS = {
 }
 # The parts for a run that builds a model: it takes seconds, on a CPU.
 TO_BUILD = (check_recipe.check_keys, check_recipe.check_tasks)
-# How the findings "ok" begin that are printed; all others always are. The trainer prints its data and batch itself.
-DETAILS = {"problems": ("memory:",), "plan": ("batch", "data", "prompts", "memory:"), "all": ("",)}
+# The topics of the findings "ok" that are printed; all others always are. The trainer prints its data and batch itself.
+DETAILS: dict[str, tuple[str, ...] | None] = {
+    "problems": ("memory",),
+    "plan": ("batch", "data", "prompts", "memory"),
+    "all": None,
+}
 
 
 def preflight(
@@ -90,7 +94,8 @@ def report(check: Check, details: str) -> None:
     """
     for finding in check.findings:
         where = sys.stderr if finding.level == "error" else sys.stdout
-        if finding.level != "ok" or finding.text.startswith(DETAILS[details]):
+        topics = DETAILS[details]
+        if finding.level != "ok" or topics is None or finding.topic in topics:
             print(f"{finding.level}: {finding.text}", file=where, flush=True)
     if details == "all" and not check.failed:
         if check.example:

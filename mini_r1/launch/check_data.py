@@ -14,6 +14,7 @@ from mini_r1.data.mixture import Part, shares, weights
 from mini_r1.data.preferences import load_pairs
 from mini_r1.data.problems import SUFFIXES, Rows, check_types, load_rows
 from mini_r1.data.prompts import Prompt, PromptTemplate, prompt_ids, render
+from mini_r1.data.traces import trace_dataset
 from mini_r1.errors import RecipeError
 from mini_r1.launch.findings import Check
 
@@ -22,6 +23,7 @@ TRL_GIVES = {
     "trainer_state": None, "log_extra": lambda column, values: None, "log_metric": lambda name, value: None,
     "environments": None,
 }  # fmt: skip
+FEW_TRACES = 50  # of each task, in a check
 FEW = 0.01  # the share of prompts that may be dropped without a warning
 
 
@@ -41,7 +43,7 @@ def check_rows(check: Check) -> None:
         with check.part(part):
             try:
                 rows = load_rows(part.args, part.task)
-                check.ok(f"data: {rows.describe()}")
+                check.ok("data", f"{rows.describe()}")
             except RecipeError as error:
                 if error.key != "dataset_id_or_path" or not out_of_reach(name):
                     raise
@@ -50,10 +52,14 @@ def check_rows(check: Check) -> None:
 
 
 def check_own_data(check: Check) -> None:
-    """Checks the rows of `sft_datasets` or `preference_datasets`: each is read and rendered, as in training."""
+    """Checks what is learned without rewards: a few traces, or each row of `sft_datasets` or `preference_datasets`."""
     config, args, tokenizer = check.config, check.config.args, check.tokenizer
     key = {"sft": "sft_datasets", "reward": "preference_datasets"}.get(config.kind, "")
     sources = getattr(args, key, None)
+    if config.kind == "sft" and not sources and check.parts and all(check.rows):
+        first = [rows.train[:FEW_TRACES] for rows in check.rows if rows]
+        traces = trace_dataset(check.parts, first, FEW_TRACES * len(first), tokenizer, config.seed, 1, None)
+        check.ok("data", f"traces, such as {tokenizer.decode(traces[0]['input_ids'])!r:.200}")
     if not sources:
         return
     for name in [one["path"] for one in sources if "path" in one]:
@@ -61,13 +67,13 @@ def check_own_data(check: Check) -> None:
             check.missing(f"{name} is not here yet", key)
             return
     if key == "preference_datasets":
-        check.ok(f"data: {load_pairs(args, tokenizer, config.seed, config.max_length).describe()}")
+        check.ok("data", f"{load_pairs(args, tokenizer, config.seed, config.max_length).describe()}")
         return
     held_out = [rows.test if rows else [] for rows in check.rows]
     rows, left_out, unused = conversation_dataset(
         args, check.parts or [], tokenizer, config.seed, 1, config.max_length, held_out
     )
-    check.ok(f"data: {len(rows)} conversations to learn from, {left_out} left out")
+    check.ok("data", f"{len(rows)} conversations to learn from, {left_out} left out")
     for field, count in unused.items():
         check.note(f"{count} rows have messages with a field {field}, of which nothing is made", key)
 
@@ -128,7 +134,7 @@ def _measure_prompts(check: Check, rows: Rows, part: Part) -> tuple[int, int]:
             "max_prompt_tokens",
         )
     check.ok(
-        f"prompts: {len(every)}, the longest has {max(every)} tokens; {dropped} over max_prompt_tokens are dropped"
+        "prompts", f"{len(every)}, the longest has {max(every)} tokens; {dropped} over max_prompt_tokens are dropped"
     )
     kept = sum(length <= limit for length in lengths[0])
     return max(length for length in every if length <= limit), kept or len(rows.train)
@@ -140,7 +146,7 @@ def check_batch(check: Check) -> None:
         if check.train_rows and (given := weights(check.parts)):
             shares(given, check.batch.total_rollouts(check.train_rows) * check.batch.prompts_per_generation)
     for line in check.batch.describe(check.train_rows).splitlines():
-        check.ok(f"batch: {line}")
+        check.ok("batch", f"{line}")
 
 
 def example_row(rows: Rows | None, task: ModuleType) -> dict:
@@ -169,6 +175,12 @@ def example(row: dict, part: Part, tokenizer, rewards: list) -> str:
             continue
         values = [call_reward(reward, [text], prompt, columns, tokenizer)[0] for text in (gold, "")]
         call_reward(reward, [gold, "", gold], prompt, columns, tokenizer)  # as a group, the number of rewards is seen
+        if reward.__name__ == part.task.REWARD and None not in values and values[0] <= values[1]:
+            raise RecipeError(
+                f"{reward.__name__} gives {values[0]} for the right answer {gold!r} and {values[1]} for none; with it "
+                "nothing is learned",
+                key="reward_funcs",
+            )
         lines.append(f"{reward.__name__}: gold {values[0]}, empty {values[1]}")
     return "\n".join(lines)
 

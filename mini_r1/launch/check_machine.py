@@ -19,7 +19,7 @@ from mini_r1.launch.model_shapes import ModelShape, lora_parameters
 from mini_r1.launch.plan import Sharding
 from mini_r1.launch.vllm_server import LOOPBACK, port_is_free
 from mini_r1.run import run_dir
-from mini_r1.run.checkpoints import PREFIX, find_checkpoint, read_mark
+from mini_r1.run.checkpoints import PREFIX, checkpoints, find_checkpoint, read_mark, step_of
 
 # What this code, written for TRL 1.16, works with. The other ranges are those that TRL 1.16 declares (torch's:
 # transformers 5.17); tests/unit/launch/test_preflight.py compares. vLLM 0.31 wants transformers below 5.18.
@@ -64,7 +64,7 @@ def check_packages(check: Check) -> None:
         there[name] = found.version
         if not SpecifierSet(SUPPORTED[name]).contains(there[name], prereleases=True):
             say(f"{there[name]} is installed, supported is {SUPPORTED[name]}; run: pip install -r {file}", name, file)
-    check.ok("packages: " + ", ".join(f"{name} {version}" for name, version in there.items()))
+    check.ok("packages", "" + ", ".join(f"{name} {version}" for name, version in there.items()))
 
 
 def check_compiler_locks(check: Check) -> None:
@@ -108,7 +108,7 @@ def check_ports(check: Check) -> None:
     if len(set(numbers)) < len(numbers):
         check.error("the ports given must differ", wanted[-1][2])
     if wanted:
-        check.ok("ports: given are " + ", ".join(f"{key} {port}" for port, _, key, _ in wanted))
+        check.ok("ports", "given are " + ", ".join(f"{key} {port}" for port, _, key, _ in wanted))
 
 
 def listener(port: int) -> str:
@@ -163,8 +163,8 @@ def check_run_folder(check: Check) -> None:
         check.note(f"{folder} will be moved aside, not deleted", "overwrite_output_dir")
         return
     run_dir.refuse_other_recipe(folder, config.recipe)
-    there = list(folder.glob(f"{PREFIX}-*"))
-    whole = [int(checkpoint.name.rpartition("-")[2]) for checkpoint in there if read_mark(checkpoint)]
+    there = checkpoints(folder)
+    whole = [step_of(checkpoint) for checkpoint in there if read_mark(checkpoint)]
     if (folder / "summary.json").exists():
         check.note(f"{folder} is finished: nothing would be done", "output_dir")
     elif wanted is not None and str(wanted).lower() not in ("true", "false"):
@@ -173,7 +173,7 @@ def check_run_folder(check: Check) -> None:
         run_dir.refuse_other_processes(folder, check.plan.processes)
         check.note(f"{folder} holds a run: it goes on from step {max(whole)}", "output_dir")
     else:
-        check.ok(f"run directory: {folder}, {'without a whole checkpoint' if there else 'new'}")
+        check.ok("run directory", f"{folder}, {'without a whole checkpoint' if there else 'new'}")
 
 
 def check_disk(check: Check) -> None:
@@ -198,7 +198,7 @@ def check_disk(check: Check) -> None:
     free = shutil.disk_usage(nearest).free
     sizes = f"{count} checkpoints of {_size(checkpoint)} and the model of {_size(weights)}"
     if needed <= free:
-        check.ok(f"disk: {sizes}, {_size(free)} are free for {folder}")
+        check.ok("disk", f"{sizes}, {_size(free)} are free for {folder}")
         return
     many = count > 3  # more than any run needs, on any disk
     (check.error if check.here or many else check.warning)(

@@ -39,7 +39,10 @@ def check_tokenizer(check: Check) -> None:
             raise
         return
     if decoded(PROBE, check.tokenizer) != PROBE:
-        check.note(f"the tokenizer of {name} composes accents (Unicode NFC): a gold with others is never matched")
+        check.note(
+            f"the tokenizer of {name} composes accents (e and ´ become é, Unicode NFC): a completion never has a gold "
+            "that is written otherwise, so write golds so"
+        )
     _check_weights(check, name)
 
 
@@ -98,7 +101,7 @@ def _check_weights(check: Check, name: str) -> None:
     if folder.is_dir():
         if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
             check.error(f"{name} has a tokenizer and no weights (*.safetensors)", "model_name_or_path")
-        check.ok(f"model: {name}, a local folder")
+        check.ok("model", f"{name}, a local folder")
         return
     from huggingface_hub import try_to_load_from_cache  # takes a while; folders do not need it
 
@@ -109,12 +112,12 @@ def _check_weights(check: Check, name: str) -> None:
     first = next(filter(None, map(cached, WEIGHTS)), None)
     parts = set(json.loads(Path(first).read_text())["weight_map"].values()) if first and first.endswith("json") else ()
     if first and all(map(cached, parts)):
-        check.ok(f"model: {name}, in the local cache")
+        check.ok("model", f"{name}, in the local cache")
     elif out_of_reach(name):
         problem = f"the weights of {name} are not reachable from here, and not all in the local cache"
         check.missing(problem, "model_name_or_path")
     else:
-        check.ok(f"model: {name}, on the hub; its weights will be downloaded")
+        check.ok("model", f"{name}, on the hub; its weights will be downloaded")
 
 
 def check_shape(check: Check) -> None:
@@ -130,7 +133,7 @@ def check_shape(check: Check) -> None:
         check.note(f"the size of {name} is not known here: memory and disk are not checked", error.key)
         return
     origin = ", from our table of sizes" if shape.source == "table" else ""
-    check.ok(f"model: {shape.parameters:,} parameters{origin}, {shape.max_positions} positions")
+    check.ok("model", f"{shape.parameters:,} parameters{origin}, {shape.max_positions} positions")
 
 
 def check_precision(check: Check) -> None:

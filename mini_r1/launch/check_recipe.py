@@ -14,6 +14,7 @@ from mini_r1.data import hub
 from mini_r1.data.conversations import check_sources
 from mini_r1.data.mixture import check_parts, load_part_rewards, read_parts
 from mini_r1.data.preferences import check_preferences
+from mini_r1.data.reward_model import SPLIT
 from mini_r1.errors import RecipeError
 from mini_r1.evaluation.judge import read_judge
 from mini_r1.evaluation.rejection_sampling import read_filters
@@ -141,6 +142,9 @@ def check_settings(check: Check) -> None:
         RecipeError: where a dataclass refuses a combination of values.
     """
     config = check.config
+    for reward in check.rewards or []:
+        if hasattr(reward, "judge") and check.sharding.stage == 3:
+            check.error(f"{reward.__name__}: {SPLIT}", "accelerate_config")
     # these classes touch neither a GPU nor a process group; nothing pickles their objects
     elsewhere = {"device": SimpleNamespace(type="cpu"), "world_size": check.plan.processes, "n_gpu": 1}
     values = config.recipe.values | {"use_cpu": True, "tf32": None}

@@ -23,10 +23,12 @@ class Finding:
     Attributes:
         level: one of `LEVELS`; an error means that the run would fail.
         text: where it can, as in `RecipeError`: file, key, what is wrong and what would be right.
+        topic: of an "ok", such as data or memory.
     """
 
     level: str
     text: str
+    topic: str = ""
 
 
 @dataclass
@@ -124,11 +126,11 @@ class Check:
         """Adds an error where a run starts, and a warning where nothing will be started."""
         (self.warning if self.look_only else self.error)(problem, key)
 
-    def ok(self, text: str) -> None:
-        if self._task and self._task.mixed:
-            kind, _, rest = text.partition(": ")
-            text = f"{kind}: {self._task.name}: {rest}"
-        self._found.setdefault(text, Finding("ok", text))
+    def ok(self, topic: str, text: str) -> None:
+        """Adds what is in order; `check.DETAILS` says which topics are printed."""
+        of_task = f"{self._task.name}: " if self._task and self._task.mixed else ""
+        text = f"{topic}: {of_task}{text}"
+        self._found.setdefault(text, Finding("ok", text, topic))
 
     @contextmanager
     def part(self, task: Part | None = None):

@@ -62,13 +62,13 @@ def check_memory(check: Check) -> None:
     run["prompt_tokens"] = check.longest_prompt
     estimate = estimate_memory(config, shape, **run)
     for line in estimate.describe().splitlines():
-        check.ok(f"memory, {line}")
+        check.ok("memory in detail", line)
     if plan.gpu_gib is None:
         check.note(f"{estimate.total:.1f} GiB a GPU are needed, and its size is not known; set it", "gpu_gib")
         return
     if config.kind in ONLY_SAMPLE and plan.backend != "hf" and estimate.server_fits:  # the engine, and nothing else
         wanted = f"{sum(estimate.server.values()):.1f} GiB for weights and one sequence"
-        check.ok(f"memory: vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
+        check.ok("memory", f"vLLM needs {wanted}, and may take {estimate.server_gib:.1f} of {plan.gpu_gib:g}")
         return
     needs = f"{estimate.total:.1f} GiB of {plan.gpu_gib:g} on a training GPU ({estimate.peak})"
     changes = what_fits(config, shape, **run) if not estimate.fits or estimate.total > TIGHT * plan.gpu_gib else []
@@ -87,7 +87,7 @@ def check_memory(check: Check) -> None:
     elif estimate.total > TIGHT * plan.gpu_gib:
         check.warning(f"memory is tight: it takes {needs}; to be safe, {remedy}", key)
     else:
-        check.ok(f"memory: {needs}")
+        check.ok("memory", f"{needs}")
     for gpu in check.gpus:
         if gpu.index in plan.trainer_gpus and gpu.free_gib is not None and gpu.free_gib < estimate.total < plan.gpu_gib:
             check.error(

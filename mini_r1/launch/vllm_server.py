@@ -23,7 +23,7 @@ def server_argv(config: RunConfig, host: str, port: int, max_model_len: int) -> 
     """The command line of the server.
 
     Args:
-        config: its `vllm_serve_args` replace all other flags.
+        config: its `vllm_serve_args` are added, and count before our own.
         max_model_len: tokens of the longest prompt and completion together.
 
     Raises:

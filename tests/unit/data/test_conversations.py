@@ -164,7 +164,10 @@ def test_a_task_writes_rows_of_its_own(tmp_path, tiny_rows, tiny_tokenizer):
     assert left_out == 0 and sum("in order, I find" in text for text in texts) == 10
     for entry, said in (
         ({"task": "gsm8k"}, "'gsm8k' is no task of this recipe; this recipe has countdown"),
-        ({"task": "countdown", "trace_args": {"rude": 1}}, "countdown: trace_args: trace\\(\\) got an unexpected"),
+        (
+            {"task": "countdown", "trace_args": {"rude": 1}},
+            "countdown: trace_args: 'rude' is no setting of trace; it knows",
+        ),
     ):
         with pytest.raises(RecipeError, match=said):
             load_conversations([entry], 1, parts)

@@ -190,6 +190,30 @@ LESS = {
 }
 
 
+def test_traces_are_tried(place):
+    sft = CPU.replace("countdown-tiny.yaml", "countdown-tiny-sft.yaml")
+    status, errors, said = place.check(sft)
+    assert (status, errors) == (0, []) and any(line.startswith("ok: data: traces, such as ") for line in said)
+    status, errors, _ = place.check(sft + "trace_phases: [{share: 1, limt: 9}]")
+    assert status == 2
+    assert errors == [
+        f"error: {MINE}trace_phases: 'limt' is no setting of trace; it knows operators, limit, give_up, pushed, "
+        "break_format, mixed, summary"
+    ]
+
+
+def test_a_reward_that_does_not_pay_the_gold_is_refused(place, monkeypatch):
+    monkeypatch.setattr("mini_r1.tasks.countdown.gold_answer", lambda row: "1 + 1")
+    (error,) = place.errors(CPU)
+    assert "reward_funcs: equation_reward gives 0.0 for the right answer" in error and "nothing is learned" in error
+
+
+def test_zero3_is_refused_for_a_reward_model(place):
+    text = GPU + "reward_funcs: [{name: kind, reward_model: runs/r1-helpful-rm-s42}]\naccelerate_config: zero3"
+    status, errors, _ = place.check(text, "--gpus", 8)
+    assert status == 2 and any("accelerate_config: kind: ZeRO-3 would split the model" in line for line in errors)
+
+
 @pytest.mark.parametrize(("text", "flags", "start", "words"), LESS.values(), ids=LESS)
 def test_what_is_no_error(place, text, flags, start, words):
     status, errors, said = place.check(text, *flags.split())
