@@ -12,7 +12,7 @@ from mini_r1.config.recipe import COMMAND_LINE, differences, parse_command_line,
 from mini_r1.errors import RecipeError
 from mini_r1.launch.plan import ON_CPU
 from mini_r1.pipeline.stages import Pipeline, Stage
-from mini_r1.run.checkpoints import PREFIX, read_mark
+from mini_r1.run.checkpoints import checkpoints, read_mark, step_of
 from mini_r1.run.run_dir import clock, set_aside
 
 # What the launcher adds to the pipeline's argv so that the recipe fits the machine; the first of each group is always
@@ -75,8 +75,7 @@ def summary(stage: Stage) -> dict | None:
 
 def last_step(stage: Stage) -> int | None:
     """Returns the step of the stage's newest whole checkpoint."""
-    whole = (path for path in stage.folder.glob(f"{PREFIX}-*") if read_mark(path))
-    return max((int(path.name.rpartition("-")[2]) for path in whole), default=None)
+    return max((step_of(path) for path in checkpoints(stage.folder) if read_mark(path)), default=None)
 
 
 def steps(stage: Stage) -> int | None:
@@ -101,7 +100,7 @@ def changed_recipe(stage: Stage, path: str) -> RecipeError | None:
         path: the pipeline's file.
     """
     ran = stage.folder / "recipe.yaml"
-    if not ran.exists() or not (summary(stage) or any(stage.folder.glob(f"{PREFIX}-*"))):
+    if not ran.exists() or not (summary(stage) or checkpoints(stage.folder)):
         return None
     changed = differences(resolve(ran).values, stage.config.recipe.values | _told_by_launcher(stage))
     if not changed:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
                 key="resume_from_checkpoint",
             )
         return str(Path(wanted)), found["seconds"]  # without a slash at the end
-    for folder in sorted(Path(output_dir).glob(f"{PREFIX}-*"), key=_step, reverse=True):
+    for folder in reversed(checkpoints(output_dir)):
         found = read_mark(folder)
         if found is not None:
             return str(folder), found["seconds"]
@@ -69,9 +70,15 @@ def find_checkpoint(output_dir: str | Path, wanted: str | None, say) -> tuple[st
     return None, 0.0
 
 
-def _step(folder: Path) -> int:
-    tail = folder.name.rpartition("-")[2]
-    return int(tail) if tail.isdigit() else -1
+def checkpoints(output_dir: str | Path) -> list[Path]:
+    """The checkpoints of a run, whole or torn, by step. A copy with another name, such as checkpoint-3-old, is none."""
+    numbered = re.compile(rf"{PREFIX}-\d+")
+    return sorted((each for each in Path(output_dir).glob(f"{PREFIX}-*") if numbered.fullmatch(each.name)), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step at which a checkpoint was saved."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def fingerprint(folder: Path) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mini_r1.errors import RecipeError
-from mini_r1.run.checkpoints import MARK, find_checkpoint, mark, read_mark
+from mini_r1.run.checkpoints import MARK, checkpoints, find_checkpoint, mark, read_mark, step_of
 
 
 def save(folder: Path, step: int, seconds: float | None = None) -> Path:
@@ -100,6 +100,15 @@ def test_the_last_whole_one_by_number(tmp_path, wanted):
     for step in (9, 100, 20):
         save(tmp_path, step, seconds=float(step))
     assert find_checkpoint(str(tmp_path), wanted, no_message) == (str(tmp_path / "checkpoint-100"), 100.0)
+
+
+def test_a_copy_with_another_name_is_no_checkpoint(tmp_path):
+    for step in (9, 20):
+        save(tmp_path, step, seconds=float(step))
+    (tmp_path / "checkpoint-20").rename(tmp_path / "checkpoint-20-bad")
+    assert find_checkpoint(tmp_path, None, no_message) == (str(tmp_path / "checkpoint-9"), 9.0)
+    assert [step_of(each) for each in checkpoints(tmp_path)] == [9]
+    assert (tmp_path / "checkpoint-20-bad").is_dir()
 
 
 @pytest.mark.parametrize("wanted", ["false", "False"])
