@@ -70,7 +70,10 @@ _EXPLAINED: list[tuple[tuple[str, ...], Callable, Callable]] = [
 ]
 
 
-def explain(text: str, row: dict) -> str:
+WELL_FORMED = "the format is as asked for"
+
+
+def explain(text: str, row: dict, right: bool | None = None) -> str:
     """Says in one line why a completion is right or wrong: the verdict, then the faults, the format's first.
 
     Args:
@@ -78,6 +81,7 @@ def explain(text: str, row: dict) -> str:
         row: the task's columns, and any others: `nums` and `target`, `names` and `roles`, `needs` and `bans`, `tests`,
             or `answer`. Without any of these the line is about the format alone. `tests` make the answer's program
             run (again). `format_reward`, if present, names the reward for the format that the prompt asked for.
+        right: the verdict of another verifier, for a row without any of these columns.
 
     Returns:
         "right: ..." or, where the format is wrong, "right, but ..." for the verdict CORRECT, "wrong: ..." for WRONG,
@@ -91,7 +95,9 @@ def explain(text: str, row: dict) -> str:
     fault = format_fault(text, row.get("format_reward", "format_reward"))
     columns, verdict_on, reason_for = _task_of(row)
     if not columns:
-        return f"wrong: {fault}" if fault else "right: the format is as asked for"
+        if right is None:
+            right = not fault
+        return f"right, but {fault}" if right and fault else f"{'right' if right else 'wrong'}: {fault or WELL_FORMED}"
     gold = [row[column] for column in columns]
     try:
         verdict = verdict_on(text, *gold)

@@ -188,7 +188,7 @@ def record(row: pd.Series, run: str, where: str) -> dict:
         "total": round(sum(rewards.values()), 4) if rewards else None,
         "prompt": row["prompt"][:CHARACTERS],
         "parts": parts(text[:CHARACTERS]),
-        "verdict": explain(text, json.loads(row["row"])) if row.get("row") else None,
+        "verdict": explain(text, json.loads(row["row"]), row.get("right")) if row.get("row") else None,
     }
 
 

@@ -131,7 +131,7 @@ def write_samples(
     blocks = []
     for i in [*right.values()][:OF_EACH] + [*wrong.values()][:OF_EACH]:
         numbers = ", ".join(f"{name} {value:g}" for name, value in rewards[i].items())
-        why = explain(graded["prefill"][i] + completions[i], json.loads(graded["row"][i]))
+        why = explain(graded["prefill"][i] + completions[i], json.loads(graded["row"][i]), graded["right"][i])
         blocks.append(
             f"===== step {step}, {graded['tokens'][i]} tokens, {numbers}\n===== {why}\n{prompts[i]}{completions[i]}\n"
         )

@@ -114,6 +114,14 @@ def test_sentence(text, row, sentence, reason):
     assert explain(text, row) == sentence, reason
 
 
+def test_a_task_of_ones_own_is_not_contradicted():
+    row, well_formed = {"words": ["b", "a"]}, turn("a b")
+    assert explain(well_formed, row, right=False) == "wrong: the format is as asked for"
+    assert explain(well_formed, row, right=True) == "right: the format is as asked for"
+    assert explain("a b", row, right=True).startswith("right, but ")
+    assert explain(turn("7"), CLIPS, right=True) == "wrong: it says 7, the answer is 72", "a known task decides itself"
+
+
 def agrees(text: str, row: dict, verdict) -> None:
     sentence = explain(text, row)
     assert sentence.startswith(BEGINS[verdict]), sentence
