@@ -71,9 +71,13 @@ def reward_from(
         rows = zip(completions, nothing if prefill is None else prefill, *gold, strict=True)
         calls = [(full_text(start, completion), *row) for completion, start, *row in rows]
         if not in_parallel:
-            return [numbers[verifier(*call)] for call in calls]
-        with ThreadPoolExecutor(workers()) as pool:
-            return [numbers[verdict] for verdict in pool.map(lambda call: verifier(*call), calls)]
+            verdicts = [verifier(*call) for call in calls]
+        else:
+            with ThreadPoolExecutor(workers()) as pool:
+                verdicts = list(pool.map(lambda call: verifier(*call), calls))
+        if odd := [verdict for verdict in verdicts if verdict not in numbers]:
+            raise TypeError(f"{verifier.__name__} returns {odd[0]!r}, expected a Verdict or None")
+        return [numbers[verdict] for verdict in verdicts]
 
     reward: Any = score  # what follows are attributes of the function
     reward.__name__ = reward.__qualname__ = name

@@ -21,6 +21,10 @@ from mini_r1.errors import RecipeError, exit_on_recipe_error
 def main() -> None:
     path, flags = parse_command_line(sys.argv[1:])
     raw = flags.pop("row", None)
+    if raw is not None and not isinstance(raw, dict):
+        raise RecipeError(
+            f'got {raw!r}, expected a row as JSON, such as \'{{"nums": [1, 2], "target": 3}}\'', key="--row"
+        )
     config = check("r1_grpo", resolve(path, flags))
     with config.blame():
         parts = read_parts(config.args)

@@ -40,7 +40,7 @@ class Task(Protocol):
         my_reward(completions, ...)         a reward of its own, see `math_reward` in tasks/math.py
     """
 
-    HUB_ID: str  # the dataset with the real rows
+    HUB_ID: str  # the dataset with the real rows; "none" where there is none
     REWARD: str  # name of the reward that decides whether an answer is right
     ANSWER_EXAMPLE: str  # an answer block's content, shown in the prompt
 
@@ -78,7 +78,7 @@ def get(name: str | None) -> ModuleType:
     if name is None:
         raise RecipeError(f"is missing; {choices}, or a dotted path such as my_pkg.my_task", key="task")
     if name in names():
-        return importlib.import_module(f"{__name__}.{name}")
+        return _whole(importlib.import_module(f"{__name__}.{name}"), name)
     own = name.removeprefix("mini_r1.").removeprefix("tasks.")  # where the path is one into this package
     if "." not in name or name == f"{__name__}.{own}":
         near = difflib.get_close_matches(own, names(), n=1)
@@ -86,7 +86,10 @@ def get(name: str | None) -> ModuleType:
         raise RecipeError(f"there is no task {name!r}; {hint}", key="task")
     if not all(part.isidentifier() for part in name.split(".")):
         raise RecipeError(f"{name!r} is no dotted path such as my_pkg.my_task", key="task")
-    task = import_dotted(name, "task", f"use {own}" if own in names() else "")
+    return _whole(import_dotted(name, "task", f"use {own}" if own in names() else ""), name)
+
+
+def _whole(task: ModuleType, name: str) -> ModuleType:
     if lacks := missing(task):
         raise RecipeError(f"{name} is no task, it lacks {', '.join(lacks)}; see tasks/__init__.py", key="task")
     return task

@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 
-LEVEL = 0.95
+LEVEL = 0.95  # summaries do not hold it, and the texts of reports say 95%
 DRAWS = 4000  # of the bootstrap
 
 

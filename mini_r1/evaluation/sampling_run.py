@@ -22,7 +22,7 @@ class SamplingRun:
 
     Attributes:
         problems: rows with `prompt` and `prefill`; a problem's number is its index.
-        measured: which model is sampled, see `run_dir.refuse_other_model`.
+        measured: the model that is sampled, see `run_dir.refuse_other_model`.
         judge: of the completions, see `mini_r1.evaluation.judge`; None where the task's rules decide.
     """
 
@@ -61,10 +61,10 @@ def start_sampling_run(config: RunConfig, *, held_out: bool) -> SamplingRun | No
     rows = load_parts(parts)
     asked = [own.test if held_out else own.train for own in rows]
     if held_out and not any(asked):
-        raise RecipeError("no held-out problems are left to measure", key="test_fraction")
+        raise RecipeError("no held-out problems are left to measure; raise it, or name a dataset_test_split", key="test_fraction")
     data, dropped, longest = to_datasets(parts, asked, tokenizer)
     problems = data.to_list()
-    if args.server and args.server_chat:  # the whole answer is the server's then
+    if args.server and args.server_chat:  # the server writes the whole answer, with its think tag
         problems = [{**problem, "prefill": ""} for problem in problems]
     which, sources = "held-out" if held_out else "training", " and ".join(own.source for own in rows)
     run.say(f"{len(problems)} {which} problems from {sources}; {dropped} over-long ones dropped")

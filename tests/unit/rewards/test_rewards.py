@@ -244,6 +244,14 @@ def test_answer_block_is_verbatim():
     assert answer_block("<answer>72</answer>") is None
 
 
+def test_a_verifier_that_returns_no_verdict_is_named():
+    def short_verdict(text):
+        return len(text) < 4
+
+    with pytest.raises(TypeError, match="short_verdict returns True, expected a Verdict or None"):
+        rewards.reward_from("short_reward", short_verdict)(["abc"])
+
+
 @pytest.mark.parametrize("name", [name for name in rewards.__all__ if name.endswith("_reward")])
 def test_every_reward_says_what_it_does(name):
     reward = getattr(rewards, name)
