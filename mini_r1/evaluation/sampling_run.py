@@ -61,7 +61,9 @@ def start_sampling_run(config: RunConfig, *, held_out: bool) -> SamplingRun | No
     rows = load_parts(parts)
     asked = [own.test if held_out else own.train for own in rows]
     if held_out and not any(asked):
-        raise RecipeError("no held-out problems are left to measure; raise it, or name a dataset_test_split", key="test_fraction")
+        raise RecipeError(
+            "no held-out problems are left to measure; raise it, or name a dataset_test_split", key="test_fraction"
+        )
     data, dropped, longest = to_datasets(parts, asked, tokenizer)
     problems = data.to_list()
     if args.server and args.server_chat:  # the server writes the whole answer, with its think tag

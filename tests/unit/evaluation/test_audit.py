@@ -116,7 +116,7 @@ def test_the_command(strangers, tmp_path):
     command += ["--reward", "number_reward", "--reward", strangers + "trl_style", "--column", "solution=answer"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "gsm8k: 290 completions, 95 of them right" in done.stdout and "wrongly paid:" in done.stdout
+    assert "gsm8k: 296 completions, 96 of them right" in done.stdout and "wrongly paid:" in done.stdout
     first, second = json.loads((tmp_path / "out.json").read_text())
     assert first["wrongly_paid"] == {} and second["wrongly_paid"]
     bad = subprocess.run([*command, "--column", "x"], capture_output=True, text=True)

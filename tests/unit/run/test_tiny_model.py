@@ -207,7 +207,7 @@ def test_like_lengths_share_a_batch(tiny_tokenizer, tiny_rows):
         ([{"limit": 99}], "every phase needs a `share`, and the shares must add up to 1"),
         ([{"share": 0.7, "limit": 99}], "the shares must add up to 1"),
         ([{"share": 0.7, "limit": 99}, {"share": 0.7}], "the shares must add up to 1"),
-        ([{"share": 1.0, "patience": 3}], "unexpected keyword argument 'patience'"),
+        ([{"share": 1.0, "patience": 3}], "'patience' is no setting of trace; it knows operators, limit"),
         ([{"share": 1.0, "operators": "+", "limit": 99}], r"no order of \+ makes"),
         ([{"share": 1.0, "limit": 3}], "no order of"),
     ],
@@ -228,5 +228,5 @@ def test_a_task_without_traces(tiny_tokenizer, tiny_rows):
     class Silent:
         question, ANSWER_EXAMPLE = countdown.question, countdown.ANSWER_EXAMPLE
 
-    with pytest.raises(RecipeError, match=r"^task: tasks/countdown\.py has no trace writer"):
+    with pytest.raises(RecipeError, match=r"^task: countdown has no `trace`"):
         traces_of(tiny_rows, sft(), tiny_tokenizer, task=Silent)

@@ -131,7 +131,10 @@ WRONG = {
     "same sides": ([*OWN], "rejected_trace_args: is what chosen_trace_args is"),
     "no traces": (["--preference_datasets", "null", "--task", "math"], "task: tasks/math.py has no trace writer"),
     "no task": (["--num_pairs", "9"], "num_pairs: is about a task that writes the pairs"),
-    "setting": ([*OWN, "--rejected_trace_args", '{"rude": 1, "x": 1}'], "rejected_trace_args: trace() got"),
+    "setting": (
+        [*OWN, "--rejected_trace_args", '{"rude": 1, "x": 1}'],
+        "rejected_trace_args: 'rude' is no setting",
+    ),
     "length": (["--max_length", "3"], "no pairs are left to train on"),
 }
 
