@@ -192,12 +192,16 @@ def _targets(panel: Panel, axis: Axes, height: int) -> ET.Element:
             at = [(series, series.y[series.x == step]) for series in lines]
             values = [f"{series.name}: {y[0]:.4g}" for series, y in at if len(y) and np.isfinite(y[0])]
             target(left, right, axis.bbox.y1, axis.bbox.y0, f"{panel.x_label} {step:g}", *values)
-    for series in panel.series:
-        if series not in lines and panel.ticks:
-            for i, (x, y) in enumerate(axis.transData.transform(np.column_stack([series.x, series.y]))):
-                place = panel.ticks[min(panel.ticks, key=lambda tick: abs(tick - series.x[i]))].replace("\n", " ")
-                ends = f" ({series.low[i]:.3f} to {series.high[i]:.3f})" if series.low is not None else ""
-                target(x - 9, x + 9, y + 9, y - 9, f"{place}, {series.name}", f"{series.y[i]:.3f}{ends}")
+    dots = [series for series in panel.series if series not in lines and panel.ticks]
+    places = [axis.transData.transform(np.column_stack([series.x, series.y])) for series in dots]
+    every = np.concatenate(places) if places else np.empty((0, 2))
+    for series, centres in zip(dots, places, strict=True):
+        for i, (x, y) in enumerate(centres):
+            apart = np.sort(np.abs(every - (x, y)).max(axis=1))[1:2]  # to the nearest other point
+            half = max(1.5, min([9.0, *apart / 2]))  # so that no target covers another's point
+            place = panel.ticks[min(panel.ticks, key=lambda tick: abs(tick - series.x[i]))].replace("\n", " ")
+            ends = f" ({series.low[i]:.3f} to {series.high[i]:.3f})" if series.low is not None else ""
+            target(x - half, x + half, y + half, y - half, f"{place}, {series.name}", f"{series.y[i]:.3f}{ends}")
     return group
 
 
