@@ -43,7 +43,7 @@ def check_rows(check: Check) -> None:
         with check.part(part):
             try:
                 rows = load_rows(part.args, part.task)
-                check.ok("data", f"{rows.describe()}")
+                check.ok("data", rows.describe())
             except RecipeError as error:
                 if error.key != "dataset_id_or_path" or not out_of_reach(name):
                     raise
@@ -67,7 +67,7 @@ def check_own_data(check: Check) -> None:
             check.missing(f"{name} is not here yet", key)
             return
     if key == "preference_datasets":
-        check.ok("data", f"{load_pairs(args, tokenizer, config.seed, config.max_length).describe()}")
+        check.ok("data", load_pairs(args, tokenizer, config.seed, config.max_length).describe())
         return
     held_out = [rows.test if rows else [] for rows in check.rows]
     rows, left_out, unused = conversation_dataset(
@@ -146,7 +146,7 @@ def check_batch(check: Check) -> None:
         if check.train_rows and (given := weights(check.parts)):
             shares(given, check.batch.total_rollouts(check.train_rows) * check.batch.prompts_per_generation)
     for line in check.batch.describe(check.train_rows).splitlines():
-        check.ok("batch", f"{line}")
+        check.ok("batch", line)
 
 
 def example_row(rows: Rows | None, task: ModuleType) -> dict:

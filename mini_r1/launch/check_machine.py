@@ -64,7 +64,7 @@ def check_packages(check: Check) -> None:
         there[name] = found.version
         if not SpecifierSet(SUPPORTED[name]).contains(there[name], prereleases=True):
             say(f"{there[name]} is installed, supported is {SUPPORTED[name]}; run: pip install -r {file}", name, file)
-    check.ok("packages", "" + ", ".join(f"{name} {version}" for name, version in there.items()))
+    check.ok("packages", ", ".join(f"{name} {version}" for name, version in there.items()))
 
 
 def check_compiler_locks(check: Check) -> None:
