@@ -87,7 +87,7 @@ def check_memory(check: Check) -> None:
     elif estimate.total > TIGHT * plan.gpu_gib:
         check.warning(f"memory is tight: it takes {needs}; to be safe, {remedy}", key)
     else:
-        check.ok("memory", f"{needs}")
+        check.ok("memory", needs)
     for gpu in check.gpus:
         if gpu.index in plan.trainer_gpus and gpu.free_gib is not None and gpu.free_gib < estimate.total < plan.gpu_gib:
             check.error(
